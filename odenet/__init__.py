@@ -1,0 +1,1 @@
+from odenet._flow import GradientFlow

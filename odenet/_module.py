@@ -1,0 +1,211 @@
+"""The residual network."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from odenet._stack import residual_stack, residual_states
+from odenet.schemes import resolve_scheme
+
+ACTIVATIONS = {
+    "gelu": F.gelu,
+    "tanh": torch.tanh,
+    "silu": F.silu,
+    "softplus": F.softplus,
+    "relu": torch.relu,
+    "identity": torch.clone,
+}
+
+MIN_STATE_DIM = 16
+MAX_INPUT_DIM = 128
+
+
+class ResidualNetwork(nn.Module):
+    r"""Residual network that is a discretised neural ODE.
+
+    For x in R^(d-1), with a constant 1 appended to it,
+
+    .. math::
+        h_0 = A (x, 1), \qquad
+        h_k = h_{k-1} + \frac{1}{L^\beta \sqrt{m}}
+            V_k \, \sigma(W_k h_{k-1} / \sqrt{q}), \qquad
+        F(x) = B h_L,
+
+    the model of Marion, Wu, Sander and Biau (ICLR 2024, equation 1), where the constant
+    serves as the bias. At the start V = 0, unless the scheme draws it, A = (I; 0) and
+    B = (0, I), so that F = 0. Where state_dim < d + n_outputs there is no room for both
+    identities: their place is taken by matrices with orthonormal rows (A) and columns
+    (B), still with BA = 0.
+
+    Parameters
+    ----------
+    n_features : int
+        Number of features, d - 1.
+    n_outputs : int
+        Dimension d' of the output.
+    depth : int, default=64
+        Number of layers L.
+    width : int, default=64
+        Inner width m of a residual.
+    state_dim : int, default=None
+        Dimension q of the state. None is min(d, 128) + d', and at least 16.
+    activation : {"gelu", "tanh", "silu", "softplus", "relu", "identity"}, \
+            default="gelu"
+        The function :math:`\sigma`.
+    init : {"tied", "gaussian_process", "iid"} or callable, default="tied"
+        The weights at the start, see :mod:`odenet.schemes`.
+    depth_scaling : float, default=1.0
+        The exponent :math:`\beta`; 1 is the scaling of the neural ODE.
+    generator : torch.Generator, default=None
+        Source of the draws, on the CPU. None is torch's global one.
+    dtype : torch.dtype, default=torch.float32
+        Type of the parameters. The draws are the same for every type.
+
+    Attributes
+    ----------
+    embedding : Parameter of shape (state_dim, n_features + 1)
+        The matrix A.
+    V : Parameter of shape (depth, state_dim, width)
+    W : Parameter of shape (depth, width, state_dim)
+    head : Parameter of shape (n_outputs, state_dim)
+        The matrix B.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from odenet import ResidualNetwork
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> network = ResidualNetwork(3, 1, depth=8, generator=generator)
+    >>> network(torch.ones(5, 3)).shape
+    torch.Size([5, 1])
+    """
+
+    def __init__(
+        self,
+        n_features,
+        n_outputs,
+        *,
+        depth=64,
+        width=64,
+        state_dim=None,
+        activation="gelu",
+        init="tied",
+        depth_scaling=1.0,
+        generator=None,
+        dtype=torch.float32,
+    ):
+        super().__init__()
+        if activation not in ACTIVATIONS:
+            raise ValueError(
+                f"`activation` must be one of {sorted(ACTIVATIONS)}, "
+                f"got {activation!r}."
+            )
+        if state_dim is None:
+            state_dim = default_state_dim(n_features, n_outputs)
+        self.activation = activation
+        self.depth_scaling = depth_scaling
+        V, W = _draw_layers(init, depth, state_dim, width, generator)
+        A, B = _draw_embedding_and_head(n_features + 1, n_outputs, state_dim, generator)
+        self.embedding = nn.Parameter(A.to(dtype))
+        self.V = nn.Parameter(V.to(dtype))
+        self.W = nn.Parameter(W.to(dtype))
+        self.head = nn.Parameter(B.to(dtype))
+
+    @property
+    def depth(self):
+        """Number of layers L."""
+        return self.V.shape[0]
+
+    @property
+    def state_dim(self):
+        """Dimension q of the state."""
+        return self.V.shape[1]
+
+    @property
+    def width(self):
+        """Inner width m of a residual."""
+        return self.V.shape[2]
+
+    def forward(self, x):
+        """Output F(x), shape (n, n_outputs), for x of shape (n, n_features)."""
+        return self.last_state(x) @ self.head.T
+
+    def last_state(self, x):
+        """Last state h_L, shape (n, state_dim)."""
+        return residual_stack(self.embed(x), *self._layers())
+
+    def hidden_states(self, x):
+        """All states h_0, ..., h_L, shape (depth + 1, n, state_dim)."""
+        return residual_states(self.embed(x), *self._layers())
+
+    def embed(self, x):
+        """First state h_0, shape (n, state_dim)."""
+        return torch.addmm(self.embedding[:, -1], x, self.embedding[:, :-1].T)
+
+    def _layers(self):
+        scale = self.depth**-self.depth_scaling
+        return self.V, self.W, ACTIVATIONS[self.activation], scale
+
+    def parameter_groups(self):
+        """Parameters with the rates of the gradient flow: 1 for A and B, L for V and W.
+
+        The gradient of one layer is O(1/L); the rate L gives all depths the same flow
+        (Marion, Wu, Sander and Biau, ICLR 2024, equation 4).
+        """
+        return [
+            {"params": [self.embedding, self.head], "lr": 1.0},
+            {"params": [self.V, self.W], "lr": float(self.depth)},
+        ]
+
+    def extra_repr(self):
+        """The sizes, for the network's repr."""
+        return (
+            f"n_features={self.embedding.shape[1] - 1}, "
+            f"n_outputs={self.head.shape[0]}, depth={self.depth}, width={self.width}, "
+            f"state_dim={self.state_dim}, activation={self.activation!r}"
+        )
+
+
+def default_state_dim(n_features, n_outputs):
+    """min(d, 128) + d', where d counts the constant 1, and at least 16."""
+    return max(min(n_features + 1, MAX_INPUT_DIM) + n_outputs, MIN_STATE_DIM)
+
+
+def _draw_layers(init, depth, state_dim, width, generator):
+    """V and W at the start, in float64."""
+    scheme = resolve_scheme(init)
+    W = _checked(scheme, depth, (width, state_dim), generator)
+    if getattr(scheme, "draws_V", False):
+        return _checked(scheme, depth, (state_dim, width), generator), W
+    return torch.zeros(depth, state_dim, width, dtype=torch.float64), W
+
+
+def _checked(scheme, depth, shape, generator):
+    weights = torch.as_tensor(scheme(depth, shape, generator), dtype=torch.float64)
+    if weights.shape != (depth, *shape) or not weights.isfinite().all():
+        raise ValueError(
+            f"`init` must return finite weights of shape {(depth, *shape)}, "
+            f"got shape {tuple(weights.shape)} from {scheme!r}."
+        )
+    return weights
+
+
+def _draw_embedding_and_head(d, n_outputs, state_dim, generator):
+    """A and B with BA = 0: the last coordinates of the state are the head's own."""
+    n_read = min(n_outputs, state_dim - 1)
+    n_written = state_dim - n_read
+    A = torch.zeros(state_dim, d, dtype=torch.float64)
+    B = torch.zeros(n_outputs, state_dim, dtype=torch.float64)
+    A[: min(d, n_written)] = _orthonormal(d, n_written, generator).T
+    B[:, n_written:] = _orthonormal(n_outputs, n_read, generator)
+    return A, B
+
+
+def _orthonormal(n_rows, n_columns, generator):
+    """The identity if there is room for it, else random orthonormal columns."""
+    if n_rows <= n_columns:
+        return torch.eye(n_rows, dtype=torch.float64)
+    gaussian = torch.randn(
+        n_rows, n_columns, generator=generator, dtype=torch.float64
+    )
+    return torch.linalg.qr(gaussian).Q

@@ -1,0 +1,139 @@
+"""The gradient flow of a loss as an ordinary differential equation y' = f(y)."""
+
+from dataclasses import dataclass
+from math import inf, isfinite, sqrt
+
+import torch
+
+
+@dataclass(frozen=True)
+class Point:
+    """A point of a trajectory: scaled parameters, the loss and the velocity there."""
+
+    y: torch.Tensor
+    loss: float
+    velocity: torch.Tensor
+
+
+class FlowOptimizer(torch.optim.Optimizer):
+    r"""Base of the optimizers that follow :math:`d\theta/dt = -r \nabla l(\theta)`.
+
+    The rate r of a parameter group is its ``lr``. In the scaled parameters
+    :math:`y = \theta / \sqrt{r}` the flow is Euclidean, :math:`dy/dt = -\nabla_y l`, so
+    that lengths and curvatures are measured there. A subclass implements
+    ``_advance(start, closure) -> (end, h)``: one step of length h in flow time.
+    """
+
+    def __init__(self, params, lr, clip, horizon):
+        super().__init__(params, {"lr": lr})
+        if clip is not None and not clip > 0:
+            raise ValueError(f"`clip` must be positive or None, got {clip!r}.")
+        if not horizon > 0:
+            raise ValueError(f"`horizon` must be positive, got {horizon!r}.")
+        self.clip = clip
+        self.horizon = horizon
+        self.stalled = False
+        self._params = [p for group in self.param_groups for p in group["params"]]
+        self._point = None
+        self._progress.update(flow_time=0.0, n_grad_evals=0)
+
+    @property
+    def _progress(self):
+        """What is saved with the optimizer's state, as LBFGS does it."""
+        return self.state[self._params[0]]
+
+    @property
+    def flow_time(self):
+        """Flow time t reached."""
+        return self._progress["flow_time"]
+
+    @property
+    def n_grad_evals(self):
+        """Number of times the closure was evaluated."""
+        return self._progress["n_grad_evals"]
+
+    def step(self, closure):
+        """Follow the flow for one step.
+
+        Parameters
+        ----------
+        closure : callable
+            Clears the gradients, computes the loss, calls ``backward`` and returns the
+            loss, always of the same data.
+
+        Returns
+        -------
+        loss : Tensor
+            The loss at the flow time reached.
+
+        Raises
+        ------
+        FloatingPointError
+            If the loss or its gradient is not finite where the step starts.
+        """
+        closure = torch.enable_grad()(closure)
+        if self._point is None or self._moved():
+            self._point = self._start(closure)
+        try:
+            self._point, h = self._advance(self._point, closure)
+            self._progress["flow_time"] += h
+        finally:
+            self._write(self._point.y)
+        return torch.tensor(self._point.loss)
+
+    def _advance(self, start, closure):
+        raise NotImplementedError
+
+    def _start(self, closure):
+        self._rates = self._current_rates()
+        self._scale = torch.cat(
+            [
+                torch.full_like(p, sqrt(rate)).flatten()
+                for p, rate in zip(self._params, self._rates, strict=True)
+            ]
+        )
+        y = torch.cat([p.detach().flatten() for p in self._params]) / self._scale
+        self._point = Point(y, inf, torch.zeros_like(y))
+        start = self._evaluate(y, closure)
+        if not isfinite(start.loss) or not start.velocity.isfinite().all():
+            raise FloatingPointError(
+                f"The loss (or its gradient) is not finite: loss = {start.loss}."
+            )
+        return start
+
+    def _moved(self):
+        """Whether somebody else has changed the parameters or the rates."""
+        ours = self._split(self._point.y * self._scale)
+        same = all(torch.equal(p.flatten(), v) for p, v in zip(self._params, ours))
+        return not same or self._rates != self._current_rates()
+
+    def _current_rates(self):
+        return [group["lr"] for group in self.param_groups for _ in group["params"]]
+
+    def _evaluate(self, y, closure):
+        """Loss and velocity at y."""
+        self._write(y)
+        loss = closure()
+        self._progress["n_grad_evals"] += 1
+        gradient = torch.cat(
+            [
+                (torch.zeros_like(p) if p.grad is None else p.grad).flatten()
+                for p in self._params
+            ]
+        )
+        return Point(y, loss.item(), self._velocity(gradient))
+
+    @torch.no_grad()
+    def _velocity(self, gradient):
+        if self.clip is None:
+            return -self._scale * gradient
+        right_hand_side = -self._scale.square() * gradient
+        return right_hand_side.clamp(-self.clip, self.clip) / self._scale
+
+    @torch.no_grad()
+    def _write(self, y):
+        for p, values in zip(self._params, self._split(y * self._scale), strict=True):
+            p.copy_(values.view_as(p))
+
+    def _split(self, flat):
+        return flat.split([p.numel() for p in self._params])
