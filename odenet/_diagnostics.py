@@ -85,7 +85,8 @@ def _layers(weights):
 
 def _von_neumann_ratio(Z):
     """0 where the layers do not vary at all."""
-    spread = np.square(Z - Z.mean(axis=0)).sum(axis=1).mean()
-    if len(Z) == 1 or spread == 0:
+    steps = np.diff(Z, axis=0)
+    if not steps.any():
         return 0.0
-    return float(np.square(np.diff(Z, axis=0)).sum(axis=1).mean() / (2 * spread))
+    spread = np.square(Z - Z.mean(axis=0)).sum(axis=1).mean()
+    return float(np.square(steps).sum(axis=1).mean() / (2 * spread))

@@ -261,5 +261,5 @@ class ExplicitEuler(FlowOptimizer):
     def _advance(self, start, closure):
         h = min(self.learning_rate, self.horizon - self.flow_time)
         end = self._evaluate(start.y + h * start.velocity, closure)
-        self.stalled = not isfinite(end.loss) or not end.velocity.isfinite().all()
-        return (start, 0.0) if self.stalled else (end, h)
+        self.diverged = not (isfinite(end.loss) and end.velocity.isfinite().all())
+        return (start, 0.0) if self.diverged else (end, h)

@@ -111,6 +111,17 @@ class ResidualNetwork(nn.Module):
         self.W = nn.Parameter(W.to(dtype))
         self.head = nn.Parameter(B.to(dtype))
 
+    @classmethod
+    def from_weights(cls, weights, activation, depth_scaling=1.0):
+        """A network with the given weights, a dict of arrays as in ``state_dict``."""
+        network = cls.__new__(cls)
+        nn.Module.__init__(network)
+        network.activation = activation
+        network.depth_scaling = depth_scaling
+        for name in ("embedding", "V", "W", "head"):
+            setattr(network, name, nn.Parameter(torch.tensor(weights[name])))
+        return network
+
     @property
     def depth(self):
         """Number of layers L."""

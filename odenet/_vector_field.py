@@ -33,6 +33,7 @@ class FlowOptimizer(torch.optim.Optimizer):
         self.clip = clip
         self.horizon = horizon
         self.stalled = False
+        self.diverged = False
         self._params = [p for group in self.param_groups for p in group["params"]]
         self._point = None
         self._progress.update(flow_time=0.0, n_grad_evals=0)
@@ -51,6 +52,10 @@ class FlowOptimizer(torch.optim.Optimizer):
     def n_grad_evals(self):
         """Number of times the closure was evaluated."""
         return self._progress["n_grad_evals"]
+
+    def resume(self, flow_time, n_grad_evals):
+        """Count on from an earlier integration of the same flow."""
+        self._progress.update(flow_time=flow_time, n_grad_evals=n_grad_evals)
 
     def step(self, closure):
         """Follow the flow for one step.

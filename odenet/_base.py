@@ -1,0 +1,373 @@
+"""What both estimators share: their parameters, and how they are fitted."""
+
+import warnings
+from contextlib import contextmanager
+from math import inf, sqrt
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+)
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils.metaestimators import available_if
+
+from odenet._devices import resolve_device, torch_threads
+from odenet._inference import FittedNetworkMixin
+from odenet._module import ACTIVATIONS, ResidualNetwork, default_state_dim
+from odenet._rows import merge_repeated, validation_mask
+from odenet._standardizer import Standardizer, fit_standardizer
+from odenet._training import (
+    Monitor,
+    ProgressBar,
+    Samples,
+    ScikitLearnCallbacks,
+    TrainingNet,
+)
+from odenet._validation import (
+    CallbackSupportMixin,
+    Interval,
+    StrOptions,
+    check_sample_weight,
+    fit_context,
+)
+from odenet.schemes import SCHEMES
+from odenet.solvers import SOLVERS, Solver, resolve_solver
+
+MIN_ROWS_TO_STOP_EARLY = 200
+LONGEST_FLOW_TIME = 300.0
+FLOW_TIME_WITHOUT_VALIDATION = 100.0
+
+CONVERGED = {"horizon", "early_stopping", "stationary", "callback"}
+WARNINGS = {
+    "diverged": "Training diverged, and the best weights met on the way were restored. "
+    "Lower the solver's learning_rate, or use solver='flow'.",
+    "max_evals": "Training ended at the solver's max_evals gradient evaluations. Raise "
+    "max_evals, or lower flow_time.",
+    "interrupted": "Training was interrupted; the estimator holds the weights reached.",
+}
+
+
+def _has_mini_batches(estimator):
+    return resolve_solver(estimator.solver).batch_size is not None
+
+
+class BaseResODE(
+    CallbackSupportMixin,
+    FittedNetworkMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    BaseEstimator,
+):
+    """Base of the estimators; a subclass says what the targets mean."""
+
+    _parameter_constraints = {
+        "depth": [Interval(Integral, 1, None, closed="left")],
+        "width": [Interval(Integral, 1, None, closed="left")],
+        "state_dim": [Interval(Integral, 1, None, closed="left"), None],
+        "activation": [StrOptions(set(ACTIVATIONS))],
+        "init": [StrOptions(set(SCHEMES)), callable],
+        "solver": [StrOptions(set(SOLVERS)), Solver],
+        "flow_time": [Interval(Real, 0, None, closed="neither"), None],
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "smoothness_penalty": [Interval(Real, 0, None, closed="left")],
+        "early_stopping": ["boolean", StrOptions({"auto"})],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "standardize": ["boolean"],
+        "callbacks": [list, None],
+        "device": [str, torch.device],
+        "dtype": [StrOptions({"float32", "float64"})],
+        "warm_start": ["boolean"],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        depth=64,
+        *,
+        width=64,
+        state_dim=None,
+        activation="gelu",
+        init="tied",
+        solver="flow",
+        flow_time=None,
+        alpha=0.0,
+        smoothness_penalty=0.0,
+        early_stopping="auto",
+        validation_fraction=0.1,
+        standardize=True,
+        callbacks=None,
+        device="auto",
+        dtype="float32",
+        warm_start=False,
+        random_state=None,
+        verbose=0,
+    ):
+        self.depth = depth
+        self.width = width
+        self.state_dim = state_dim
+        self.activation = activation
+        self.init = init
+        self.solver = solver
+        self.flow_time = flow_time
+        self.alpha = alpha
+        self.smoothness_penalty = smoothness_penalty
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.standardize = standardize
+        self.callbacks = callbacks
+        self.device = device
+        self.dtype = dtype
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None, X_val=None, y_val=None):
+        """Train the network.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training inputs.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets; one column for a classifier.
+        sample_weight : array-like of shape (n_samples,), default=None
+            A weight of w is the same as w repetitions, to the last bit.
+        X_val, y_val : array-like, default=None
+            Samples to stop early on, instead of a part of the training samples.
+
+        Returns
+        -------
+        self : estimator
+            Fitted.
+        """
+        solver, device = resolve_solver(self.solver), self._resolve_device()
+        continuing = self.warm_start and hasattr(self, "module_")
+        samples = self._check_samples(X, y, sample_weight, reset=not continuing)
+        validation = self._check_validation_samples(X_val, y_val)
+        horizon = self._horizon(solver, continuing)
+        if horizon is None:
+            return self
+        seed, generator = self._draw_seed()
+        samples = merge_repeated(*samples, seed)
+        if validation is None and self._holds_out(len(samples[-1])):
+            samples, validation = self._hold_out(*samples)
+        fitted = self._fitted() if continuing else self._start(samples, generator)
+        fitted["module_"].to(device)
+        early_stopping = validation is not None and self.early_stopping is not False
+        net = self._make_net(
+            fitted["module_"],
+            generator,
+            horizon=horizon or self._longest_flow_time(early_stopping, continuing),
+            monitor=Monitor(early_stopping),
+        )
+        if continuing:
+            net.resume(self.net_.history, self.flow_time_, self.n_grad_evals_)
+        with self._scikit_learn_callbacks(net, fitted, X, y):
+            self._train(net, fitted, samples, validation)
+        return self
+
+    @available_if(_has_mini_batches)
+    @fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y, sample_weight=None):
+        """Train for one pass over a part of the data; for mini-batch solvers.
+
+        The first call settles the standardisation and starts the network.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training inputs.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets; one column for a classifier.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples.
+
+        Returns
+        -------
+        self : estimator
+            Fitted.
+        """
+        if self.early_stopping is True:
+            raise ValueError("partial_fit does not support early_stopping=True.")
+        first, device = not hasattr(self, "module_"), self._resolve_device()
+        samples = self._check_samples(X, y, sample_weight, reset=first)
+        seed, generator = self._draw_seed()
+        samples = merge_repeated(*samples, seed)
+        if first:
+            fitted = self._start(samples, generator)
+            net = self._make_net(fitted["module_"].to(device), generator)
+        else:
+            fitted, net = self._fitted(), self.net_
+            net.generator = net.generator or generator
+        net.max_epochs = 1
+        self._train(net, fitted, samples, validation=None)
+        return self
+
+    def _resolve_device(self):
+        device = resolve_device(self.device)
+        if device.type == "mps" and self.dtype == "float64":
+            raise ValueError("`dtype` must be 'float32' on the device 'mps'.")
+        return device
+
+    def _draw_seed(self):
+        """A seed and a generator; the global random states are neither read nor set."""
+        if self.random_state is None:
+            seed = np.random.SeedSequence().generate_state(1)[0]
+        else:
+            seed = check_random_state(self.random_state).randint(2**31)
+        return int(seed), torch.Generator().manual_seed(int(seed))
+
+    def _check_samples(self, X, y, sample_weight, reset):
+        """Inputs, encoded targets and weights of the samples that have any weight."""
+        X, y = self._check_X_y(X, y, reset)
+        weight = check_sample_weight(sample_weight, X)
+        kept = weight > 0
+        y = self._encode_target(y[kept], reset)
+        return X[kept], y, self._weigh_classes(y, weight[kept])
+
+    def _check_validation_samples(self, X_val, y_val):
+        if (X_val is None) != (y_val is None):
+            raise ValueError("`X_val` and `y_val` must be given together.")
+        if X_val is None:
+            return None
+        return self._check_samples(X_val, y_val, None, reset=False)
+
+    def _weigh_classes(self, y, weight):
+        return weight
+
+    def _horizon(self, solver, continuing):
+        """Flow time asked for: inf where it means nothing, 0 where data decide."""
+        if solver.batch_size is not None:
+            return inf
+        if continuing and self.flow_time is not None:
+            if self.flow_time <= self.flow_time_:
+                warnings.warn(
+                    f"Warm start: flow_time={self.flow_time} is reached already "
+                    f"(flow_time_={self.flow_time_}), so that nothing was trained.",
+                    stacklevel=4,
+                )
+                return None
+        return self.flow_time or 0.0
+
+    def _longest_flow_time(self, early_stopping, continuing):
+        longest = LONGEST_FLOW_TIME if early_stopping else FLOW_TIME_WITHOUT_VALIDATION
+        return longest + (self.flow_time_ if continuing else 0.0)
+
+    def _holds_out(self, n_rows):
+        if self.early_stopping == "auto":
+            return n_rows >= MIN_ROWS_TO_STOP_EARLY
+        return self.early_stopping and n_rows > 1
+
+    def _hold_out(self, X, y, weight):
+        """Training and validation samples; none to validate on if no row is to spare."""
+        mask = validation_mask(weight, self.validation_fraction, self._strata(y))
+        if not mask.any():
+            return (X, y, weight), None
+        return (X[~mask], y[~mask], weight[~mask]), (X[mask], y[mask], weight[mask])
+
+    def _start(self, samples, generator):
+        """The standardisation and the network at the start, as fitted attributes."""
+        X, y, weight = samples
+        n_features, n_outputs = X.shape[1], self._n_network_outputs
+        state_dim = self.state_dim or default_state_dim(n_features, n_outputs)
+        module = ResidualNetwork(
+            n_features,
+            n_outputs,
+            depth=self.depth,
+            width=self.width,
+            state_dim=state_dim,
+            activation=self.activation,
+            init=self.init,
+            generator=generator,
+            dtype=getattr(torch, self.dtype),
+        )
+        X_standardizer = Standardizer.identity(n_features)
+        if self.standardize:
+            # |h_0|^2 is about q, as the scaling of W h by 1/sqrt(q) expects.
+            gain = max(1.0, sqrt(state_dim / (n_features + 1)))
+            X_standardizer = fit_standardizer(X, weight, gain, constant_scale=inf)
+        return {
+            "module_": module,
+            "_X_standardizer": X_standardizer,
+            "_y_standardizer": self._fit_y_standardizer(y, weight),
+        }
+
+    def _fitted(self):
+        names = ("module_", "_X_standardizer", "_y_standardizer")
+        return {name: getattr(self, name) for name in names}
+
+    def _make_net(self, module, generator=None, horizon=inf, monitor=None):
+        callbacks = list(self.callbacks or [])
+        if self.verbose:
+            callbacks.append(ProgressBar())
+        return TrainingNet(
+            module,
+            self._loss(),
+            resolve_solver(self.solver),
+            horizon=horizon,
+            alpha=self.alpha,
+            smoothness_penalty=self.smoothness_penalty,
+            generator=generator,
+            monitor=monitor,
+            callbacks=callbacks,
+        ).initialize()
+
+    @contextmanager
+    def _scikit_learn_callbacks(self, net, fitted, X, y):
+        """Tell scikit-learn's callbacks, where any are set, of every epoch."""
+        if not getattr(self, "_skl_callbacks", None):
+            yield
+            return
+        context = self._init_callback_context(max_subtasks=None)
+        context.call_on_fit_task_begin(estimator=self, X=X, y=y)
+        with net.observed_by(ScikitLearnCallbacks(self, context, X, y, fitted)):
+            yield
+        context.call_on_fit_task_end(
+            estimator=self, X=X, y=y, reconstruction_attributes=self._fitted
+        )
+
+    def _train(self, net, fitted, samples, validation):
+        """Run the net, then set the fitted attributes."""
+        train = self._tensors(fitted, *samples)
+        held_out = None if validation is None else self._tensors(fitted, *validation)
+        module = fitted["module_"]
+        work = len(train) * module.state_dim * module.width
+        with torch_threads(work):
+            net.partial_fit((train, held_out))
+        module.zero_grad(set_to_none=True)
+        vars(self).update(fitted, net_=net)
+        self._set_results(net)
+        if net.stop_reason in WARNINGS:
+            warnings.warn(WARNINGS[net.stop_reason], ConvergenceWarning, stacklevel=4)
+
+    def _tensors(self, fitted, X, y, weight):
+        """Samples on the network's device; the weights have mean one."""
+        like = {"dtype": fitted["module_"].V.dtype, "device": fitted["module_"].V.device}
+        weight = weight / weight.max()
+        y = self._target_tensor(y, fitted["_y_standardizer"])
+        return Samples(
+            X=torch.tensor(fitted["_X_standardizer"](X), **like),
+            y=y.to(**like) if y.is_floating_point() else y.to(like["device"]),
+            weight=torch.tensor(weight / weight.mean(), **like),
+        )
+
+    def _set_results(self, net):
+        history = net.history
+        self.loss_curve_ = history[:, "train_loss"]
+        self.validation_loss_curve_ = self.validation_scores_ = None
+        if net.monitor.early_stopping:
+            self.validation_loss_curve_ = history[:, "valid_loss"]
+            self.validation_scores_ = history[:, "valid_score"]
+        self.depth_ = net.module_.depth
+        self.stop_reason_ = net.stop_reason
+        self.converged_ = net.stop_reason in CONVERGED
+        self.n_iter_ = len(history)
+        self.flow_time_ = net.flow_time
+        self.n_grad_evals_ = net.n_grad_evals

@@ -1,0 +1,97 @@
+"""What a fitted estimator does with its network: evaluate it, and be pickled."""
+
+import copy
+
+import numpy as np
+import torch
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from odenet._devices import evaluation_dtype, resolve_device_or_cpu, torch_threads
+from odenet._diagnostics import depth_smoothness
+from odenet._module import ResidualNetwork
+
+ROWS_AT_ONCE = 4096
+
+
+class FittedNetworkMixin:
+    """Evaluation in float64, in chunks of rows; pickles that hold arrays only."""
+
+    @property
+    def depth_smoothness_(self):
+        """Smoothness of the weights in depth, a :class:`odenet.DepthSmoothness`."""
+        check_is_fitted(self)
+        return depth_smoothness(self.module_)
+
+    def transform(self, X):
+        """Last hidden state of every sample.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        h : ndarray of shape (n_samples, state_dim)
+            The state h_L, float64.
+        """
+        return self._evaluate(X, ResidualNetwork.last_state)
+
+    def hidden_states(self, X):
+        """All hidden states of every sample.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        h : ndarray of shape (depth + 1, n_samples, state_dim)
+            The states h_0, ..., h_L, float64.
+        """
+        return self._evaluate(X, ResidualNetwork.hidden_states, axis=1)
+
+    @property
+    def _n_features_out(self):
+        return self.module_.state_dim
+
+    def _evaluate(self, X, function, axis=0):
+        """The function of the network at the rows of X, as an array."""
+        check_is_fitted(self)
+        X = validate_data(self, X, reset=False, dtype=np.float64)
+        X = self._X_standardizer(X)
+        device = self.module_.V.device
+        module = copy.deepcopy(self.module_).to(evaluation_dtype(device))
+        with torch_threads(self._work(min(len(X), ROWS_AT_ONCE))), torch.no_grad():
+            parts = [
+                function(module, torch.tensor(part, dtype=module.V.dtype, device=device))
+                for part in np.split(X, range(ROWS_AT_ONCE, len(X), ROWS_AT_ONCE))
+            ]
+        return torch.cat(parts, dim=axis).cpu().double().numpy()
+
+    def _work(self, n_rows):
+        return n_rows * self.module_.state_dim * self.module_.width
+
+    def __getstate__(self):
+        """Arrays and plain values: no tensor, no device, no training data."""
+        state = super().__getstate__().copy()
+        if "module_" in state:
+            module, net = state.pop("module_"), state.pop("net_")
+            state["_frozen"] = {
+                "weights": {k: v.cpu().numpy() for k, v in module.state_dict().items()},
+                "activation": module.activation,
+                "depth_scaling": module.depth_scaling,
+                "history": [dict(row) for row in net.history],
+            }
+        return state
+
+    def __setstate__(self, state):
+        """Rebuild the network on the device that the estimator asks for."""
+        frozen = state.pop("_frozen", None)
+        super().__setstate__(state)
+        if frozen is not None:
+            module = ResidualNetwork.from_weights(
+                frozen["weights"], frozen["activation"], frozen["depth_scaling"]
+            )
+            self.module_ = module.to(resolve_device_or_cpu(self.device))
+            self.net_ = self._make_net(self.module_)
+            self.net_.resume(frozen["history"], self.flow_time_, self.n_grad_evals_)

@@ -1,0 +1,86 @@
+"""Losses, the score that goes with each, and the penalties on the weights."""
+
+import torch
+import torch.nn.functional as F
+
+
+class SquaredError:
+    """Squared error, summed over the outputs."""
+
+    @staticmethod
+    def per_sample(output, y):
+        """Loss of every sample, shape (n,)."""
+        return (output - y).square().sum(dim=1)
+
+    @staticmethod
+    def score(output, y, weight):
+        """Weighted R2, the mean over the outputs; 0 where y is constant."""
+        weight = weight[:, None]
+        residual = (weight * (y - output).square()).sum(dim=0)
+        mean = (weight * y).sum(dim=0) / weight.sum()
+        total = (weight * (y - mean).square()).sum(dim=0)
+        r2 = 1 - residual / total
+        return torch.where(total > 0, r2, torch.zeros_like(r2)).mean().item()
+
+    @staticmethod
+    def decide(output):
+        """The prediction."""
+        return output
+
+
+class _Classification:
+    @classmethod
+    def score(cls, output, y, weight):
+        """Weighted accuracy."""
+        right = (cls.decide(output) == y).to(weight.dtype)
+        return ((weight * right).sum() / weight.sum()).item()
+
+
+class LogisticLoss(_Classification):
+    """Cross-entropy of two classes, from one output: the logit of class 1."""
+
+    @staticmethod
+    def per_sample(output, y):
+        """Loss of every sample, shape (n,)."""
+        return F.softplus(output[:, 0]) - output[:, 0] * y
+
+    @staticmethod
+    def decide(output):
+        """Index of the likelier class."""
+        return (output[:, 0] > 0).long()
+
+
+class CrossEntropy(_Classification):
+    """Cross-entropy of three classes or more, from one logit each."""
+
+    @staticmethod
+    def per_sample(output, y):
+        """Loss of every sample, shape (n,)."""
+        return F.cross_entropy(output, y, reduction="none")
+
+    @staticmethod
+    def decide(output):
+        """Index of the likeliest class."""
+        return output.argmax(dim=1)
+
+
+def penalty(module, alpha, smoothness_penalty):
+    r"""L2 and smoothness penalties, integrals over depth time as L grows.
+
+    .. math::
+        \frac{\alpha}{2} \Big(\|A\|^2 + \|B\|^2 + \frac{1}{L} \sum_k \|Z_k\|^2\Big)
+        + \lambda L \sum_k \|Z_{k+1} - Z_k\|^2.
+
+    The second follows the bound of Marion, *Generalization bounds for neural ODEs and
+    deep residual networks* (NeurIPS 2023).
+    """
+    total = 0.0
+    if alpha > 0:
+        ends = module.embedding.square().sum() + module.head.square().sum()
+        layers = module.V.square().sum() + module.W.square().sum()
+        total = total + alpha / 2 * (ends + layers / module.depth)
+    if smoothness_penalty > 0:
+        for weights in (module.V, module.W):
+            steps = weights.diff(dim=0).square().sum()
+            total = total + smoothness_penalty * module.depth * steps
+    return total
