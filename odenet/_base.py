@@ -257,7 +257,7 @@ class BaseResODE(
         return self.flow_time or 0.0
 
     def _longest_flow_time(self, early_stopping, continuing):
-        longest = LONGEST_FLOW_TIME if early_stopping else FLOW_TIME_WITHOUT_VALIDATION
+        longest = LONGEST_FLOW_TIME * (1 if self._estimator_type_r else 4) if early_stopping else FLOW_TIME_WITHOUT_VALIDATION
         return longest + (self.flow_time_ if continuing else 0.0)
 
     def _holds_out(self, n_rows):

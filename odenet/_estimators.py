@@ -18,6 +18,7 @@ from odenet._validation import StrOptions
 
 class ResODERegressor(RegressorMixin, BaseResODE):
     """Regression by a deep residual network that is a neural ODE."""
+    _estimator_type_r = True
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -76,6 +77,7 @@ class ResODERegressor(RegressorMixin, BaseResODE):
 
 class ResODEClassifier(ClassifierMixin, BaseResODE):
     """Classification by a deep residual network that is a neural ODE."""
+    _estimator_type_r = False
 
     _parameter_constraints = {
         **BaseResODE._parameter_constraints,

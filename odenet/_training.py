@@ -19,6 +19,7 @@ MAX_STATE_BYTES = 2**28
 PATIENCE = 3.0
 SETTLED = 10.0
 FLAT = 1e-4
+SE = 1.0
 
 
 @dataclass(frozen=True)
@@ -168,6 +169,8 @@ class TrainingNet(NeuralNet):
         X, y = batch
         score = self.loss.score(step["y_pred"], y, X["weight"])
         self.history.record("valid_score", score)
+        self.monitor.valid_losses = self.loss.per_sample(step["y_pred"], y)
+        self.monitor.valid_weight = X["weight"]
         return step
 
     def train_step(self, batch, **fit_params):
@@ -275,7 +278,8 @@ class Monitor(Callback):
         self.flow_time = getattr(net.optimizer_, "flow_time", None)
         self.n_evals_before = getattr(net.optimizer_, "n_grad_evals", 0)
         self.best_loss, self.best_epoch = inf, len(net.history)
-        self.best_time = self.flow_time
+        self.best_time = self.kept_time = self.flow_time
+        self.kept_losses = None
         self.best_weights = _copy_weights(net.module_)
 
     def on_epoch_end(self, net, **kwargs):
@@ -288,10 +292,27 @@ class Monitor(Callback):
         row = net.history[-1]
         loss = row["valid_loss"] if self.early_stopping else row["train_loss"]
         if loss < self.best_loss:
-            self.best_loss, self.best_epoch = loss, row["epoch"]
-            self.best_time = self.flow_time
+            self.best_loss, self.best_epoch, self.best_time = loss, row["epoch"], self.flow_time
+        if self._is_improvement(loss):
+            self.kept_time = self.flow_time
             self.best_weights = _copy_weights(net.module_)
         net.stop_reason = self._reason_to_stop(net, row)
+
+    def _is_improvement(self, loss):
+        if not self.early_stopping:
+            return loss <= self.best_loss
+        if self.kept_losses is not None:
+            if not self._gain(self.kept_losses, self.valid_losses):
+                return False
+        self.kept_losses = self.valid_losses
+        return True
+
+    def _gain(self, a, b):
+        w = self.valid_weight / self.valid_weight.sum()
+        gain = a - b
+        mean = (w * gain).sum()
+        se = ((w * (gain - mean).square()).sum() / len(w)).sqrt()
+        return bool(mean > SE * se)
 
     def on_train_end(self, net, X=None, y=None, **kwargs):
         """Go back to the best weights where that is asked for, or needed."""
@@ -301,7 +322,7 @@ class Monitor(Callback):
                 net.stop_reason = "diverged"
         if self.early_stopping or net.stop_reason == "diverged":
             net.module_.load_state_dict(self.best_weights)
-            self.flow_time = self.best_time
+            self.flow_time = self.kept_time
         del self.best_weights
 
     def _reason_to_stop(self, net, row):
@@ -326,7 +347,9 @@ class Monitor(Callback):
         if self.flow_time is None:
             return waited >= net.solver.patience
         patient_until = max(SETTLED, PATIENCE * self.best_time)
-        return waited >= 10 and self.flow_time >= patient_until
+        if waited < 10 or self.flow_time < patient_until:
+            return False
+        return self._gain(self.valid_losses, self.kept_losses) 
 
     def _is_stationary(self, net, loss):
         """No decrease beyond rounding, or d loss / d log t below FLAT times the loss."""
