@@ -16,18 +16,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
 
+from odenet._callbacks import Monitor, ProgressBar, ScikitLearnCallbacks
 from odenet._devices import resolve_device, torch_threads
 from odenet._inference import FittedNetworkMixin
 from odenet._module import ACTIVATIONS, ResidualNetwork, default_state_dim
 from odenet._rows import merge_repeated, validation_mask
 from odenet._standardizer import Standardizer, fit_standardizer
-from odenet._training import (
-    Monitor,
-    ProgressBar,
-    Samples,
-    ScikitLearnCallbacks,
-    TrainingNet,
-)
+from odenet._training import Samples, TrainingNet
 from odenet._validation import (
     CallbackSupportMixin,
     Interval,
@@ -39,8 +34,6 @@ from odenet.schemes import SCHEMES
 from odenet.solvers import SOLVERS, Solver, resolve_solver
 
 MIN_ROWS_TO_STOP_EARLY = 200
-LONGEST_FLOW_TIME = 300.0
-FLOW_TIME_WITHOUT_VALIDATION = 100.0
 
 CONVERGED = {"horizon", "early_stopping", "stationary", "callback"}
 WARNINGS = {
@@ -164,7 +157,7 @@ class BaseResODE(
         net = self._make_net(
             fitted["module_"],
             generator,
-            horizon=horizon or self._longest_flow_time(early_stopping, continuing),
+            horizon=horizon or self._default_horizon(early_stopping, continuing),
             monitor=Monitor(early_stopping),
         )
         if continuing:
@@ -256,9 +249,10 @@ class BaseResODE(
                 return None
         return self.flow_time or 0.0
 
-    def _longest_flow_time(self, early_stopping, continuing):
-        longest = LONGEST_FLOW_TIME * (1 if self._estimator_type_r else 4) if early_stopping else FLOW_TIME_WITHOUT_VALIDATION
-        return longest + (self.flow_time_ if continuing else 0.0)
+    def _default_horizon(self, early_stopping, continuing):
+        """The longest flow time, a third of it where no validation loss may end it."""
+        horizon = self._longest_flow_time * (1 if early_stopping else 1 / 3)
+        return horizon + (self.flow_time_ if continuing else 0.0)
 
     def _holds_out(self, n_rows):
         if self.early_stopping == "auto":
@@ -359,15 +353,12 @@ class BaseResODE(
         )
 
     def _set_results(self, net):
-        history = net.history
-        self.loss_curve_ = history[:, "train_loss"]
-        self.validation_loss_curve_ = self.validation_scores_ = None
-        if net.monitor.early_stopping:
-            self.validation_loss_curve_ = history[:, "valid_loss"]
-            self.validation_scores_ = history[:, "valid_score"]
+        self.loss_curve_ = net.curve("train_loss")
+        self.validation_loss_curve_ = net.curve("valid_loss")
+        self.validation_scores_ = net.curve("valid_score")
         self.depth_ = net.module_.depth
         self.stop_reason_ = net.stop_reason
         self.converged_ = net.stop_reason in CONVERGED
-        self.n_iter_ = len(history)
+        self.n_iter_ = len(net.history)
         self.flow_time_ = net.flow_time
         self.n_grad_evals_ = net.n_grad_evals

@@ -7,7 +7,7 @@ from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils import compute_class_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from odenet._base import BaseResODE, _has_mini_batches
 from odenet._losses import CrossEntropy, LogisticLoss, SquaredError
@@ -17,8 +17,117 @@ from odenet._validation import StrOptions
 
 
 class ResODERegressor(RegressorMixin, BaseResODE):
-    """Regression by a deep residual network that is a neural ODE."""
-    _estimator_type_r = True
+    """Regression by a deep residual network that is a neural ODE.
+
+    Minimises the squared error, summed over the outputs.
+
+    Parameters
+    ----------
+    depth : int, default=64
+        Number L of residual layers.
+    width : int, default=64
+        Inner width m of a residual.
+    state_dim : int, default=None
+        Dimension q of the state. None is min(n_features + 1, 128) + n_outputs, and at
+        least 16.
+    activation : {"gelu", "tanh", "silu", "softplus", "relu", "identity"}, \
+            default="gelu"
+        Activation of a residual. With "relu" the theorems do not hold.
+    init : {"tied", "gaussian_process", "iid"} or callable, default="tied"
+        The weights at the start, as functions of depth: see :mod:`odenet.schemes`. With
+        "iid" the network is no discretised ODE.
+    solver : {"flow", "gd", "sgd", "adamw"} or solver object, default="flow"
+        How the network is trained: see :mod:`odenet.solvers`, whose objects carry the
+        settings of each. "flow" follows the gradient flow of all samples by an adaptive
+        stabilised Runge-Kutta method, "gd" by gradient descent with small steps; "sgd"
+        and "adamw" train on mini-batches.
+    flow_time : float, default=None
+        Horizon T of "flow" and "gd"; the other solvers have none. None lets the data
+        decide: training ends when the validation loss has risen, or the training loss
+        is stationary, or at the latest at T = 300 with early stopping and
+        T = 100 without.
+    alpha : float, default=0.0
+        L2 penalty, alpha / 2 times the sum of the squared norms of A, B and, averaged
+        over the layers, (V, W).
+    smoothness_penalty : float, default=0.0
+        Penalty on the variation of the weights in depth, times
+        L * sum_k ||Z_{k+1} - Z_k||_F^2, where Z = (V, W) (Marion, NeurIPS 2023).
+    early_stopping : bool or "auto", default="auto"
+        Whether to hold out samples, to stop when the loss on them has risen, and to
+        keep the earliest weights that no later ones beat by more than the standard
+        error of the difference. "auto" does so for 200 distinct samples or more.
+    validation_fraction : float, default=0.1
+        Share of the samples (of every class, of their weight) that is held out.
+    standardize : bool, default=True
+        Whether to scale the columns of X and of y inside the model, which is undone in
+        ``predict``. Columns that are constant in training are ignored.
+    callbacks : list, default=None
+        Callbacks of skorch, called at every step of the flow or epoch.
+    device : str, default="auto"
+        "auto" is CUDA where there is one, else the CPU; or any name of a torch device.
+    dtype : {"float32", "float64"}, default="float32"
+        Number format of training. Predictions are computed in float64.
+    warm_start : bool, default=False
+        Whether ``fit`` goes on from the weights and the flow time reached before, to
+        the horizon ``flow_time``, with the standardisation of the first fit.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the weights, of the held-out samples and of the mini-batches. The same
+        int gives the same model on the same machine, whatever the order of the rows.
+        The global random states are neither read nor set.
+    verbose : int, default=0
+        1 shows a progress bar.
+
+    Attributes
+    ----------
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : ndarray of str
+        Names of the features, if X had any.
+    n_outputs_ : int
+        Number of outputs of the network.
+    module_ : ResidualNetwork
+        The network, on standardised inputs.
+    net_ : skorch net
+        What trained it, with ``net_.history``.
+    depth_ : int
+        Number of layers.
+    depth_smoothness_ : DepthSmoothness
+        How smooth the weights are in depth.
+    flow_time_ : float
+        Flow time of the weights kept; None for mini-batch solvers.
+    loss_curve_ : list of float
+        Objective at the end of every step of a flow, or its mean over every epoch.
+    validation_loss_curve_, validation_scores_ : list of float
+        Loss and R2 of the held-out samples; None without.
+    n_iter_ : int
+        Number of steps of the flow, or of epochs.
+    n_grad_evals_ : int
+        Number of gradients computed.
+    stop_reason_ : str
+        "early_stopping", "horizon", "stationary", "max_evals", "max_epochs",
+        "callback", "interrupted" or "diverged".
+    converged_ : bool
+        Whether training ended for one of the first three reasons, or a callback's.
+
+    Notes
+    -----
+    The model and the theorems are those of P. Marion, Y.-H. Wu, M. E. Sander and
+    G. Biau, *Implicit regularization of deep residual networks towards neural ODEs*,
+    ICLR 2024.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sklearn.model_selection import train_test_split
+    >>> from odenet import ResODERegressor
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
+    >>> model = ResODERegressor(depth=8, flow_time=10.0, random_state=0)
+    >>> bool(model.fit(X_train, y_train).score(X_test, y_test) > 0.3)
+    True
+    """
+
+    _longest_flow_time = 300.0
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -37,6 +146,7 @@ class ResODERegressor(RegressorMixin, BaseResODE):
         y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
             float64, in the units and the shape of the training targets.
         """
+        check_is_fitted(self)
         y = self._y_standardizer.inverse(self._evaluate(X, ResidualNetwork.forward))
         return y.ravel() if self._y_is_1d else y
 
@@ -76,9 +186,121 @@ class ResODERegressor(RegressorMixin, BaseResODE):
 
 
 class ResODEClassifier(ClassifierMixin, BaseResODE):
-    """Classification by a deep residual network that is a neural ODE."""
-    _estimator_type_r = False
+    """Classification by a deep residual network that is a neural ODE.
 
+    Minimises the cross-entropy. Two classes share one output, the logit of the second.
+
+    Parameters
+    ----------
+    depth : int, default=64
+        Number L of residual layers.
+    width : int, default=64
+        Inner width m of a residual.
+    state_dim : int, default=None
+        Dimension q of the state. None is min(n_features + 1, 128) + n_outputs, and at
+        least 16.
+    activation : {"gelu", "tanh", "silu", "softplus", "relu", "identity"}, \
+            default="gelu"
+        Activation of a residual. With "relu" the theorems do not hold.
+    init : {"tied", "gaussian_process", "iid"} or callable, default="tied"
+        The weights at the start, as functions of depth: see :mod:`odenet.schemes`. With
+        "iid" the network is no discretised ODE.
+    solver : {"flow", "gd", "sgd", "adamw"} or solver object, default="flow"
+        How the network is trained: see :mod:`odenet.solvers`, whose objects carry the
+        settings of each. "flow" follows the gradient flow of all samples by an adaptive
+        stabilised Runge-Kutta method, "gd" by gradient descent with small steps; "sgd"
+        and "adamw" train on mini-batches.
+    flow_time : float, default=None
+        Horizon T of "flow" and "gd"; the other solvers have none. None lets the data
+        decide: training ends when the validation loss has risen, or the training loss
+        is stationary, or at the latest at T = 1200 with early stopping and
+        T = 400 without.
+    alpha : float, default=0.0
+        L2 penalty, alpha / 2 times the sum of the squared norms of A, B and, averaged
+        over the layers, (V, W).
+    smoothness_penalty : float, default=0.0
+        Penalty on the variation of the weights in depth, times
+        L * sum_k ||Z_{k+1} - Z_k||_F^2, where Z = (V, W) (Marion, NeurIPS 2023).
+    early_stopping : bool or "auto", default="auto"
+        Whether to hold out samples, to stop when the loss on them has risen, and to
+        keep the earliest weights that no later ones beat by more than the standard
+        error of the difference. "auto" does so for 200 distinct samples or more.
+    validation_fraction : float, default=0.1
+        Share of the samples (of every class, of their weight) that is held out.
+    standardize : bool, default=True
+        Whether to scale the columns of X inside the model, which is undone in
+        ``predict``. Columns that are constant in training are ignored.
+    class_weight : dict or "balanced", default=None
+        Weights of the classes; "balanced" gives all the same total weight.
+    callbacks : list, default=None
+        Callbacks of skorch, called at every step of the flow or epoch.
+    device : str, default="auto"
+        "auto" is CUDA where there is one, else the CPU; or any name of a torch device.
+    dtype : {"float32", "float64"}, default="float32"
+        Number format of training. Predictions are computed in float64.
+    warm_start : bool, default=False
+        Whether ``fit`` goes on from the weights and the flow time reached before, to
+        the horizon ``flow_time``, with the standardisation of the first fit.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the weights, of the held-out samples and of the mini-batches. The same
+        int gives the same model on the same machine, whatever the order of the rows.
+        The global random states are neither read nor set.
+    verbose : int, default=0
+        1 shows a progress bar.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Labels of the classes.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : ndarray of str
+        Names of the features, if X had any.
+    n_outputs_ : int
+        Number of outputs of the network.
+    module_ : ResidualNetwork
+        The network, on standardised inputs.
+    net_ : skorch net
+        What trained it, with ``net_.history``.
+    depth_ : int
+        Number of layers.
+    depth_smoothness_ : DepthSmoothness
+        How smooth the weights are in depth.
+    flow_time_ : float
+        Flow time of the weights kept; None for mini-batch solvers.
+    loss_curve_ : list of float
+        Objective at the end of every step of a flow, or its mean over every epoch.
+    validation_loss_curve_, validation_scores_ : list of float
+        Loss and accuracy of the held-out samples; None without.
+    n_iter_ : int
+        Number of steps of the flow, or of epochs.
+    n_grad_evals_ : int
+        Number of gradients computed.
+    stop_reason_ : str
+        "early_stopping", "horizon", "stationary", "max_evals", "max_epochs",
+        "callback", "interrupted" or "diverged".
+    converged_ : bool
+        Whether training ended for one of the first three reasons, or a callback's.
+
+    Notes
+    -----
+    The model and the theorems are those of P. Marion, Y.-H. Wu, M. E. Sander and
+    G. Biau, *Implicit regularization of deep residual networks towards neural ODEs*,
+    ICLR 2024.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import make_moons
+    >>> from odenet import ResODEClassifier
+    >>> X, y = make_moons(100, noise=0.1, random_state=0)
+    >>> model = ResODEClassifier(depth=8, flow_time=20.0, random_state=0).fit(X, y)
+    >>> model.predict_proba(X).shape
+    (100, 2)
+    >>> bool(model.depth_smoothness_.von_neumann_ratio < 0.1)
+    True
+    """
+
+    _longest_flow_time = 1200.0  # the curvature of cross-entropy is far smaller
     _parameter_constraints = {
         **BaseResODE._parameter_constraints,
         "class_weight": [dict, StrOptions({"balanced"}), None],
@@ -185,6 +407,7 @@ class ResODEClassifier(ClassifierMixin, BaseResODE):
         logits : ndarray of shape (n_samples,) or (n_samples, n_classes)
             For two classes, the logit of ``classes_[1]``.
         """
+        check_is_fitted(self)
         logits = self._evaluate(X, ResidualNetwork.forward)
         return logits.ravel() if len(self.classes_) == 2 else logits
 

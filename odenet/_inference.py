@@ -34,6 +34,7 @@ class FittedNetworkMixin:
         h : ndarray of shape (n_samples, state_dim)
             The state h_L, float64.
         """
+        check_is_fitted(self)
         return self._evaluate(X, ResidualNetwork.last_state)
 
     def hidden_states(self, X):
@@ -48,6 +49,7 @@ class FittedNetworkMixin:
         h : ndarray of shape (depth + 1, n_samples, state_dim)
             The states h_0, ..., h_L, float64.
         """
+        check_is_fitted(self)
         return self._evaluate(X, ResidualNetwork.hidden_states, axis=1)
 
     @property
@@ -56,7 +58,6 @@ class FittedNetworkMixin:
 
     def _evaluate(self, X, function, axis=0):
         """The function of the network at the rows of X, as an array."""
-        check_is_fitted(self)
         X = validate_data(self, X, reset=False, dtype=np.float64)
         X = self._X_standardizer(X)
         device = self.module_.V.device

@@ -1,0 +1,185 @@
+"""What watches a training, as skorch callbacks: when to stop, which weights to keep."""
+
+import sys
+from math import inf, isfinite, log
+
+import torch
+from skorch.callbacks import Callback
+from tqdm.auto import tqdm
+
+SETTLED_TIME = 10.0  # flow time before which nothing is concluded from a curve
+PATIENCE = 3.0  # times the flow time of the lowest validation loss
+MIN_WAIT = 10  # steps since the lowest validation loss
+FLAT = 1e-4  # relative decrease of the loss per unit of log flow time
+
+
+class Monitor(Callback):
+    """Records the flow, keeps the best weights and decides when to stop.
+
+    Parameters
+    ----------
+    early_stopping : bool, default=False
+        Whether the validation loss decides when to stop and which weights to keep.
+    """
+
+    def __init__(self, early_stopping=False):
+        self.early_stopping = early_stopping
+        self.flow_time = None
+
+    def on_train_begin(self, net, X=None, y=None, **kwargs):
+        """The loss at the start: nothing can be trained if it is not finite."""
+        self.start_loss = net.objective(X[0])
+        if not isfinite(self.start_loss):
+            raise FloatingPointError(
+                f"The training loss is {self.start_loss} before the first step. Scale "
+                "the data, or leave `standardize=True`."
+            )
+        self.flow_time = getattr(net.optimizer_, "flow_time", None)
+        self.evals_before = getattr(net.optimizer_, "n_grad_evals", 0)
+        lowest_loss = inf if self.early_stopping else self.start_loss
+        self.lowest = lowest_loss, len(net.history), self.flow_time
+        self.kept = _weights(net.module_), self.flow_time
+        self.kept_losses = self.flatness_reference = None
+
+    def on_epoch_end(self, net, **kwargs):
+        """Record, keep the best, judge."""
+        flow, row = net.optimizer_, net.history[-1]
+        for name in ("flow_time", "n_grad_evals", "n_rejected", "spectral_radius"):
+            if hasattr(flow, name):
+                net.history.record(name, getattr(flow, name))
+        self.flow_time = row.get("flow_time")
+        loss = row["valid_loss"] if self.early_stopping else row["train_loss"]
+        if self._is_better(net, loss):
+            self.kept = _weights(net.module_), self.flow_time
+            self.kept_losses = net.valid_losses
+        if loss < self.lowest[0]:
+            self.lowest = loss, row["epoch"], self.flow_time
+        net.stop_reason = self._reason_to_stop(net, row)
+
+    def on_train_end(self, net, X=None, y=None, **kwargs):
+        """Go back to the weights kept where that is asked for, or needed."""
+        if net.stop_reason != "diverged":
+            loss = net.objective(X[0])
+            if not isfinite(loss) or loss > 2 * self.start_loss:
+                net.stop_reason = "diverged"
+        if self.early_stopping or net.stop_reason == "diverged":
+            weights, self.flow_time = self.kept
+            net.module_.load_state_dict(weights)
+        del self.kept, self.kept_losses
+
+    def _is_better(self, net, loss):
+        """Whether to keep these weights instead of the ones kept."""
+        if not self.early_stopping or self.kept_losses is None:
+            return loss < self.lowest[0]
+        return _exceeds(self.kept_losses, net.valid_losses, net.valid_weight)
+
+    def _reason_to_stop(self, net, row):
+        """A word, or None to go on."""
+        flow = net.optimizer_
+        n_evals = row.get("n_grad_evals", 0) - self.evals_before
+        if not isfinite(row["train_loss"]) or getattr(flow, "diverged", False):
+            return "diverged"
+        if self.flow_time is not None and self.flow_time >= net.horizon:
+            return "horizon"
+        if self.early_stopping and self._validation_loss_has_risen(net, row["epoch"]):
+            return "early_stopping"
+        if self.flow_time is not None and self._is_stationary(net, row["train_loss"]):
+            return "stationary"
+        return "max_evals" if n_evals >= getattr(net.solver, "max_evals", inf) else None
+
+    def _validation_loss_has_risen(self, net, epoch):
+        """Significantly and for long; a flow is given time in proportion to its age."""
+        _, lowest_epoch, lowest_time = self.lowest
+        if self.flow_time is None:
+            return epoch - lowest_epoch >= net.solver.patience
+        if epoch - lowest_epoch < MIN_WAIT:
+            return False
+        if self.flow_time < max(SETTLED_TIME, PATIENCE * lowest_time):
+            return False
+        return _exceeds(net.valid_losses, self.kept_losses, net.valid_weight)
+
+    def _is_stationary(self, net, loss):
+        """No decrease beyond rounding, or one below FLAT per unit of log flow time."""
+        eps = torch.finfo(net.module_.V.dtype).eps
+        if net.optimizer_.stalled or loss <= eps * self.start_loss:
+            return True
+        if self.flow_time < SETTLED_TIME:
+            return False
+        before, loss_before = self.flatness_reference or (self.flow_time, loss)
+        elapsed = log(self.flow_time / before)
+        if self.flatness_reference is None or elapsed > 0.2:
+            self.flatness_reference = self.flow_time, loss
+        return elapsed > 0.2 and (loss_before - loss) / loss < FLAT * elapsed
+
+
+def _exceeds(losses, others, weight):
+    """Whether losses exceed others by more than the standard error of the difference.
+
+    Both are of the same samples: a paired comparison.
+    """
+    share = weight / weight.sum()
+    difference = losses - others
+    mean = (share * difference).sum()
+    variance = (share * (difference - mean).square()).sum()
+    return bool(mean > (variance / len(weight)).sqrt())
+
+
+def _weights(module):
+    return {name: p.detach().clone() for name, p in module.state_dict().items()}
+
+
+class ProgressBar(Callback):
+    """Bar over the flow time, or over epochs, with loss and gradient evaluations."""
+
+    def on_train_begin(self, net, X=None, y=None, **kwargs):
+        """Open the bar."""
+        self.is_flow = hasattr(net.optimizer_, "flow_time")
+        self.bar = tqdm(
+            total=net.horizon if self.is_flow else net.max_epochs,
+            unit="t" if self.is_flow else "epoch",
+            bar_format="{l_bar}{bar}| {n:.4g}/{total:.4g} {unit} [{elapsed}{postfix}]",
+            file=sys.stderr,
+        )
+
+    def on_epoch_end(self, net, **kwargs):
+        """Move the bar."""
+        row = net.history[-1]
+        shown = {"loss": f"{row['train_loss']:.3g}"}
+        if "valid_loss" in row:
+            shown["valid"] = f"{row['valid_loss']:.3g}"
+        if self.is_flow:
+            shown["evals"] = row["n_grad_evals"]
+        self.bar.set_postfix(shown, refresh=False)
+        self.bar.n = row["flow_time"] if self.is_flow else row["epoch"]
+        self.bar.refresh()
+
+    def on_train_end(self, net, **kwargs):
+        """Close the bar."""
+        self.bar.close()
+
+
+class ScikitLearnCallbacks(Callback):
+    """Hands every epoch to scikit-learn's own callbacks (scikit-learn 1.9 or later)."""
+
+    def __init__(self, estimator, context, X, y, fitted):
+        self.estimator = estimator
+        self.context = context
+        self.X = X
+        self.y = y
+        self.fitted = fitted
+
+    def on_epoch_begin(self, net, **kwargs):
+        """Open a task for the epoch."""
+        self.task = self.context.subcontext(task_name="epoch")
+        self.task.call_on_fit_task_begin(estimator=self.estimator, X=self.X, y=self.y)
+
+    def on_epoch_end(self, net, **kwargs):
+        """Close the task; a callback may ask to stop."""
+        stop = self.task.call_on_fit_task_end(
+            estimator=self.estimator,
+            X=self.X,
+            y=self.y,
+            reconstruction_attributes={**self.fitted, "net_": net},
+        )
+        if stop and not net.stop_reason:
+            net.stop_reason = "callback"

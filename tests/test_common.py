@@ -1,0 +1,30 @@
+"""scikit-learn's own checks, without a single expected failure."""
+
+import pytest
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from odenet import ResODEClassifier, ResODERegressor
+from odenet.solvers import AdamW
+
+SMALL = {"depth": 4, "width": 8}
+CONFIGURATIONS = [
+    {},
+    {"depth": 1},
+    {**SMALL, "solver": "gd", "flow_time": 2.0},
+    {**SMALL, "solver": "sgd"},
+    {**SMALL, "solver": AdamW(max_epochs=30)},
+    {**SMALL, "dtype": "float64"},
+    {**SMALL, "early_stopping": True},
+    {**SMALL, "init": "gaussian_process", "alpha": 1e-3, "smoothness_penalty": 1e-3},
+]
+ESTIMATORS = [
+    estimator(**configuration)
+    for estimator in (ResODERegressor, ResODEClassifier)
+    for configuration in CONFIGURATIONS
+]
+
+
+@parametrize_with_checks(ESTIMATORS)
+@pytest.mark.filterwarnings("default")
+def test_scikit_learn_checks(estimator, check):
+    check(estimator)

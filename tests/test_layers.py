@@ -1,0 +1,46 @@
+"""Imports point down: a module knows only those of lower layers."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import odenet
+
+LAYERS = [
+    {"schemes", "_chebyshev", "_stack", "_validation", "_devices", "_rows"},
+    {"_standardizer", "_losses", "_module", "_vector_field"},
+    {"_flow", "_diagnostics"},
+    {"solvers", "_callbacks"},
+    {"_training"},
+    {"_inference"},
+    {"_base"},
+    {"_estimators"},
+]
+FOLDER = Path(odenet.__file__).parent
+MODULES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
+
+
+def imported_modules(name):
+    """Modules of the package that a module imports."""
+    for node in ast.walk(ast.parse((FOLDER / f"{name}.py").read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] == "odenet":
+            yield node.module.partition(".")[2]
+        if isinstance(node, ast.Import):
+            yield from (a.name for a in node.names if a.name.startswith("odenet"))
+
+
+def layer(name):
+    return next(i for i, modules in enumerate(LAYERS) if name in modules)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_point_down(name):
+    assert all(layer(other) < layer(name) for other in imported_modules(name))
+
+
+def test_two_files_know_skorch():
+    knowing = [
+        name for name in MODULES if "from skorch" in (FOLDER / f"{name}.py").read_text()
+    ]
+    assert knowing == ["_callbacks", "_training"]

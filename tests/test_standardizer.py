@@ -1,0 +1,44 @@
+from math import inf
+
+import numpy as np
+import pytest
+from sklearn.preprocessing import StandardScaler
+
+from odenet._standardizer import Standardizer, fit_standardizer
+
+
+def test_agrees_with_scikit_learn(rng):
+    X, weight = rng.normal(3, 5, size=(50, 4)), rng.uniform(size=50)
+    standardizer = fit_standardizer(X, weight, gain=1.0, constant_scale=inf)
+    expected = StandardScaler().fit_transform(X, sample_weight=weight)
+    np.testing.assert_allclose(standardizer(X), expected, rtol=1e-10)
+    np.testing.assert_allclose(standardizer.inverse(standardizer(X)), X)
+
+
+def test_gain_is_the_standard_deviation_reached(rng):
+    X = rng.normal(size=(50, 2))
+    Z = fit_standardizer(X, np.ones(50), gain=2.5, constant_scale=inf)(X)
+    np.testing.assert_allclose(Z.std(axis=0), 2.5)
+
+
+@pytest.mark.parametrize("unit", [1e-300, 1e-30, 1.0, 1e30, 1e300])
+@pytest.mark.parametrize("weight_unit", [1e-300, 1.0, 1e300])
+def test_no_unit_is_too_large_or_too_small(unit, weight_unit, rng):
+    X = rng.normal(size=(50, 2))
+    weight = np.full(50, weight_unit)
+    Z = fit_standardizer(unit * X, weight, gain=1.0, constant_scale=inf)(unit * X)
+    np.testing.assert_allclose(Z.std(axis=0), 1, rtol=1e-10)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 1e30])
+def test_constant_column_is_ignored_or_kept(value, rng):
+    X = np.full((9, 1), value)
+    ignored = fit_standardizer(X, rng.uniform(size=9), 1.0, constant_scale=inf)
+    np.testing.assert_array_equal(ignored(X + 1), 0)
+    kept = fit_standardizer(X, rng.uniform(size=9), 1.0, constant_scale=1.0)
+    np.testing.assert_array_equal(kept.inverse(kept(X)), X)
+
+
+def test_identity(rng):
+    X = rng.normal(size=(4, 3))
+    np.testing.assert_array_equal(Standardizer.identity(3)(X), X)
