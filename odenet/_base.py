@@ -1,17 +1,16 @@
 """What both estimators share: their parameters, and how they are fitted."""
 
+import copy
 import warnings
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from math import inf, sqrt
 from numbers import Integral, Real
 
 import numpy as np
 import torch
-from sklearn.base import (
-    BaseEstimator,
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
-)
+from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
@@ -34,6 +33,9 @@ from odenet.schemes import SCHEMES
 from odenet.solvers import SOLVERS, Solver, resolve_solver
 
 MIN_ROWS_TO_STOP_EARLY = 200
+START_SCALE = 4.0  # standard deviation of W at the start, for schemes given by name
+STATE_SHARE = 1 / 8  # |h_0|^2 / q of a standardised sample
+LIMIT = 4.0  # bound of standardised inputs
 
 CONVERGED = {"horizon", "early_stopping", "stationary", "callback"}
 WARNINGS = {
@@ -49,13 +51,7 @@ def _has_mini_batches(estimator):
     return resolve_solver(estimator.solver).batch_size is not None
 
 
-class BaseResODE(
-    CallbackSupportMixin,
-    FittedNetworkMixin,
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
-    BaseEstimator,
-):
+class BaseResODE(CallbackSupportMixin, FittedNetworkMixin, BaseEstimator):
     """Base of the estimators; a subclass says what the targets mean."""
 
     _parameter_constraints = {
@@ -141,29 +137,27 @@ class BaseResODE(
             Fitted.
         """
         solver, device = resolve_solver(self.solver), self._resolve_device()
-        continuing = self.warm_start and hasattr(self, "module_")
-        samples = self._check_samples(X, y, sample_weight, reset=not continuing)
+        past = self._past() if self.warm_start and hasattr(self, "module_") else None
+        samples = self._check_samples(X, y, sample_weight, reset=past is None)
         validation = self._check_validation_samples(X_val, y_val)
-        horizon = self._horizon(solver, continuing)
-        if horizon is None:
+        if past is not None and self._has_passed(self.flow_time, solver):
             return self
         seed, generator = self._draw_seed()
-        samples = merge_repeated(*samples, seed)
-        if validation is None and self._holds_out(len(samples[-1])):
-            samples, validation = self._hold_out(*samples)
-        fitted = self._fitted() if continuing else self._start(samples, generator)
-        fitted["module_"].to(device)
-        early_stopping = validation is not None and self.early_stopping is not False
-        net = self._make_net(
-            fitted["module_"],
-            generator,
-            horizon=horizon or self._default_horizon(early_stopping, continuing),
-            monitor=Monitor(early_stopping),
-        )
-        if continuing:
-            net.resume(self.net_.history, self.flow_time_, self.n_grad_evals_)
-        with self._scikit_learn_callbacks(net, fitted, X, y):
-            self._train(net, fitted, samples, validation)
+        samples = train = merge_repeated(*samples, seed)
+        chooses_time = validation is None and self._holds_out(len(samples[-1]))
+        if chooses_time:
+            train, validation = self._hold_out(*samples)
+        fitted = self._start(samples, generator) if past is None else self._fitted()
+        module = fitted["module_"].to(device)
+        start = copy.deepcopy(module.state_dict())
+        with self._scikit_learn_callbacks(X, y, fitted) as observer:
+            run = partial(self._run, fitted, generator, past, observer)
+            net, search = run(train, validation, self.flow_time), None
+            if chooses_time and validation is not None and net.has_chosen_flow_time:
+                search = net
+                module.load_state_dict(start)
+                net = run(samples, None, search.flow_time)
+            self._finish(fitted, net, search)
         return self
 
     @available_if(_has_mini_batches)
@@ -193,14 +187,13 @@ class BaseResODE(
         samples = self._check_samples(X, y, sample_weight, reset=first)
         seed, generator = self._draw_seed()
         samples = merge_repeated(*samples, seed)
-        if first:
-            fitted = self._start(samples, generator)
-            net = self._make_net(fitted["module_"].to(device), generator)
-        else:
-            fitted, net = self._fitted(), self.net_
-            net.generator = net.generator or generator
+        fitted = self._start(samples, generator) if first else self._fitted()
+        module = fitted["module_"].to(device)
+        net = self._make_net(module) if first else self.net_
+        net.generator = net.generator or generator
         net.max_epochs = 1
-        self._train(net, fitted, samples, validation=None)
+        self._train(net, fitted, samples)
+        self._finish(fitted, net)
         return self
 
     def _resolve_device(self):
@@ -235,24 +228,22 @@ class BaseResODE(
     def _weigh_classes(self, y, weight):
         return weight
 
-    def _horizon(self, solver, continuing):
-        """Flow time asked for: inf where it means nothing, 0 where data decide."""
-        if solver.batch_size is not None:
-            return inf
-        if continuing and self.flow_time is not None:
-            if self.flow_time <= self.flow_time_:
-                warnings.warn(
-                    f"Warm start: flow_time={self.flow_time} is reached already "
-                    f"(flow_time_={self.flow_time_}), so that nothing was trained.",
-                    stacklevel=4,
-                )
-                return None
-        return self.flow_time or 0.0
+    def _past(self):
+        """Where an earlier fit has ended."""
+        return self.net_.history, self.flow_time_, self.n_grad_evals_
 
-    def _default_horizon(self, early_stopping, continuing):
-        """The longest flow time, a third of it where no validation loss may end it."""
-        horizon = self._longest_flow_time * (1 if early_stopping else 1 / 3)
-        return horizon + (self.flow_time_ if continuing else 0.0)
+    def _has_passed(self, flow_time, solver):
+        """Whether an earlier fit went as far as this one is asked to go."""
+        if solver.batch_size is not None or flow_time is None:
+            return False
+        if flow_time > self.flow_time_:
+            return False
+        warnings.warn(
+            f"Warm start: flow_time={flow_time} is reached already "
+            f"(flow_time_={self.flow_time_}), so that nothing was trained.",
+            stacklevel=4,
+        )
+        return True
 
     def _holds_out(self, n_rows):
         if self.early_stopping == "auto":
@@ -261,7 +252,10 @@ class BaseResODE(
 
     def _hold_out(self, X, y, weight):
         """Training and validation samples; none to validate on if no row is to spare."""
-        mask = validation_mask(weight, self.validation_fraction, self._strata(y))
+        fraction = self.validation_fraction
+        if self.early_stopping == "auto":
+            fraction = max(fraction, min(0.3, 100 / len(y)))
+        mask = validation_mask(weight, fraction, self._strata(y))
         if not mask.any():
             return (X, y, weight), None
         return (X[~mask], y[~mask], weight[~mask]), (X[mask], y[mask], weight[mask])
@@ -278,26 +272,32 @@ class BaseResODE(
             width=self.width,
             state_dim=state_dim,
             activation=self.activation,
-            init=self.init,
+            init=self._scheme(),
             generator=generator,
             dtype=getattr(torch, self.dtype),
         )
         X_standardizer = Standardizer.identity(n_features)
         if self.standardize:
-            # |h_0|^2 is about q, as the scaling of W h by 1/sqrt(q) expects.
-            gain = max(1.0, sqrt(state_dim / (n_features + 1)))
-            X_standardizer = fit_standardizer(X, weight, gain, constant_scale=inf)
+            gain = sqrt(STATE_SHARE * max(1.0, state_dim / (n_features + 1)))
+            X_standardizer = fit_standardizer(X, weight, gain, inf, LIMIT)
         return {
             "module_": module,
             "_X_standardizer": X_standardizer,
             "_y_standardizer": self._fit_y_standardizer(y, weight),
         }
 
+    def _scheme(self):
+        """A scheme given by name starts from wider weights than the paper's."""
+        if callable(self.init):
+            return self.init
+        return replace(SCHEMES[self.init], scale=START_SCALE)
+
     def _fitted(self):
         names = ("module_", "_X_standardizer", "_y_standardizer")
         return {name: getattr(self, name) for name in names}
 
     def _make_net(self, module, generator=None, horizon=inf, monitor=None):
+        """A net to train the module with."""
         callbacks = list(self.callbacks or [])
         if self.verbose:
             callbacks.append(ProgressBar())
@@ -314,32 +314,59 @@ class BaseResODE(
         ).initialize()
 
     @contextmanager
-    def _scikit_learn_callbacks(self, net, fitted, X, y):
-        """Tell scikit-learn's callbacks, where any are set, of every epoch."""
+    def _scikit_learn_callbacks(self, X, y, fitted):
+        """Open scikit-learn's callbacks; the skorch callback that serves them."""
         if not getattr(self, "_skl_callbacks", None):
-            yield
+            yield None
             return
         context = self._init_callback_context(max_subtasks=None)
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
-        with net.observed_by(ScikitLearnCallbacks(self, context, X, y, fitted)):
-            yield
+        yield ScikitLearnCallbacks(self, context, X, y, fitted)
         context.call_on_fit_task_end(
             estimator=self, X=X, y=y, reconstruction_attributes=self._fitted
         )
 
-    def _train(self, net, fitted, samples, validation):
-        """Run the net, then set the fitted attributes."""
+    def _run(self, fitted, generator, past, observer, samples, validation, flow_time):
+        """Train once, from where the network is; the net that did it."""
+        early_stopping = validation is not None and self.early_stopping is not False
+        if flow_time is None:
+            longest = self._longest_flow_time * (1 if early_stopping else 1 / 3)
+            flow_time = longest + (past[1] or 0.0 if past else 0.0)
+        net = self._make_net(
+            fitted["module_"], generator, flow_time, Monitor(early_stopping)
+        )
+        if past is not None:
+            net.resume(*past)
+        with net.observed_by(observer):
+            self._train(net, fitted, samples, validation)
+        return net
+
+    def _train(self, net, fitted, samples, validation=None):
         train = self._tensors(fitted, *samples)
         held_out = None if validation is None else self._tensors(fitted, *validation)
         module = fitted["module_"]
-        work = len(train) * module.state_dim * module.width
-        with torch_threads(work):
+        with torch_threads(len(train) * module.state_dim * module.width):
             net.partial_fit((train, held_out))
         module.zero_grad(set_to_none=True)
+
+    def _finish(self, fitted, net, search=None):
+        """Set the fitted attributes; ``search`` is the net that chose the flow time."""
+        judge = search or net
         vars(self).update(fitted, net_=net)
-        self._set_results(net)
-        if net.stop_reason in WARNINGS:
-            warnings.warn(WARNINGS[net.stop_reason], ConvergenceWarning, stacklevel=4)
+        self.loss_curve_ = net.curve("train_loss")
+        self.validation_loss_curve_ = judge.curve("valid_loss")
+        self.validation_scores_ = judge.curve("valid_score")
+        self.validation_flow_times_ = judge.curve("flow_time", where="valid_loss")
+        self.depth_ = net.module_.depth
+        self.stop_reason_ = judge.stop_reason
+        self.converged_ = judge.stop_reason in CONVERGED
+        self.n_iter_ = len(net.history)
+        self.flow_time_ = net.flow_time
+        self.n_grad_evals_ = net.n_grad_evals
+        if search is not None:
+            self.n_grad_evals_ += search.n_new_grad_evals
+        for reason in {judge.stop_reason, net.stop_reason} & set(WARNINGS):
+            warnings.warn(WARNINGS[reason], ConvergenceWarning, stacklevel=4)
 
     def _tensors(self, fitted, X, y, weight):
         """Samples on the network's device; the weights have mean one."""
@@ -351,14 +378,3 @@ class BaseResODE(
             y=y.to(**like) if y.is_floating_point() else y.to(like["device"]),
             weight=torch.tensor(weight / weight.mean(), **like),
         )
-
-    def _set_results(self, net):
-        self.loss_curve_ = net.curve("train_loss")
-        self.validation_loss_curve_ = net.curve("valid_loss")
-        self.validation_scores_ = net.curve("valid_score")
-        self.depth_ = net.module_.depth
-        self.stop_reason_ = net.stop_reason
-        self.converged_ = net.stop_reason in CONVERGED
-        self.n_iter_ = len(net.history)
-        self.flow_time_ = net.flow_time
-        self.n_grad_evals_ = net.n_grad_evals

@@ -35,7 +35,9 @@ class ResODERegressor(RegressorMixin, BaseResODE):
         Activation of a residual. With "relu" the theorems do not hold.
     init : {"tied", "gaussian_process", "iid"} or callable, default="tied"
         The weights at the start, as functions of depth: see :mod:`odenet.schemes`. With
-        "iid" the network is no discretised ODE.
+        "iid" the network is no discretised ODE. A name stands for the scheme with
+        ``scale=4``, so that a fit soon is more than linear; an object is used as it is,
+        and ``Tied()`` is the start of the paper.
     solver : {"flow", "gd", "sgd", "adamw"} or solver object, default="flow"
         How the network is trained: see :mod:`odenet.solvers`, whose objects carry the
         settings of each. "flow" follows the gradient flow of all samples by an adaptive
@@ -54,13 +56,16 @@ class ResODERegressor(RegressorMixin, BaseResODE):
         L * sum_k ||Z_{k+1} - Z_k||_F^2, where Z = (V, W) (Marion, NeurIPS 2023).
     early_stopping : bool or "auto", default="auto"
         Whether to hold out samples, to stop when the loss on them has risen, and to
-        keep the earliest weights that no later ones beat by more than the standard
-        error of the difference. "auto" does so for 200 distinct samples or more.
+        choose the earliest weights that no later ones beat by more than the standard
+        error of the difference. A mini-batch solver keeps these weights; the flow is
+        followed again to their flow time, on all samples. "auto" does so for 200
+        distinct samples or more, and holds out at least 100 of them, or 30 % of few.
     validation_fraction : float, default=0.1
         Share of the samples (of every class, of their weight) that is held out.
     standardize : bool, default=True
         Whether to scale the columns of X and of y inside the model, which is undone in
-        ``predict``. Columns that are constant in training are ignored.
+        ``predict``. Inputs beyond some standard deviations are drawn in smoothly, to
+        4 at most; columns that are constant in training are ignored.
     callbacks : list, default=None
         Callbacks of skorch, called at every step of the flow or epoch.
     device : str, default="auto"
@@ -97,12 +102,14 @@ class ResODERegressor(RegressorMixin, BaseResODE):
         Flow time of the weights kept; None for mini-batch solvers.
     loss_curve_ : list of float
         Objective at the end of every step of a flow, or its mean over every epoch.
+    validation_flow_times_ : list of float
+        Flow times of the following two; None without.
     validation_loss_curve_, validation_scores_ : list of float
         Loss and R2 of the held-out samples; None without.
     n_iter_ : int
         Number of steps of the flow, or of epochs.
     n_grad_evals_ : int
-        Number of gradients computed.
+        Number of gradients computed, with those to choose the flow time.
     stop_reason_ : str
         "early_stopping", "horizon", "stationary", "max_evals", "max_epochs",
         "callback", "interrupted" or "diverged".
@@ -204,7 +211,9 @@ class ResODEClassifier(ClassifierMixin, BaseResODE):
         Activation of a residual. With "relu" the theorems do not hold.
     init : {"tied", "gaussian_process", "iid"} or callable, default="tied"
         The weights at the start, as functions of depth: see :mod:`odenet.schemes`. With
-        "iid" the network is no discretised ODE.
+        "iid" the network is no discretised ODE. A name stands for the scheme with
+        ``scale=4``, so that a fit soon is more than linear; an object is used as it is,
+        and ``Tied()`` is the start of the paper.
     solver : {"flow", "gd", "sgd", "adamw"} or solver object, default="flow"
         How the network is trained: see :mod:`odenet.solvers`, whose objects carry the
         settings of each. "flow" follows the gradient flow of all samples by an adaptive
@@ -223,13 +232,16 @@ class ResODEClassifier(ClassifierMixin, BaseResODE):
         L * sum_k ||Z_{k+1} - Z_k||_F^2, where Z = (V, W) (Marion, NeurIPS 2023).
     early_stopping : bool or "auto", default="auto"
         Whether to hold out samples, to stop when the loss on them has risen, and to
-        keep the earliest weights that no later ones beat by more than the standard
-        error of the difference. "auto" does so for 200 distinct samples or more.
+        choose the earliest weights that no later ones beat by more than the standard
+        error of the difference. A mini-batch solver keeps these weights; the flow is
+        followed again to their flow time, on all samples. "auto" does so for 200
+        distinct samples or more, and holds out at least 100 of them, or 30 % of few.
     validation_fraction : float, default=0.1
         Share of the samples (of every class, of their weight) that is held out.
     standardize : bool, default=True
-        Whether to scale the columns of X inside the model, which is undone in
-        ``predict``. Columns that are constant in training are ignored.
+        Whether to scale the columns of X inside the model. Inputs beyond some standard
+        deviations are drawn in smoothly, to 4 at most; columns that are constant in
+        training are ignored.
     class_weight : dict or "balanced", default=None
         Weights of the classes; "balanced" gives all the same total weight.
     callbacks : list, default=None
@@ -270,12 +282,14 @@ class ResODEClassifier(ClassifierMixin, BaseResODE):
         Flow time of the weights kept; None for mini-batch solvers.
     loss_curve_ : list of float
         Objective at the end of every step of a flow, or its mean over every epoch.
+    validation_flow_times_ : list of float
+        Flow times of the following two; None without.
     validation_loss_curve_, validation_scores_ : list of float
         Loss and accuracy of the held-out samples; None without.
     n_iter_ : int
         Number of steps of the flow, or of epochs.
     n_grad_evals_ : int
-        Number of gradients computed.
+        Number of gradients computed, with those to choose the flow time.
     stop_reason_ : str
         "early_stopping", "horizon", "stationary", "max_evals", "max_epochs",
         "callback", "interrupted" or "diverged".

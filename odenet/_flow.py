@@ -62,6 +62,8 @@ class GradientFlow(FlowOptimizer):
         Latest estimate of the largest curvature, in scaled parameters.
     stalled : bool
         Whether the last step could not lower the loss: it is minimal to rounding.
+    diverged : bool
+        Whether the last step could not lower the loss for another reason.
 
     References
     ----------
@@ -130,6 +132,8 @@ class GradientFlow(FlowOptimizer):
 
     def _advance(self, start, closure):
         self._update_radius(start, closure)
+        gain = self._choose_step()[0] * _norm(start.velocity) ** 2
+        rounding = 1e3 * torch.finfo(start.y.dtype).eps * abs(start.loss)
         for _ in range(MAX_REJECTIONS):
             h, method = self._choose_step()
             evals_before = self.n_grad_evals
@@ -144,7 +148,7 @@ class GradientFlow(FlowOptimizer):
             else:
                 self.stalled = not start.velocity.any()
                 return end, h
-        self.stalled = True
+        self.stalled, self.diverged = gain <= rounding, gain > rounding
         return start, 0.0
 
     def _choose_step(self):
@@ -222,10 +226,10 @@ class GradientFlow(FlowOptimizer):
         radius = 0.0
         for _ in range(n_iter):
             direction = self._progress["direction"]
-            length = direction.norm().item()
+            length = _norm(direction)
             if not 0 < length < inf:
                 break
-            shift = eps * max(point.y.norm().item(), eps) / length * direction
+            shift = direction * (eps * max(_norm(point.y), eps) / length)
             change = self._evaluate(point.y + shift, closure).velocity - point.velocity
             previous, radius = radius, _ratio(change, shift)
             if not isfinite(radius):
@@ -238,8 +242,16 @@ class GradientFlow(FlowOptimizer):
 
 def _ratio(change, shift):
     """Length of a change of the velocity per length of the shift that caused it."""
-    length = shift.norm().item()
-    return change.norm().item() / length if length > 0 else 0.0
+    length = _norm(shift)
+    return _norm(change) / length if length > 0 else 0.0
+
+
+def _norm(vector):
+    """Euclidean norm as a float, of magnitudes whose squares may overflow too."""
+    largest = vector.abs().max().item()
+    if not 0 < largest < inf:
+        return largest
+    return largest * (vector / largest).norm().item()
 
 
 class ExplicitEuler(FlowOptimizer):

@@ -4,6 +4,7 @@ import copy
 
 import numpy as np
 import torch
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from odenet._devices import evaluation_dtype, resolve_device_or_cpu, torch_threads
@@ -13,7 +14,7 @@ from odenet._module import ResidualNetwork
 ROWS_AT_ONCE = 4096
 
 
-class FittedNetworkMixin:
+class FittedNetworkMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     """Evaluation in float64, in chunks of rows; pickles that hold arrays only."""
 
     @property

@@ -1,4 +1,4 @@
-"""Affine scaling of columns, robust to constant columns and to extreme magnitudes."""
+"""Scaling of columns, robust to constant columns, heavy tails and extreme units."""
 
 from dataclasses import dataclass
 
@@ -7,13 +7,15 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Standardizer:
-    """Maps x to (x - mean) / scale, and back.
+    """Maps x to z = (x - mean) / scale, and back.
 
-    A scale is infinite where a column is constant and to be ignored.
+    A scale is infinite where a column is constant and to be ignored. With a finite
+    limit, z becomes z / sqrt(1 + (z / limit)^2), which stays within the limit.
     """
 
     mean: np.ndarray
     scale: np.ndarray
+    limit: float = np.inf
 
     @classmethod
     def identity(cls, n_columns):
@@ -22,14 +24,21 @@ class Standardizer:
 
     def __call__(self, X):
         """Standardised columns."""
-        return (X - self.mean) / self.scale
+        with np.errstate(over="ignore"):
+            Z = (X - self.mean) / self.scale
+        return Z if self.limit == np.inf else _bounded(Z, self.limit)
 
     def inverse(self, X):
-        """Columns in their own units."""
+        """Columns in their own units, where there is no limit."""
         return X * self.scale + self.mean
 
 
-def fit_standardizer(X, weight, gain, constant_scale):
+def _bounded(Z, limit):
+    Z = np.clip(Z, -1e100, 1e100)
+    return Z / np.hypot(1.0, Z / limit)
+
+
+def fit_standardizer(X, weight, gain, constant_scale, limit=np.inf):
     """Weighted mean 0 and standard deviation ``gain`` for every column.
 
     Parameters
@@ -39,6 +48,8 @@ def fit_standardizer(X, weight, gain, constant_scale):
     gain : float
     constant_scale : float
         Scale of a constant column: infinite to ignore it, 1 to keep it.
+    limit : float, default=inf
+        Bound of the values, in standard deviations.
 
     Returns
     -------
@@ -55,4 +66,5 @@ def fit_standardizer(X, weight, gain, constant_scale):
     return Standardizer(
         mean=np.where(constant, X[0], mean * magnitude),
         scale=np.where(constant, constant_scale, std * magnitude / gain),
+        limit=limit * gain,
     )

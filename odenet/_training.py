@@ -130,10 +130,21 @@ class TrainingNet(NeuralNet):
             return self.optimizer_.n_grad_evals
         return sum(self.history[:, "train_batch_count"])
 
-    def curve(self, name):
-        """A column of the history, None if there is none."""
-        values = [float(row[name]) for row in self.history if name in row]
-        return values or None
+    @property
+    def n_new_grad_evals(self):
+        """The same, since training was resumed."""
+        return self.n_grad_evals - self.monitor.evals_before
+
+    @property
+    def has_chosen_flow_time(self):
+        """Whether a validation loss has told how far the flow is to be followed."""
+        chosen = self.stop_reason in {"early_stopping", "horizon", "stationary"}
+        return bool(chosen and self.monitor.early_stopping and self.flow_time)
+
+    def curve(self, name, where=None):
+        """A column of the history where it (or another one) is; None if nowhere."""
+        rows = [row for row in self.history if (where or name) in row]
+        return [float(row[name]) for row in rows if name in row] or None
 
     def get_split_datasets(self, X, y=None, **fit_params):
         """X is already the pair of training and validation samples."""
@@ -240,7 +251,10 @@ class TrainingNet(NeuralNet):
 
     @contextmanager
     def observed_by(self, callback):
-        """One callback more, for the time of the context."""
+        """One callback more, if it is one, for the time of the context."""
+        if callback is None:
+            yield
+            return
         self.callbacks_.append((type(callback).__name__, callback))
         try:
             yield

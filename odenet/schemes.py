@@ -21,9 +21,14 @@ def _normal(shape, generator):
 
 @dataclass(frozen=True)
 class Tied:
-    r"""The same weights in every layer: :math:`W_k = W`, standard Gaussian.
+    r"""The same weights in every layer: :math:`W_k = W`, Gaussian.
 
     The start of Marion, Wu, Sander and Biau (ICLR 2024, section 3).
+
+    Parameters
+    ----------
+    scale : float, default=1.0
+        Standard deviation of a weight.
 
     Examples
     --------
@@ -34,16 +39,19 @@ class Tied:
     True
     """
 
+    scale: float = 1.0
+
     def __call__(self, depth, shape, generator):
-        return _normal(shape, generator).expand(depth, *shape).clone()
+        return self.scale * _normal(shape, generator).expand(depth, *shape)
 
 
 @dataclass(frozen=True)
 class GaussianProcess:
     r"""Every weight an independent Gaussian process in depth time s.
 
-    Mean zero, covariance :math:`\exp(-(s - s')^2 / (2 \ell^2))`, sampled at
-    :math:`s = (k-1)/L` (Marion, Wu, Sander and Biau, ICLR 2024, section 4.3).
+    Mean zero, covariance :math:`\exp(-(s - s')^2 / (2 \ell^2))` times the square of
+    the scale, sampled at :math:`s = (k-1)/L` (Marion, Wu, Sander and Biau, ICLR 2024,
+    section 4.3).
     One draw of the generator is one function of s: networks of different depths
     sample the same function.
 
@@ -52,6 +60,8 @@ class GaussianProcess:
     length_scale : float, default=0.5
         The length scale :math:`\ell`, at least 0.01. As it grows, the scheme becomes
         :class:`Tied`.
+    scale : float, default=1.0
+        Standard deviation of a weight.
     draws_V : bool, default=False
         Whether V is drawn as well, instead of starting at zero.
 
@@ -67,6 +77,7 @@ class GaussianProcess:
     """
 
     length_scale: float = 0.5
+    scale: float = 1.0
     draws_V: bool = False
 
     def __post_init__(self):
@@ -81,7 +92,7 @@ class GaussianProcess:
         weights = torch.zeros(depth, *shape, dtype=torch.float64)
         for feature in _squared_exponential_features(s, self.length_scale):
             weights += feature.view(-1, *[1] * len(shape)) * _normal(shape, generator)
-        return weights
+        return self.scale * weights
 
 
 def _squared_exponential_features(s, length_scale):
@@ -102,9 +113,14 @@ def _squared_exponential_features(s, length_scale):
 
 @dataclass(frozen=True)
 class Independent:
-    r"""Independent standard Gaussian weights in every layer.
+    r"""Independent Gaussian weights in every layer.
 
     The control experiment: such a network is *not* a discretised ODE.
+
+    Parameters
+    ----------
+    scale : float, default=1.0
+        Standard deviation of a weight.
 
     Examples
     --------
@@ -114,8 +130,10 @@ class Independent:
     torch.Size([3, 2, 4])
     """
 
+    scale: float = 1.0
+
     def __call__(self, depth, shape, generator):
-        return _normal((depth, *shape), generator)
+        return self.scale * _normal((depth, *shape), generator)
 
 
 SCHEMES = {

@@ -39,6 +39,18 @@ def test_constant_column_is_ignored_or_kept(value, rng):
     np.testing.assert_array_equal(kept.inverse(kept(X)), X)
 
 
+def test_limit_draws_far_values_in_and_leaves_near_ones(rng):
+    X = rng.normal(size=(1000, 1))
+    standardizer = fit_standardizer(X, np.ones(1000), 2.0, inf, limit=4.0)
+    plain = fit_standardizer(X, np.ones(1000), 2.0, inf)
+    far = np.array([[1e3], [-1e30], [1e308]])
+    np.testing.assert_allclose(standardizer(far), [[8], [-8], [8]], rtol=1e-4)
+    near = np.array([[0.1], [-0.2]])
+    np.testing.assert_allclose(standardizer(near), plain(near), rtol=0.01)
+    ordered = standardizer(np.sort(X, axis=0)).ravel()
+    assert np.all(np.diff(ordered) > 0)
+
+
 def test_identity(rng):
     X = rng.normal(size=(4, 3))
     np.testing.assert_array_equal(Standardizer.identity(3)(X), X)
