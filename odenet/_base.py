@@ -5,7 +5,7 @@ import warnings
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from math import inf, sqrt
+from math import sqrt
 from numbers import Integral, Real
 
 import numpy as np
@@ -21,7 +21,7 @@ from odenet._inference import FittedNetworkMixin
 from odenet._module import ACTIVATIONS, ResidualNetwork, default_state_dim
 from odenet._rows import merge_repeated, validation_mask
 from odenet._standardizer import Standardizer, fit_standardizer
-from odenet._training import Samples, TrainingNet
+from odenet._training import Progress, Samples, TrainingNet
 from odenet._validation import (
     CallbackSupportMixin,
     Interval,
@@ -137,7 +137,7 @@ class BaseResODE(CallbackSupportMixin, FittedNetworkMixin, BaseEstimator):
             Fitted.
         """
         solver, device = resolve_solver(self.solver), self._resolve_device()
-        past = self._past() if self.warm_start and hasattr(self, "module_") else None
+        past = self.net_.progress if self.warm_start and hasattr(self, "net_") else None
         samples = self._check_samples(X, y, sample_weight, reset=past is None)
         validation = self._check_validation_samples(X_val, y_val)
         if past is not None and self._has_passed(self.flow_time, solver):
@@ -151,13 +151,12 @@ class BaseResODE(CallbackSupportMixin, FittedNetworkMixin, BaseEstimator):
         module = fitted["module_"].to(device)
         start = copy.deepcopy(module.state_dict())
         with self._scikit_learn_callbacks(X, y, fitted) as observer:
-            run = partial(self._run, fitted, generator, past, observer)
-            net, search = run(train, validation, self.flow_time), None
-            if chooses_time and validation is not None and net.has_chosen_flow_time:
-                search = net
+            run = partial(self._run, fitted, generator, observer)
+            net = run(train, validation, past, horizon=self.flow_time)
+            if chooses_time and net.has_chosen_flow_time:
                 module.load_state_dict(start)
-                net = run(samples, None, search.flow_time)
-            self._finish(fitted, net, search)
+                net = self._run_again(run, samples, past, chooser=net)
+            self._finish(fitted, net)
         return self
 
     @available_if(_has_mini_batches)
@@ -228,10 +227,6 @@ class BaseResODE(CallbackSupportMixin, FittedNetworkMixin, BaseEstimator):
     def _weigh_classes(self, y, weight):
         return weight
 
-    def _past(self):
-        """Where an earlier fit has ended."""
-        return self.net_.history, self.flow_time_, self.n_grad_evals_
-
     def _has_passed(self, flow_time, solver):
         """Whether an earlier fit went as far as this one is asked to go."""
         if solver.batch_size is not None or flow_time is None:
@@ -279,7 +274,7 @@ class BaseResODE(CallbackSupportMixin, FittedNetworkMixin, BaseEstimator):
         X_standardizer = Standardizer.identity(n_features)
         if self.standardize:
             gain = sqrt(STATE_SHARE * max(1.0, state_dim / (n_features + 1)))
-            X_standardizer = fit_standardizer(X, weight, gain, inf, LIMIT)
+            X_standardizer = fit_standardizer(X, weight, gain, LIMIT)
         return {
             "module_": module,
             "_X_standardizer": X_standardizer,
@@ -296,21 +291,19 @@ class BaseResODE(CallbackSupportMixin, FittedNetworkMixin, BaseEstimator):
         names = ("module_", "_X_standardizer", "_y_standardizer")
         return {name: getattr(self, name) for name in names}
 
-    def _make_net(self, module, generator=None, horizon=inf, monitor=None):
-        """A net to train the module with."""
-        callbacks = list(self.callbacks or [])
+    def _make_net(self, module, *, callbacks=None, **settings):
+        """A net to train the module with; by default with the user's callbacks."""
+        callbacks = list((self.callbacks or []) if callbacks is None else callbacks)
         if self.verbose:
             callbacks.append(ProgressBar())
         return TrainingNet(
             module,
             self._loss(),
             resolve_solver(self.solver),
-            horizon=horizon,
             alpha=self.alpha,
             smoothness_penalty=self.smoothness_penalty,
-            generator=generator,
-            monitor=monitor,
             callbacks=callbacks,
+            **settings,
         ).initialize()
 
     @contextmanager
@@ -326,19 +319,37 @@ class BaseResODE(CallbackSupportMixin, FittedNetworkMixin, BaseEstimator):
             estimator=self, X=X, y=y, reconstruction_attributes=self._fitted
         )
 
-    def _run(self, fitted, generator, past, observer, samples, validation, flow_time):
+    def _run(self, fitted, generator, observer, samples, validation, past, **settings):
         """Train once, from where the network is; the net that did it."""
         early_stopping = validation is not None and self.early_stopping is not False
-        if flow_time is None:
+        if settings["horizon"] is None:
             longest = self._longest_flow_time * (1 if early_stopping else 1 / 3)
-            flow_time = longest + (past[1] or 0.0 if past else 0.0)
+            settings["horizon"] = longest + (past.flow_time or 0.0 if past else 0.0)
+        monitor = Monitor(early_stopping)
         net = self._make_net(
-            fitted["module_"], generator, flow_time, Monitor(early_stopping)
+            fitted["module_"], generator=generator, monitor=monitor, **settings
         )
         if past is not None:
-            net.resume(*past)
+            net.resume(past)
         with net.observed_by(observer):
             self._train(net, fitted, samples, validation)
+        return net
+
+    def _run_again(self, run, samples, past, chooser):
+        """Follow the flow to the time that was chosen, on all samples."""
+        history = list(chooser.history)
+        for row in history[len(past.history) if past else 0 :]:
+            row["role"] = "choose"
+        begin = past.flow_time if past else 0.0
+        net = run(
+            samples,
+            None,
+            Progress(history, begin, chooser.n_grad_evals),
+            horizon=chooser.flow_time,
+            callbacks=[],
+        )
+        if net.stop_reason == "horizon":
+            net.stop_reason = chooser.stop_reason
         return net
 
     def _train(self, net, fitted, samples, validation=None):
@@ -349,24 +360,21 @@ class BaseResODE(CallbackSupportMixin, FittedNetworkMixin, BaseEstimator):
             net.partial_fit((train, held_out))
         module.zero_grad(set_to_none=True)
 
-    def _finish(self, fitted, net, search=None):
-        """Set the fitted attributes; ``search`` is the net that chose the flow time."""
-        judge = search or net
+    def _finish(self, fitted, net):
+        """Set the fitted attributes."""
         vars(self).update(fitted, net_=net)
-        self.loss_curve_ = net.curve("train_loss")
-        self.validation_loss_curve_ = judge.curve("valid_loss")
-        self.validation_scores_ = judge.curve("valid_score")
-        self.validation_flow_times_ = judge.curve("flow_time", where="valid_loss")
+        self.loss_curve_ = net.curve("train_loss", role="fit")
+        self.validation_loss_curve_ = net.curve("valid_loss")
+        self.validation_scores_ = net.curve("valid_score")
+        self.validation_flow_times_ = net.curve("flow_time", having="valid_loss")
         self.depth_ = net.module_.depth
-        self.stop_reason_ = judge.stop_reason
-        self.converged_ = judge.stop_reason in CONVERGED
-        self.n_iter_ = len(net.history)
+        self.stop_reason_ = net.stop_reason
+        self.converged_ = net.stop_reason in CONVERGED
+        self.n_iter_ = len(self.loss_curve_ or ())
         self.flow_time_ = net.flow_time
         self.n_grad_evals_ = net.n_grad_evals
-        if search is not None:
-            self.n_grad_evals_ += search.n_new_grad_evals
-        for reason in {judge.stop_reason, net.stop_reason} & set(WARNINGS):
-            warnings.warn(WARNINGS[reason], ConvergenceWarning, stacklevel=4)
+        if net.stop_reason in WARNINGS:
+            warnings.warn(WARNINGS[net.stop_reason], ConvergenceWarning, stacklevel=4)
 
     def _tensors(self, fitted, X, y, weight):
         """Samples on the network's device; the weights have mean one."""

@@ -44,6 +44,7 @@ class Monitor(Callback):
     def on_epoch_end(self, net, **kwargs):
         """Record, keep the best, judge."""
         flow, row = net.optimizer_, net.history[-1]
+        net.history.record("role", "fit")
         for name in ("flow_time", "n_grad_evals", "n_rejected", "spectral_radius"):
             if hasattr(flow, name):
                 net.history.record(name, getattr(flow, name))

@@ -183,7 +183,7 @@ class ResODERegressor(RegressorMixin, BaseResODE):
     def _fit_y_standardizer(self, y, weight):
         if not self.standardize:
             return Standardizer.identity(y.shape[1])
-        return fit_standardizer(y, weight, gain=1.0, constant_scale=1.0)
+        return fit_standardizer(y, weight)
 
     def _target_tensor(self, y, standardizer):
         return torch.tensor(standardizer(y))

@@ -10,6 +10,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from odenet._devices import evaluation_dtype, resolve_device_or_cpu, torch_threads
 from odenet._diagnostics import depth_smoothness
 from odenet._module import ResidualNetwork
+from odenet._training import Progress
 
 ROWS_AT_ONCE = 4096
 
@@ -82,7 +83,7 @@ class FittedNetworkMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
                 "weights": {k: v.cpu().numpy() for k, v in module.state_dict().items()},
                 "activation": module.activation,
                 "depth_scaling": module.depth_scaling,
-                "history": [dict(row) for row in net.history],
+                "history": [dict(row) for row in net.progress.history],
             }
         return state
 
@@ -96,4 +97,6 @@ class FittedNetworkMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             )
             self.module_ = module.to(resolve_device_or_cpu(self.device))
             self.net_ = self._make_net(self.module_)
-            self.net_.resume(frozen["history"], self.flow_time_, self.n_grad_evals_)
+            self.net_.resume(
+                Progress(frozen["history"], self.flow_time_, self.n_grad_evals_)
+            )

@@ -9,8 +9,8 @@ import numpy as np
 class Standardizer:
     """Maps x to z = (x - mean) / scale, and back.
 
-    A scale is infinite where a column is constant and to be ignored. With a finite
-    limit, z becomes z / sqrt(1 + (z / limit)^2), which stays within the limit.
+    The scale of a constant column is infinite: it is ignored, and restored. With a
+    finite limit, z becomes z / sqrt(1 + (z / limit)^2), which stays within the limit.
     """
 
     mean: np.ndarray
@@ -30,7 +30,8 @@ class Standardizer:
 
     def inverse(self, X):
         """Columns in their own units, where there is no limit."""
-        return X * self.scale + self.mean
+        scale = np.where(np.isinf(self.scale), 0.0, self.scale)
+        return X * scale + self.mean
 
 
 def _bounded(Z, limit):
@@ -38,16 +39,14 @@ def _bounded(Z, limit):
     return Z / np.hypot(1.0, Z / limit)
 
 
-def fit_standardizer(X, weight, gain, constant_scale, limit=np.inf):
+def fit_standardizer(X, weight, gain=1.0, limit=np.inf):
     """Weighted mean 0 and standard deviation ``gain`` for every column.
 
     Parameters
     ----------
     X : ndarray of shape (n, d)
     weight : ndarray of shape (n,)
-    gain : float
-    constant_scale : float
-        Scale of a constant column: infinite to ignore it, 1 to keep it.
+    gain : float, default=1.0
     limit : float, default=inf
         Bound of the values, in standard deviations.
 
@@ -65,6 +64,6 @@ def fit_standardizer(X, weight, gain, constant_scale, limit=np.inf):
     constant = (np.ptp(X, axis=0) == 0) | (std <= 10 * np.finfo(float).eps)
     return Standardizer(
         mean=np.where(constant, X[0], mean * magnitude),
-        scale=np.where(constant, constant_scale, std * magnitude / gain),
+        scale=np.where(constant, np.inf, std * magnitude / gain),
         limit=limit * gain,
     )

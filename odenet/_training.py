@@ -51,6 +51,15 @@ class SliceLoader:
             yield self.samples.batch(index)
 
 
+@dataclass(frozen=True)
+class Progress:
+    """How far a training has come."""
+
+    history: list
+    flow_time: float | None
+    n_grad_evals: int
+
+
 class StopTraining(KeyboardInterrupt):
     """Ends skorch's loop the way its own callbacks do."""
 
@@ -58,7 +67,8 @@ class StopTraining(KeyboardInterrupt):
 class TrainingNet(NeuralNet):
     """A skorch net around a residual network, a loss and a solver.
 
-    ``partial_fit`` takes the pair (training samples, validation samples or None).
+    ``partial_fit`` takes the pair (training samples, validation samples or None). A row
+    of the history has the role to "fit", or to "choose" a flow time.
     """
 
     def __init__(
@@ -111,12 +121,17 @@ class TrainingNet(NeuralNet):
         self.optimizer_ = self.solver.make_optimizer(self.module_, self.horizon)
         return self
 
-    def resume(self, history, flow_time, n_grad_evals):
-        """Go on where an earlier training ended."""
-        self.history.extend(history)
-        self.monitor.flow_time = flow_time
+    @property
+    def progress(self):
+        """What another net needs to go on from here."""
+        return Progress(list(self.history), self.flow_time, self.n_grad_evals)
+
+    def resume(self, progress):
+        """Go on where another net has ended."""
+        self.history.extend(progress.history)
+        self.monitor.flow_time = progress.flow_time
         if hasattr(self.optimizer_, "resume"):
-            self.optimizer_.resume(flow_time, n_grad_evals)
+            self.optimizer_.resume(progress.flow_time, progress.n_grad_evals)
 
     @property
     def flow_time(self):
@@ -128,12 +143,7 @@ class TrainingNet(NeuralNet):
         """Number of gradients computed: for the flow's steps, or of mini-batches."""
         if hasattr(self.optimizer_, "n_grad_evals"):
             return self.optimizer_.n_grad_evals
-        return sum(self.history[:, "train_batch_count"])
-
-    @property
-    def n_new_grad_evals(self):
-        """The same, since training was resumed."""
-        return self.n_grad_evals - self.monitor.evals_before
+        return sum(row.get("train_batch_count", 0) for row in self.history)
 
     @property
     def has_chosen_flow_time(self):
@@ -141,9 +151,9 @@ class TrainingNet(NeuralNet):
         chosen = self.stop_reason in {"early_stopping", "horizon", "stationary"}
         return bool(chosen and self.monitor.early_stopping and self.flow_time)
 
-    def curve(self, name, where=None):
-        """A column of the history where it (or another one) is; None if nowhere."""
-        rows = [row for row in self.history if (where or name) in row]
+    def curve(self, name, having="role", role=None):
+        """A column of the history, of the rows that have another one; None if empty."""
+        rows = (r for r in self.history if having in r and role in (None, r["role"]))
         return [float(row[name]) for row in rows if name in row] or None
 
     def get_split_datasets(self, X, y=None, **fit_params):

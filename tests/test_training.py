@@ -139,7 +139,7 @@ def test_skorch_callbacks_work_with_every_solver(solver, tmp_path, rng):
     )
     model.set_params(random_state=0).fit(X, X.sum(axis=1))
     assert model.stop_reason_ == "callback"
-    assert model.net_.history[:, "r2"] == pytest.approx(
+    assert model.net_.curve("r2") == pytest.approx(
         model.validation_scores_, rel=1e-4
     )
     assert (tmp_path / "params.pt").exists()
@@ -151,7 +151,7 @@ def test_classes_are_scored_by_skorch(rng):
     model = ResODEClassifier(
         4, width=8, flow_time=5.0, callbacks=[scoring], early_stopping=True
     ).fit(X, (X[:, 0] > 0).astype(int))
-    assert model.net_.history[:, "accuracy"] == pytest.approx(
+    assert model.net_.curve("accuracy") == pytest.approx(
         model.validation_scores_, rel=1e-4
     )
 
