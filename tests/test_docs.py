@@ -1,0 +1,59 @@
+"""The documents: what they name exists, what they tell to run runs."""
+
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import odenet
+
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+EXAMPLES = sorted((ROOT / "examples").glob("plot_*.py"))
+BENCHMARKS = sorted((ROOT / "benchmarks").glob("*.py"))
+
+
+def public_names():
+    for module in (odenet, odenet.schemes, odenet.solvers):
+        yield from (getattr(module, name) for name in module.__all__)
+
+
+@pytest.mark.parametrize("thing", public_names(), ids=str)
+def test_every_public_name_is_documented(thing):
+    assert thing.__doc__ or isinstance(thing, dict)
+    if isinstance(thing, type):
+        for name in vars(thing):
+            member = getattr(thing, name)
+            if callable(member) and not name.startswith("_"):
+                assert member.__doc__, f"{thing.__name__}.{name}"
+
+
+def test_quick_start_of_the_readme_runs():
+    (code,) = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
+    exec(compile(code, str(README), "exec"), {})
+
+
+def test_links_of_the_readme_lead_somewhere():
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", README.read_text())
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_examples_run(path, monkeypatch, tmp_path):
+    copy = tmp_path / path.name
+    copy.write_text(path.read_text())
+    monkeypatch.setattr(sys, "argv", [str(copy)])
+    runpy.run_path(str(copy), run_name="__main__")
+    assert copy.with_suffix(".png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("path", BENCHMARKS, ids=lambda path: path.stem)
+def test_benchmarks_run(path, tmp_path):
+    command = [sys.executable, str(path), "--quick", "--json", str(tmp_path / "x.json")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "x.json").stat().st_size > 10
