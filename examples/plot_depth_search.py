@@ -34,7 +34,9 @@ candidates = {
             {"resoderegressor__depth": depths},
         ),
         "MLPRegressor": (
-            TransformedTargetRegressor(MLPRegressor(**mlp_settings), StandardScaler()),
+            TransformedTargetRegressor(
+                MLPRegressor(**mlp_settings), transformer=StandardScaler()
+            ),
             {"transformedtargetregressor__regressor__hidden_layer_sizes": mlp_layers},
         ),
     },

@@ -35,6 +35,7 @@ from odenet.solvers import SOLVERS, Solver, resolve_solver
 MIN_ROWS_TO_STOP_EARLY = 200
 START_SCALE = 4.0  # standard deviation of W at the start, for schemes given by name
 STATE_SHARE = 1 / 8  # |h_0|^2 / q of a standardised sample
+UNJUDGED_FLOW_TIME = 100.0  # horizon where no validation loss says when to stop
 LIMIT = 4.0  # bound of standardised inputs
 
 CONVERGED = {"horizon", "early_stopping", "stationary", "callback"}
@@ -323,7 +324,7 @@ class BaseResODE(CallbackSupportMixin, FittedNetworkMixin, BaseEstimator):
         """Train once, from where the network is; the net that did it."""
         early_stopping = validation is not None and self.early_stopping is not False
         if settings["horizon"] is None:
-            longest = self._longest_flow_time * (1 if early_stopping else 1 / 3)
+            longest = self._longest_flow_time if early_stopping else UNJUDGED_FLOW_TIME
             settings["horizon"] = longest + (past.flow_time or 0.0 if past else 0.0)
         monitor = Monitor(early_stopping)
         net = self._make_net(

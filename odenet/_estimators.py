@@ -223,7 +223,7 @@ class ResODEClassifier(ClassifierMixin, BaseResODE):
         Horizon T of "flow" and "gd"; the other solvers have none. None lets the data
         decide: training ends when the validation loss has risen, or the training loss
         is stationary, or at the latest at T = 1200 with early stopping and
-        T = 400 without.
+        T = 100 without.
     alpha : float, default=0.0
         L2 penalty, alpha / 2 times the sum of the squared norms of A, B and, averaged
         over the layers, (V, W).
