@@ -64,7 +64,10 @@ def main():
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # the perceptron's own convergence warnings
     depth, seeds, n_samples = (2, [0], 100) if options.quick else (64, [0, 1, 2], None)
-    print(f"scores of seeds {seeds}; accuracy, or R2 for {' and '.join(sorted(REGRESSION))}")
+    print(
+        f"scores of seeds {seeds}: accuracy, "
+        f"or R2 for {' and '.join(sorted(REGRESSION))}"
+    )
     print(f"{'data':<14} {'odenet':<22} {'s':>5} | {'MLP':<22} {'s':>5}")
     results = []
     for name, load in DATA.items():
@@ -80,7 +83,12 @@ def main():
             text = " ".join(f"{s:.4f}" for s in scores)
             shown.append(f"{text:<22} {mean(seconds):>5.1f}")
             results.append(
-                {"data": name, "model": model_name, "scores": scores, "seconds": seconds}
+                {
+                    "data": name,
+                    "model": model_name,
+                    "scores": scores,
+                    "seconds": seconds,
+                }
             )
         print(f"{name:<14} " + " | ".join(shown), flush=True)
     if options.json:

@@ -60,7 +60,9 @@ def main():
             losses, smoothness, n_evals = losses_and_smoothness(
                 depth, init, flow_times, X, y
             )
-            changes = [f"{a - b:+.1e}" for a, b in zip(losses, before or [], strict=False)]
+            changes = [
+                f"{a - b:+.1e}" for a, b in zip(losses, before or [], strict=False)
+            ]
             changes = changes or [""] * len(losses)
             print(
                 f"{depth:>4} "
@@ -68,7 +70,8 @@ def main():
                     f"{loss:>9.5f} {change:>10}"
                     for loss, change in zip(losses, changes, strict=True)
                 )
-                + f" {smoothness.lipschitz:>10.3f} {smoothness.von_neumann_ratio:>12.1e}"
+                + f" {smoothness.lipschitz:>10.3f}"
+                + f" {smoothness.von_neumann_ratio:>12.1e}"
                 + f" {n_evals:>10}"
             )
             before = losses

@@ -92,7 +92,9 @@ def largest_stable_euler(network, X, y, stretch, radius):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="a small network, one seed")
+    parser.add_argument(
+        "--quick", action="store_true", help="a small network, one seed"
+    )
     parser.add_argument("--json", help="file for the results")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -102,7 +104,8 @@ def main():
 
     print(f"Friedman-1, n={n_samples}, L={depth}, flow time {until:g} + {stretch:g}")
     print(
-        f"{'seed':>4} {'radius':>7} | {'flow':>6} {'rejected':>8} {'loss':>8} {'s':>6} | "
+        f"{'seed':>4} {'radius':>7} | "
+        f"{'flow':>6} {'rejected':>8} {'loss':>8} {'s':>6} | "
         f"{'Euler':>6} {'step':>7} {'loss':>8} {'s':>6} | {'gradients':>9} {'time':>6}"
     )
     results = []
@@ -118,7 +121,8 @@ def main():
             f"{seed:>4} {flow['radius']:>7.1f} | {flow['gradients']:>6} "
             f"{flow['rejected']:>8} {flow['loss']:>8.5f} {flow['seconds']:>6.2f} | "
             f"{euler['gradients']:>6} {euler['learning_rate']:>7.4f} "
-            f"{euler['loss']:>8.5f} {euler['seconds']:>6.2f} | {ratio:>9.1f} {speed:>6.1f}"
+            f"{euler['loss']:>8.5f} {euler['seconds']:>6.2f} | "
+            f"{ratio:>9.1f} {speed:>6.1f}"
         )
         results.append({"seed": seed, "flow": flow, "euler": euler, "ratio": ratio})
     ratio = median(result["ratio"] for result in results)

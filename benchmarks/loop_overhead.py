@@ -74,7 +74,9 @@ def main():
     parser.add_argument("--json", help="file for the results")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    depth, horizon, epochs, n_rounds = (4, 1.0, 5, 2) if options.quick else (16, 100.0, 100, 7)
+    depth, horizon, epochs, n_rounds = (
+        (4, 1.0, 5, 2) if options.quick else (16, 100.0, 100, 7)
+    )
     solvers = {
         "flow": Flow(),
         "gd": GradientDescent(max_evals=10 * epochs),

@@ -83,7 +83,11 @@ for ax, (name, (X, y)) in zip(axes, data.items(), strict=True):
             + f" {depths[search.best_index_]:>5} {search.score(X_test, y_test):6.3f}"
             + f" {seconds:8.1f}"
             + (f" {smoothness.lipschitz:10.3f}" if smoothness else f" {'-':>10}")
-            + (f" {smoothness.von_neumann_ratio:12.1e}" if smoothness else f" {'-':>12}")
+            + (
+                f" {smoothness.von_neumann_ratio:12.1e}"
+                if smoothness
+                else f" {'-':>12}"
+            )
         )
         ax.plot(depths, scores, style, label=model_name)
     ax.set(title=name, xlabel="depth L (layers)", xscale="log", xticks=depths)

@@ -41,7 +41,7 @@ LIMIT = 4.0  # bound of standardised inputs
 CONVERGED = {"horizon", "early_stopping", "stationary", "callback"}
 WARNINGS = {
     "diverged": "Training diverged, and the best weights met on the way were restored. "
-    "Lower the solver's learning_rate, or use solver='flow'.",
+    "Lower the solver's learning_rate, use solver='flow', or scale the data.",
     "max_evals": "Training ended at the solver's max_evals gradient evaluations. Raise "
     "max_evals, or lower flow_time.",
     "interrupted": "Training was interrupted; the estimator holds the weights reached.",
@@ -137,8 +137,14 @@ class BaseResODE(CallbackSupportMixin, FittedNetworkMixin, BaseEstimator):
         self : estimator
             Fitted.
         """
+        with self._losing_nothing():
+            return self._fit(X, y, sample_weight, X_val, y_val)
+
+    def _fit(self, X, y, sample_weight, X_val, y_val):
         solver, device = resolve_solver(self.solver), self._resolve_device()
         past = self.net_.progress if self.warm_start and hasattr(self, "net_") else None
+        if past is not None:
+            self._check_same_network()
         samples = self._check_samples(X, y, sample_weight, reset=past is None)
         validation = self._check_validation_samples(X_val, y_val)
         if past is not None and self._has_passed(self.flow_time, solver):
@@ -155,8 +161,7 @@ class BaseResODE(CallbackSupportMixin, FittedNetworkMixin, BaseEstimator):
             run = partial(self._run, fitted, generator, observer)
             net = run(train, validation, past, horizon=self.flow_time)
             if chooses_time and net.has_chosen_flow_time:
-                module.load_state_dict(start)
-                net = self._run_again(run, samples, past, chooser=net)
+                net = self._run_again(run, samples, past, net, start)
             self._finish(fitted, net)
         return self
 
@@ -183,18 +188,62 @@ class BaseResODE(CallbackSupportMixin, FittedNetworkMixin, BaseEstimator):
         """
         if self.early_stopping is True:
             raise ValueError("partial_fit does not support early_stopping=True.")
-        first, device = not hasattr(self, "module_"), self._resolve_device()
+        with self._losing_nothing():
+            return self._partial_fit(X, y, sample_weight)
+
+    def _partial_fit(self, X, y, sample_weight):
+        solver, device = resolve_solver(self.solver), self._resolve_device()
+        first = not hasattr(self, "module_")
+        if not first:
+            self._check_same_network()
         samples = self._check_samples(X, y, sample_weight, reset=first)
         seed, generator = self._draw_seed()
         samples = merge_repeated(*samples, seed)
         fitted = self._start(samples, generator) if first else self._fitted()
         module = fitted["module_"].to(device)
-        net = self._make_net(module) if first else self.net_
-        net.generator = net.generator or generator
-        net.max_epochs = 1
-        self._train(net, fitted, samples)
+        settings = repr((solver, self.alpha, self.smoothness_penalty, device))
+        if first or getattr(self.net_, "part_settings", None) != settings:
+            net = self._make_net(module, generator=generator)
+            net.max_epochs, net.part_settings = 1, settings
+            if not first:
+                net.resume(self.net_.progress)
+        else:
+            net = self.net_
+        fitted["module_"] = net.module_
+        self._train(net, fitted, samples, weights_have_mean_one=False)
         self._finish(fitted, net)
         return self
+
+    @contextmanager
+    def _losing_nothing(self):
+        """Take everything back if an error is raised."""
+        before = vars(self).copy()
+        try:
+            yield
+        except BaseException:
+            ours = {n for n in vars(self) if not n.startswith(("_skl", "_callback"))}
+            for name in ours - set(before):
+                delattr(self, name)
+            vars(self).update({n: before[n] for n in ours & set(before)})
+            raise
+
+    def _check_same_network(self):
+        """A network that goes on training keeps its structure."""
+        module = self.module_
+        dtype = str(module.V.dtype).removeprefix("torch.")
+        state_dim = module.state_dim if self.state_dim is not None else None
+        for name, fitted in {
+            "depth": module.depth,
+            "width": module.width,
+            "state_dim": state_dim,
+            "activation": module.activation,
+            "dtype": dtype,
+        }.items():
+            if getattr(self, name) != fitted:
+                raise ValueError(
+                    f"`{name}` must stay {fitted!r} while training goes on, got "
+                    f"{getattr(self, name)!r}: use warm_start=False to start anew."
+                )
 
     def _resolve_device(self):
         device = resolve_device(self.device)
@@ -232,7 +281,7 @@ class BaseResODE(CallbackSupportMixin, FittedNetworkMixin, BaseEstimator):
         """Whether an earlier fit went as far as this one is asked to go."""
         if solver.batch_size is not None or flow_time is None:
             return False
-        if flow_time > self.flow_time_:
+        if flow_time > (self.flow_time_ or 0.0):
             return False
         warnings.warn(
             f"Warm start: flow_time={flow_time} is reached already "
@@ -247,7 +296,7 @@ class BaseResODE(CallbackSupportMixin, FittedNetworkMixin, BaseEstimator):
         return self.early_stopping and n_rows > 1
 
     def _hold_out(self, X, y, weight):
-        """Training and validation samples; none to validate on if no row is to spare."""
+        """Training and validation samples; None where no row is to spare."""
         fraction = self.validation_fraction
         if self.early_stopping == "auto":
             fraction = max(fraction, min(0.3, 100 / len(y)))
@@ -289,10 +338,11 @@ class BaseResODE(CallbackSupportMixin, FittedNetworkMixin, BaseEstimator):
         return replace(SCHEMES[self.init], scale=START_SCALE)
 
     def _fitted(self):
+        """What predictions need; the network as a copy, to be trained further."""
         names = ("module_", "_X_standardizer", "_y_standardizer")
-        return {name: getattr(self, name) for name in names}
+        return {name: copy.deepcopy(getattr(self, name)) for name in names}
 
-    def _make_net(self, module, *, callbacks=None, **settings):
+    def _make_net(self, module, *, callbacks=None, solver=None, **settings):
         """A net to train the module with; by default with the user's callbacks."""
         callbacks = list((self.callbacks or []) if callbacks is None else callbacks)
         if self.verbose:
@@ -300,7 +350,7 @@ class BaseResODE(CallbackSupportMixin, FittedNetworkMixin, BaseEstimator):
         return TrainingNet(
             module,
             self._loss(),
-            resolve_solver(self.solver),
+            solver or resolve_solver(self.solver),
             alpha=self.alpha,
             smoothness_penalty=self.smoothness_penalty,
             callbacks=callbacks,
@@ -336,12 +386,14 @@ class BaseResODE(CallbackSupportMixin, FittedNetworkMixin, BaseEstimator):
             self._train(net, fitted, samples, validation)
         return net
 
-    def _run_again(self, run, samples, past, chooser):
+    def _run_again(self, run, samples, past, chooser, start):
         """Follow the flow to the time that was chosen, on all samples."""
         history = list(chooser.history)
         for row in history[len(past.history) if past else 0 :]:
             row["role"] = "choose"
-        begin = past.flow_time if past else 0.0
+        begin = (past.flow_time or 0.0) if past else 0.0
+        chosen_weights = copy.deepcopy(chooser.module_.state_dict())
+        chooser.module_.load_state_dict(start)
         net = run(
             samples,
             None,
@@ -351,13 +403,17 @@ class BaseResODE(CallbackSupportMixin, FittedNetworkMixin, BaseEstimator):
         )
         if net.stop_reason == "horizon":
             net.stop_reason = chooser.stop_reason
+        elif net.stop_reason in WARNINGS:
+            net.module_.load_state_dict(chosen_weights)
+            net.monitor.flow_time = chooser.flow_time
         return net
 
-    def _train(self, net, fitted, samples, validation=None):
-        train = self._tensors(fitted, *samples)
+    def _train(self, net, fitted, samples, validation=None, weights_have_mean_one=True):
+        train = self._tensors(fitted, *samples, weights_have_mean_one)
         held_out = None if validation is None else self._tensors(fitted, *validation)
         module = fitted["module_"]
-        with torch_threads(len(train) * module.state_dim * module.width):
+        n_rows = min(len(train), net.solver.batch_size or len(train))
+        with torch_threads(n_rows * module.state_dim * module.width):
             net.partial_fit((train, held_out))
         module.zero_grad(set_to_none=True)
 
@@ -377,13 +433,18 @@ class BaseResODE(CallbackSupportMixin, FittedNetworkMixin, BaseEstimator):
         if net.stop_reason in WARNINGS:
             warnings.warn(WARNINGS[net.stop_reason], ConvergenceWarning, stacklevel=4)
 
-    def _tensors(self, fitted, X, y, weight):
-        """Samples on the network's device; the weights have mean one."""
-        like = {"dtype": fitted["module_"].V.dtype, "device": fitted["module_"].V.device}
-        weight = weight / weight.max()
+    def _tensors(self, fitted, X, y, weight, weights_have_mean_one=True):
+        """Samples on the network's device."""
+        like = {
+            "dtype": fitted["module_"].V.dtype,
+            "device": fitted["module_"].V.device,
+        }
+        if weights_have_mean_one:
+            weight = weight / weight.max()
+            weight = weight / weight.mean()
         y = self._target_tensor(y, fitted["_y_standardizer"])
         return Samples(
             X=torch.tensor(fitted["_X_standardizer"](X), **like),
             y=y.to(**like) if y.is_floating_point() else y.to(like["device"]),
-            weight=torch.tensor(weight / weight.mean(), **like),
+            weight=torch.tensor(weight, **like),
         )

@@ -25,6 +25,7 @@ class Monitor(Callback):
     def __init__(self, early_stopping=False):
         self.early_stopping = early_stopping
         self.flow_time = None
+        self.epoch_weights = None
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         """The loss at the start: nothing can be trained if it is not finite."""
@@ -34,12 +35,22 @@ class Monitor(Callback):
                 f"The training loss is {self.start_loss} before the first step. Scale "
                 "the data, or leave `standardize=True`."
             )
+        if self.early_stopping and not isfinite(net.objective(X[1])):
+            raise FloatingPointError(
+                "The loss of the validation samples is not finite at the start."
+            )
+        self.largest_loss = 10 * max(self.start_loss, net.loss_of_zero(X[0]))
         self.flow_time = getattr(net.optimizer_, "flow_time", None)
         self.evals_before = getattr(net.optimizer_, "n_grad_evals", 0)
         lowest_loss = inf if self.early_stopping else self.start_loss
         self.lowest = lowest_loss, len(net.history), self.flow_time
-        self.kept = _weights(net.module_), self.flow_time
+        self.start = self.kept = _weights(net.module_), self.flow_time
         self.kept_losses = self.flatness_reference = None
+
+    def on_epoch_begin(self, net, **kwargs):
+        """The weights that the mean loss of an epoch of mini-batches speaks of."""
+        if net.solver.batch_size is not None and not self.early_stopping:
+            self.epoch_weights = _weights(net.module_), None
 
     def on_epoch_end(self, net, **kwargs):
         """Record, keep the best, judge."""
@@ -51,7 +62,7 @@ class Monitor(Callback):
         self.flow_time = row.get("flow_time")
         loss = row["valid_loss"] if self.early_stopping else row["train_loss"]
         if self._is_better(net, loss):
-            self.kept = _weights(net.module_), self.flow_time
+            self.kept = self.epoch_weights or (_weights(net.module_), self.flow_time)
             self.kept_losses = net.valid_losses
         if loss < self.lowest[0]:
             self.lowest = loss, row["epoch"], self.flow_time
@@ -59,14 +70,17 @@ class Monitor(Callback):
 
     def on_train_end(self, net, X=None, y=None, **kwargs):
         """Go back to the weights kept where that is asked for, or needed."""
-        if net.stop_reason != "diverged":
-            loss = net.objective(X[0])
-            if not isfinite(loss) or loss > 2 * self.start_loss:
-                net.stop_reason = "diverged"
+        if not net.objective(X[0]) <= self.largest_loss:
+            net.stop_reason = "diverged"
         if self.early_stopping or net.stop_reason == "diverged":
-            weights, self.flow_time = self.kept
-            net.module_.load_state_dict(weights)
-        del self.kept, self.kept_losses
+            self._go_back(net, self.kept)
+        if not net.objective(X[0]) <= self.largest_loss:
+            self._go_back(net, self.start)
+        self.start = self.kept = self.kept_losses = self.epoch_weights = None
+
+    def _go_back(self, net, point):
+        weights, self.flow_time = point
+        net.module_.load_state_dict(weights)
 
     def _is_better(self, net, loss):
         """Whether to keep these weights instead of the ones kept."""
@@ -91,6 +105,8 @@ class Monitor(Callback):
     def _validation_loss_has_risen(self, net, epoch):
         """Significantly and for long; a flow is given time in proportion to its age."""
         _, lowest_epoch, lowest_time = self.lowest
+        if self.kept_losses is None:
+            return False
         if self.flow_time is None:
             return epoch - lowest_epoch >= net.solver.patience
         if epoch - lowest_epoch < MIN_WAIT:
@@ -122,7 +138,7 @@ def _exceeds(losses, others, weight):
     difference = losses - others
     mean = (share * difference).sum()
     variance = (share * (difference - mean).square()).sum()
-    return bool(mean > (variance / len(weight)).sqrt())
+    return bool(mean > (variance * share.square().sum()).sqrt())
 
 
 def _weights(module):

@@ -5,7 +5,7 @@ J. Comput. Appl. Math. 88 (1998), 315-326, section 2.
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from math import ceil, sqrt
 
 DAMPING = 2 / 13
@@ -45,7 +45,10 @@ class Chebyshev:
         """The factor that one step multiplies y with, for y' = z y and h = 1."""
         previous, current = 1.0, self.w0 + self.w1 * z
         for _ in range(self.n_stages - 1):
-            previous, current = current, 2 * (self.w0 + self.w1 * z) * current - previous
+            previous, current = (
+                current,
+                2 * (self.w0 + self.w1 * z) * current - previous,
+            )
         return self.a[-1] + self.b[-1] * current
 
 
@@ -59,7 +62,7 @@ def _chebyshev_at(x, degree):
     return T, dT, d2T
 
 
-@lru_cache(maxsize=None)
+@cache
 def chebyshev(n_stages):
     """The second-order method with ``n_stages`` >= 2 stages."""
     w0 = 1 + DAMPING / n_stages**2

@@ -29,7 +29,7 @@ def resolve_device_or_cpu(device):
         return resolve_device(device)
     except ValueError:
         warnings.warn(
-            f"The device {device!r} of this model is not available here: using the CPU.",
+            f"The device {device!r} of this model is not available here, but the CPU.",
             UserWarning,
             stacklevel=2,
         )

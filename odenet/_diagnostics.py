@@ -30,7 +30,7 @@ class DepthSmoothness:
 
     lipschitz: float
     von_neumann_ratio: float
-    per_weight: dict
+    per_weight: dict = field(hash=False)
     increments: dict = field(repr=False, compare=False)
 
     def __float__(self):

@@ -56,10 +56,11 @@ class ResODERegressor(RegressorMixin, BaseResODE):
         L * sum_k ||Z_{k+1} - Z_k||_F^2, where Z = (V, W) (Marion, NeurIPS 2023).
     early_stopping : bool or "auto", default="auto"
         Whether to hold out samples, to stop when the loss on them has risen, and to
-        choose the earliest weights that no later ones beat by more than the standard
-        error of the difference. A mini-batch solver keeps these weights; the flow is
-        followed again to their flow time, on all samples. "auto" does so for 200
-        distinct samples or more, and holds out at least 100 of them, or 30 % of few.
+        choose weights, which are kept until later ones beat them by more than the
+        standard error of the difference. A mini-batch solver ends with these weights;
+        the flow is followed again to their flow time, on all samples. "auto" does so
+        for 200 distinct samples or more, and holds out at least 100 of them, or 30 %
+        of few.
     validation_fraction : float, default=0.1
         Share of the samples (of every class, of their weight) that is held out.
     standardize : bool, default=True
@@ -67,7 +68,8 @@ class ResODERegressor(RegressorMixin, BaseResODE):
         ``predict``. Inputs beyond some standard deviations are drawn in smoothly, to
         4 at most; columns that are constant in training are ignored.
     callbacks : list, default=None
-        Callbacks of skorch, called at every step of the flow or epoch.
+        Callbacks of skorch, called at every step of the flow or epoch; where a flow
+        time is chosen on held-out samples, by the run that chooses it.
     device : str, default="auto"
         "auto" is CUDA where there is one, else the CPU; or any name of a torch device.
     dtype : {"float32", "float64"}, default="float32"
@@ -169,7 +171,8 @@ class ResODERegressor(RegressorMixin, BaseResODE):
             self.n_outputs_ = columns.shape[1]
         elif columns.shape[1] != self.n_outputs_:
             raise ValueError(
-                f"`y` has {columns.shape[1]} outputs, but {self.n_outputs_} were fitted."
+                f"`y` has {columns.shape[1]} outputs, "
+                f"but {self.n_outputs_} were fitted."
             )
         return columns
 
@@ -232,10 +235,11 @@ class ResODEClassifier(ClassifierMixin, BaseResODE):
         L * sum_k ||Z_{k+1} - Z_k||_F^2, where Z = (V, W) (Marion, NeurIPS 2023).
     early_stopping : bool or "auto", default="auto"
         Whether to hold out samples, to stop when the loss on them has risen, and to
-        choose the earliest weights that no later ones beat by more than the standard
-        error of the difference. A mini-batch solver keeps these weights; the flow is
-        followed again to their flow time, on all samples. "auto" does so for 200
-        distinct samples or more, and holds out at least 100 of them, or 30 % of few.
+        choose weights, which are kept until later ones beat them by more than the
+        standard error of the difference. A mini-batch solver ends with these weights;
+        the flow is followed again to their flow time, on all samples. "auto" does so
+        for 200 distinct samples or more, and holds out at least 100 of them, or 30 %
+        of few.
     validation_fraction : float, default=0.1
         Share of the samples (of every class, of their weight) that is held out.
     standardize : bool, default=True
@@ -245,7 +249,8 @@ class ResODEClassifier(ClassifierMixin, BaseResODE):
     class_weight : dict or "balanced", default=None
         Weights of the classes; "balanced" gives all the same total weight.
     callbacks : list, default=None
-        Callbacks of skorch, called at every step of the flow or epoch.
+        Callbacks of skorch, called at every step of the flow or epoch; where a flow
+        time is chosen on held-out samples, by the run that chooses it.
     device : str, default="auto"
         "auto" is CUDA where there is one, else the CPU; or any name of a torch device.
     dtype : {"float32", "float64"}, default="float32"
@@ -388,6 +393,19 @@ class ResODEClassifier(ClassifierMixin, BaseResODE):
         self : estimator
             Fitted.
         """
+        known = getattr(self, "classes_", classes)
+        if classes is not None and not np.array_equal(
+            np.unique(classes), np.sort(known)
+        ):
+            raise ValueError(
+                f"`classes={classes}` is not the same as on last call to partial_fit, "
+                f"was: {known}."
+            )
+        if self.class_weight == "balanced":
+            raise ValueError(
+                "class_weight='balanced' is not supported by partial_fit, which does "
+                "not know the frequencies to come; pass a dict of weights."
+            )
         self._classes_to_come = classes
         try:
             return super().partial_fit(X, y, sample_weight=sample_weight)
@@ -485,7 +503,9 @@ class ResODEClassifier(ClassifierMixin, BaseResODE):
     def _weigh_classes(self, y, weight):
         if self.class_weight == "balanced":
             mass = np.bincount(y, weight, minlength=len(self.classes_))
-            factor = mass.sum() / (np.count_nonzero(mass) * np.maximum(mass, mass[mass > 0].min()))
+            factor = mass.sum() / (
+                np.count_nonzero(mass) * np.maximum(mass, mass[mass > 0].min())
+            )
         else:
             factor = compute_class_weight(
                 self.class_weight, classes=self.classes_, y=self.classes_[y]

@@ -25,8 +25,8 @@ class GradientFlow(FlowOptimizer):
     Integrates :math:`d\theta/dt = -r \nabla l(\theta)` with the second-order
     Runge-Kutta-Chebyshev method (Sommeijer, Shampine and Verwer 1998). A step of s
     gradient evaluations is stable up to length :math:`0.65 s^2 / \lambda`, where
-    :math:`\lambda` is the largest curvature, against :math:`2 / \lambda` for one step of
-    gradient descent. The step length follows an embedded error estimate, s follows a
+    :math:`\lambda` is the largest curvature, against :math:`2 / \lambda` for one step
+    of gradient descent. The step length follows an embedded error estimate, s follows a
     running estimate of :math:`\lambda` (nonlinear power iteration), and a step that
     raises the loss, or meets a value that is not finite, is rejected and taken again
     shorter. Works for the parameters of any module, with a deterministic closure.
@@ -146,7 +146,7 @@ class GradientFlow(FlowOptimizer):
                 self._progress["step_size"] = rejected.step_size
                 self._progress["spectral_radius"] = rejected.spectral_radius
             else:
-                self.stalled = not start.velocity.any()
+                self.stalled = not bool(start.velocity.any())
                 return end, h
         self.stalled, self.diverged = gain <= rounding, gain > rounding
         return start, 0.0
@@ -255,7 +255,9 @@ def _norm(vector):
 
 
 class ExplicitEuler(FlowOptimizer):
-    """Gradient flow by explicit Euler: gradient descent with step ``learning_rate * lr``.
+    """Gradient flow by explicit Euler: gradient descent of small steps.
+
+    A step changes a parameter by ``learning_rate * lr`` times its gradient.
 
     Parameters
     ----------

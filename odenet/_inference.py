@@ -18,6 +18,9 @@ ROWS_AT_ONCE = 4096
 class FittedNetworkMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     """Evaluation in float64, in chunks of rows; pickles that hold arrays only."""
 
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "module_")
+
     @property
     def depth_smoothness_(self):
         """Smoothness of the weights in depth, a :class:`odenet.DepthSmoothness`."""
@@ -66,7 +69,9 @@ class FittedNetworkMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         module = copy.deepcopy(self.module_).to(evaluation_dtype(device))
         with torch_threads(self._work(min(len(X), ROWS_AT_ONCE))), torch.no_grad():
             parts = [
-                function(module, torch.tensor(part, dtype=module.V.dtype, device=device))
+                function(
+                    module, torch.tensor(part, dtype=module.V.dtype, device=device)
+                )
                 for part in np.split(X, range(ROWS_AT_ONCE, len(X), ROWS_AT_ONCE))
             ]
         return torch.cat(parts, dim=axis).cpu().double().numpy()
@@ -83,6 +88,7 @@ class FittedNetworkMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
                 "weights": {k: v.cpu().numpy() for k, v in module.state_dict().items()},
                 "activation": module.activation,
                 "depth_scaling": module.depth_scaling,
+                "solver": net.solver,
                 "history": [dict(row) for row in net.progress.history],
             }
         return state
@@ -96,7 +102,9 @@ class FittedNetworkMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
                 frozen["weights"], frozen["activation"], frozen["depth_scaling"]
             )
             self.module_ = module.to(resolve_device_or_cpu(self.device))
-            self.net_ = self._make_net(self.module_)
+            self.net_ = self._make_net(
+                self.module_, callbacks=[], solver=frozen["solver"]
+            )
             self.net_.resume(
                 Progress(frozen["history"], self.flow_time_, self.n_grad_evals_)
             )

@@ -198,7 +198,7 @@ def _checked(scheme, depth, shape, generator):
             f"`init` must return finite weights of shape {(depth, *shape)}, "
             f"got shape {tuple(weights.shape)} from {scheme!r}."
         )
-    return weights
+    return weights.clone(memory_format=torch.contiguous_format)
 
 
 def _draw_embedding_and_head(d, n_outputs, state_dim, generator):
@@ -216,7 +216,5 @@ def _orthonormal(n_rows, n_columns, generator):
     """The identity if there is room for it, else random orthonormal columns."""
     if n_rows <= n_columns:
         return torch.eye(n_rows, dtype=torch.float64)
-    gaussian = torch.randn(
-        n_rows, n_columns, generator=generator, dtype=torch.float64
-    )
+    gaussian = torch.randn(n_rows, n_columns, generator=generator, dtype=torch.float64)
     return torch.linalg.qr(gaussian).Q

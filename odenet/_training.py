@@ -1,6 +1,6 @@
 """Training by a skorch net: one path for all solvers.
 
-One epoch is one pass over the batches: for the full-batch solvers, one step of the flow.
+An epoch is a pass over the batches: for the full-batch solvers, one step of the flow.
 """
 
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ MAX_STATE_BYTES = 2**28
 
 @dataclass(frozen=True)
 class Samples:
-    """Tensors with one row a sample; the weights have mean one."""
+    """Tensors with one row a sample; the weights of a whole fit have mean one."""
 
     X: torch.Tensor
     y: torch.Tensor
@@ -131,7 +131,7 @@ class TrainingNet(NeuralNet):
         self.history.extend(progress.history)
         self.monitor.flow_time = progress.flow_time
         if hasattr(self.optimizer_, "resume"):
-            self.optimizer_.resume(progress.flow_time, progress.n_grad_evals)
+            self.optimizer_.resume(progress.flow_time or 0.0, progress.n_grad_evals)
 
     @property
     def flow_time(self):
@@ -153,7 +153,9 @@ class TrainingNet(NeuralNet):
 
     def curve(self, name, having="role", role=None):
         """A column of the history, of the rows that have another one; None if empty."""
-        rows = (r for r in self.history if having in r and role in (None, r["role"]))
+        rows = (
+            r for r in self.history if having in r and role in (None, r.get("role"))
+        )
         return [float(row[name]) for row in rows if name in row] or None
 
     def get_split_datasets(self, X, y=None, **fit_params):
@@ -232,6 +234,12 @@ class TrainingNet(NeuralNet):
             losses = self.loss.per_sample(self.module_(x), y)
             total = total + (weight * losses).sum() / len(samples)
         return float(total)
+
+    def loss_of_zero(self, samples):
+        """The loss of a network whose output is zero."""
+        X, y = samples.batch()
+        output = X["X"].new_zeros(len(y), len(self.module_.head))
+        return self.get_loss(output, y, X=X).item()
 
     def _chunks(self, *tensors):
         """Slices of tensors whose stored states fit into MAX_STATE_BYTES."""

@@ -1,7 +1,7 @@
 """The gradient flow of a loss as an ordinary differential equation y' = f(y)."""
 
 from dataclasses import dataclass
-from math import inf, isfinite, sqrt
+from math import isfinite, sqrt
 
 import torch
 
@@ -38,6 +38,9 @@ class FlowOptimizer(torch.optim.Optimizer):
         self._point = None
         self._progress.update(flow_time=0.0, n_grad_evals=0)
 
+    def __getstate__(self):
+        return self.__dict__.copy()
+
     @property
     def _progress(self):
         """What is saved with the optimizer's state, as LBFGS does it."""
@@ -73,24 +76,31 @@ class FlowOptimizer(torch.optim.Optimizer):
 
         Raises
         ------
+        ValueError
+            If a rate is not positive.
         FloatingPointError
             If the loss or its gradient is not finite where the step starts.
         """
         closure = torch.enable_grad()(closure)
         if self._point is None or self._moved():
             self._point = self._start(closure)
+        if self.flow_time >= self.horizon:
+            return torch.tensor(self._point.loss, dtype=torch.float64)
+        self.stalled = self.diverged = False
         try:
             self._point, h = self._advance(self._point, closure)
             self._progress["flow_time"] += h
         finally:
             self._write(self._point.y)
-        return torch.tensor(self._point.loss)
+        return torch.tensor(self._point.loss, dtype=torch.float64)
 
     def _advance(self, start, closure):
         raise NotImplementedError
 
     def _start(self, closure):
         self._rates = self._current_rates()
+        if not min(self._rates) > 0:
+            raise ValueError(f"`lr` must be positive, got {min(self._rates)!r}.")
         self._scale = torch.cat(
             [
                 torch.full_like(p, sqrt(rate)).flatten()
@@ -98,7 +108,6 @@ class FlowOptimizer(torch.optim.Optimizer):
             ]
         )
         y = torch.cat([p.detach().flatten() for p in self._params]) / self._scale
-        self._point = Point(y, inf, torch.zeros_like(y))
         start = self._evaluate(y, closure)
         if not isfinite(start.loss) or not start.velocity.isfinite().all():
             raise FloatingPointError(
@@ -109,7 +118,8 @@ class FlowOptimizer(torch.optim.Optimizer):
     def _moved(self):
         """Whether somebody else has changed the parameters or the rates."""
         ours = self._split(self._point.y * self._scale)
-        same = all(torch.equal(p.flatten(), v) for p, v in zip(self._params, ours))
+        pairs = zip(self._params, ours, strict=True)
+        same = all(torch.equal(p.flatten(), values) for p, values in pairs)
         return not same or self._rates != self._current_rates()
 
     def _current_rates(self):

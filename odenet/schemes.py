@@ -58,7 +58,7 @@ class GaussianProcess:
     Parameters
     ----------
     length_scale : float, default=0.5
-        The length scale :math:`\ell`, at least 0.01. As it grows, the scheme becomes
+        The length scale :math:`\ell`, at least 0.02. As it grows, the scheme becomes
         :class:`Tied`.
     scale : float, default=1.0
         Standard deviation of a weight.
@@ -81,9 +81,9 @@ class GaussianProcess:
     draws_V: bool = False
 
     def __post_init__(self):
-        if not self.length_scale >= 0.01:
+        if not self.length_scale >= 0.02:
             raise ValueError(
-                "`length_scale` must be at least 0.01 (use 'iid' for independent "
+                "`length_scale` must be at least 0.02 (use 'iid' for independent "
                 f"layers), got {self.length_scale!r}."
             )
 

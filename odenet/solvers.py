@@ -92,7 +92,7 @@ class GradientDescent(_FullBatch):
     ----------
     learning_rate : float, default=0.01
         Length of a step in flow time.
-    max_evals : int, default=100000
+    max_evals : int, default=200000
         Gradient evaluations after which a fit stops, with a warning.
     clip : float, default=None
         Bound of every entry of the flow's right-hand side; None is no bound.
@@ -104,7 +104,7 @@ class GradientDescent(_FullBatch):
         "clip": [_POSITIVE, None],
     }
 
-    def __init__(self, learning_rate=0.01, max_evals=100_000, clip=None):
+    def __init__(self, learning_rate=0.01, max_evals=200_000, clip=None):
         self.learning_rate = learning_rate
         self.max_evals = max_evals
         self.clip = clip

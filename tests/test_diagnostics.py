@@ -65,3 +65,4 @@ def test_result_is_frozen_and_short_to_print(generator):
     with pytest.raises(AttributeError):
         smoothness.lipschitz = 0
     assert len(repr(smoothness)) < 120
+    assert smoothness in {smoothness}

@@ -309,6 +309,48 @@ class TestContinuing:
         with pytest.raises(ValueError, match="does not support early_stopping=True"):
             model.partial_fit(X, y)
 
+    def test_partial_fit_goes_on_from_a_fit_with_other_settings(self, rng):
+        X = rng.normal(size=(220, 3))
+        y = X[:, 0]
+        model = ResODERegressor(**SMALL, solver=AdamW(max_epochs=3)).fit(X, y)
+        n_iter = model.n_iter_
+        model.partial_fit(X, y)
+        assert model.n_iter_ == n_iter + 1
+        model.set_params(solver=SGD(learning_rate=0.1)).partial_fit(X, y)
+        assert type(model.net_.optimizer_) is torch.optim.SGD
+        optimizer = model.net_.optimizer_
+        assert model.partial_fit(X, y).net_.optimizer_ is optimizer
+
+    def test_weights_count_in_every_part(self, X, y):
+        settings = {**SMALL, "solver": SGD(max_epochs=1)}
+        light = ResODEClassifier(**settings, class_weight={0: 1, 1: 1})
+        heavy = ResODEClassifier(**settings, class_weight={0: 1, 1: 100})
+        for part in (y == 0, y == 1):
+            light.partial_fit(X[part], y[part], classes=[0, 1])
+            heavy.partial_fit(X[part], y[part], classes=[0, 1])
+        assert heavy.predict_proba(X)[:, 1].mean() > light.predict_proba(X)[:, 1].mean()
+        with pytest.raises(ValueError, match="not the same as on last call"):
+            light.partial_fit(X, y, classes=[0, 1, 2])
+        with pytest.raises(ValueError, match="'balanced' is not supported"):
+            heavy.set_params(class_weight="balanced").partial_fit(X, y)
+
+    @pytest.mark.parametrize("flow_time", [None, 1.0])
+    def test_warm_start_with_another_solver(self, flow_time, X, y):
+        model = ResODERegressor(**SMALL, solver=AdamW(max_epochs=2), warm_start=True)
+        loss = model.fit(X, y).loss_curve_[-1]
+        model.set_params(solver="flow", flow_time=flow_time).fit(X, y)
+        assert model.loss_curve_[-1] < loss
+        assert model.flow_time_ == flow_time or 100.0
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [("depth", 8), ("width", 9), ("activation", "tanh"), ("dtype", "float64")],
+    )
+    def test_warm_start_keeps_the_structure(self, name, value, X, y):
+        model = ResODERegressor(**SMALL, flow_time=1.0, warm_start=True).fit(X, y)
+        with pytest.raises(ValueError, match=f"`{name}` must stay.*got {value!r}"):
+            model.set_params(**{name: value}).fit(X, y)
+
 
 class TestPersistence:
     @BOTH
@@ -331,7 +373,9 @@ class TestPersistence:
         n_bytes = sum(p.numel() * 4 for p in model.module_.parameters())
         assert (tmp_path / "model.joblib").stat().st_size < 1.2 * n_bytes + 20_000
 
-    @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+    @pytest.mark.skipif(
+        torch.cuda.is_available(), reason="needs a machine without CUDA"
+    )
     def test_model_of_a_missing_device_loads_on_the_cpu(self, X, y):
         model = ResODERegressor(**SMALL, flow_time=1.0).fit(X, y)
         model.device = "cuda"
@@ -376,7 +420,9 @@ class TestStates:
         assert correlation == pytest.approx(1)
 
     def test_estimator_in_the_middle_of_a_pipeline(self, X, y):
-        model = make_pipeline(ResODERegressor(**SMALL, flow_time=2.0), LinearRegression())
+        model = make_pipeline(
+            ResODERegressor(**SMALL, flow_time=2.0), LinearRegression()
+        )
         assert model.fit(X, y).score(X, y) > 0.5
 
     def test_smoothness_is_that_of_the_module(self, X, y):
@@ -389,7 +435,10 @@ class TestStates:
 class TestAroundScikitLearn:
     def test_grid_search_over_depth_and_solver_settings(self, X, y):
         model = ResODEClassifier(width=8, random_state=0, flow_time=2.0, solver=Flow())
-        grid = {"resodeclassifier__depth": [2, 4], "resodeclassifier__solver__rtol": [0.1]}
+        grid = {
+            "resodeclassifier__depth": [2, 4],
+            "resodeclassifier__solver__rtol": [0.1],
+        }
         pipeline = make_pipeline(StandardScaler(), model)
         search = GridSearchCV(pipeline, grid, n_jobs=2, cv=3).fit(X, y)
         assert search.best_estimator_[-1].depth_ in (2, 4)
@@ -528,7 +577,10 @@ class TestBadInput:
         scale = unit if make is ResODERegressor else 1
         if not early_stopping:  # the rows held out depend on their digits
             np.testing.assert_allclose(
-                outputs(model, unit * X) / scale, outputs(plain, X), rtol=0.05, atol=0.05
+                outputs(model, unit * X) / scale,
+                outputs(plain, X),
+                rtol=0.05,
+                atol=0.05,
             )
 
     @BOTH
@@ -563,7 +615,58 @@ class TestBadInput:
             model.fit(np.full_like(X, np.nan), y)
         with pytest.raises(ValueError, match="got one class"):
             model.fit(X, np.ones(60))
+        with pytest.raises(ValueError, match="given together"):
+            model.fit(X, np.arange(60) % 3, X_val=X)
         np.testing.assert_array_equal(model.predict_proba(X), before)
+
+    def test_estimator_whose_first_fit_failed_is_not_fitted(self, X):
+        model = ResODEClassifier(**SMALL)
+        with pytest.raises(ValueError, match="got one class"):
+            model.fit(X, np.ones(60))
+        with pytest.raises(NotFittedError):
+            model.predict(X)
+
+    def test_validation_loss_that_is_not_finite(self, X, y):
+        model = ResODERegressor(**SMALL, standardize=False, early_stopping=True)
+        with pytest.raises(FloatingPointError, match="validation samples"):
+            model.fit(X, y, X_val=X, y_val=np.full(60, 1e30))
+
+    def test_diverging_mini_batches_go_back_to_good_weights(self, X, y):
+        solver = SGD(learning_rate=1.0, batch_size=1000, max_epochs=200)
+        model = ResODERegressor(**SMALL, solver=solver)
+        with pytest.warns(ConvergenceWarning, match="diverged"):
+            model.fit(X, X[:, 0])
+        assert model.score(X, X[:, 0]) >= 0
+
+    def test_interrupted_second_run_keeps_the_weights_chosen(self, X):
+        model = ResODERegressor(**SMALL, early_stopping=True, flow_time=20.0)
+        whole = clone(model).fit(X, X[:, 0])
+        n_choosing = [row["role"] for row in whole.net_.history].count("choose")
+
+        def interrupt(net, **kwargs):
+            if len(net.history) == n_choosing + 3:
+                raise KeyboardInterrupt
+
+        callback = odenet._callbacks.Callback()
+        callback.on_grad_computed = interrupt
+        make_net = model._make_net
+        model._make_net = lambda *args, **kwargs: make_net(
+            *args, **{**kwargs, "callbacks": [callback]}
+        )
+        with pytest.warns(ConvergenceWarning, match="interrupted"):
+            model.fit(X, X[:, 0])
+        assert model.stop_reason_ == "interrupted"
+        assert model.flow_time_ == whole.flow_time_
+        assert model.score(X, X[:, 0]) > 0.5 * whole.score(X, X[:, 0])
+
+    def test_scheme_may_return_the_same_tensor_again(self, X, y):
+        fixed = torch.ones(4, 8, 16, dtype=torch.float64)
+        model = ResODERegressor(
+            **SMALL, init=lambda *args: fixed, dtype="float64", flow_time=1.0
+        )
+        one, two = (model.fit(X, y).predict(X) for _ in "ab")
+        np.testing.assert_array_equal(one, two)
+        model.set_params(init=lambda *args: fixed[:1].expand(4, 8, 16)).fit(X, y)
 
 
 def test_memory_is_flat_over_many_fits(X, y):

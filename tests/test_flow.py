@@ -1,3 +1,4 @@
+import copy
 from math import inf
 
 import numpy as np
@@ -283,3 +284,43 @@ def test_a_start_that_is_not_finite_is_an_error():
     flow = GradientFlow([x])
     with pytest.raises(FloatingPointError, match="not finite: loss = inf"):
         flow.step(make_closure(flow, lambda: x.square().sum()))
+
+
+def test_a_first_closure_that_fails_leaves_nothing_behind():
+    x, loss = quartic([1.0, 2.0])
+    flow = GradientFlow([x], rtol=1e-6, horizon=1.0)
+
+    def fails():
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        flow.step(fails)
+    follow(flow, loss, 1.0)
+    exact = np.array([1.0, 2.0]) / np.sqrt(1 + 2 * np.array([1.0, 4.0]))
+    np.testing.assert_allclose(x.detach(), exact, rtol=1e-4)
+
+
+def test_horizon_can_be_moved_on():
+    x, loss = quartic([1.0, 2.0])
+    flow = GradientFlow([x], horizon=0.5)
+    follow(flow, loss, 0.5)
+    flow.step(make_closure(flow, loss))
+    assert flow.flow_time == 0.5
+    flow.horizon = 0.8
+    follow(flow, loss, 0.8)
+    assert flow.flow_time == 0.8
+
+
+def test_rate_of_zero_is_refused_before_anything_is_written():
+    x, loss = quartic([1.0, 2.0])
+    flow = GradientFlow([x], lr=0.0)
+    with pytest.raises(ValueError, match="`lr` must be positive, got 0.0"):
+        flow.step(make_closure(flow, loss))
+    assert x.tolist() == [1.0, 2.0]
+
+
+def test_optimizer_can_be_copied():
+    x, loss = quartic([1.0, 2.0])
+    flow = GradientFlow([x])
+    flow.step(make_closure(flow, loss))
+    assert copy.deepcopy(flow).flow_time == flow.flow_time

@@ -58,7 +58,9 @@ def test_penalty_against_plain_numpy(depth, generator):
     )
     l2 = (A**2).sum() + (B**2).sum() + sum((V**2).sum(axis=(1, 2))) / depth
     l2 += (W**2).sum() / depth
-    steps = sum(((Z[k + 1] - Z[k]) ** 2).sum() for Z in (V, W) for k in range(depth - 1))
+    steps = sum(
+        ((Z[k + 1] - Z[k]) ** 2).sum() for Z in (V, W) for k in range(depth - 1)
+    )
     value = penalty(network, alpha=0.3, smoothness_penalty=0.7)
     assert value.item() == pytest.approx(0.15 * l2 + 0.7 * depth * steps, rel=1e-5)
     assert penalty(network, 0, 0) == 0

@@ -26,12 +26,15 @@ def make_network(n_features=2, n_outputs=1, seed=0, dtype=torch.float64, **setti
 def numpy_forward(network, x):
     """The model of the paper, equation by equation."""
     A, V, W, B = (
-        p.detach().numpy() for p in (network.embedding, network.V, network.W, network.head)
+        p.detach().numpy()
+        for p in (network.embedding, network.V, network.W, network.head)
     )
     L, q, m = V.shape
     h = A @ np.vstack([x.T, np.ones(len(x))])
     for k in range(L):
-        h = h + V[k] @ np.tanh(W[k] @ h / sqrt(q)) / (L**network.depth_scaling * sqrt(m))
+        h = h + V[k] @ np.tanh(W[k] @ h / sqrt(q)) / (
+            L**network.depth_scaling * sqrt(m)
+        )
     return (B @ h).T
 
 
@@ -61,9 +64,7 @@ def test_stack_equals_the_plain_loop(n, depth, q, m, n_outputs, activation, gene
     function = ACTIVATIONS[activation]
     states = residual_states(h, V, W, function, 1 / depth)
     assert states.shape == (depth + 1, n, q)
-    torch.testing.assert_close(
-        residual_stack(h, V, W, function, 1 / depth), states[-1]
-    )
+    torch.testing.assert_close(residual_stack(h, V, W, function, 1 / depth), states[-1])
 
 
 @pytest.mark.parametrize("activation", sorted(set(ACTIVATIONS) - {"relu"}))

@@ -40,7 +40,10 @@ def test_targets_tell_rows_apart_and_zeros_have_no_sign():
     X = np.array([[1.0, 0.0], [1.0, 0.0], [1.0, -0.0]])
     y = np.array([[0.0], [1.0], [0.0]])
     _, y_merged, weight = merge_repeated(X, y, np.ones(3), seed=0)
-    assert sorted(zip(y_merged.ravel(), weight, strict=True)) == [(0.0, 2.0), (1.0, 1.0)]
+    assert sorted(zip(y_merged.ravel(), weight, strict=True)) == [
+        (0.0, 2.0),
+        (1.0, 1.0),
+    ]
 
 
 def test_validation_takes_its_share_of_the_weight_of_every_class(rng):

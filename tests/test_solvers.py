@@ -42,7 +42,8 @@ def test_settings_reach_the_optimizer():
 
 
 @pytest.mark.parametrize(
-    "solver", [Flow(rtol=0), Flow(max_evals=0), GradientDescent(-1.0), AdamW(patience=0)]
+    "solver",
+    [Flow(rtol=0), Flow(max_evals=0), GradientDescent(-1.0), AdamW(patience=0)],
 )
 def test_bad_setting(solver):
     (name,) = {
@@ -50,5 +51,7 @@ def test_bad_setting(solver):
         for name, value in solver.get_params().items()
         if value != type(solver)().get_params()[name]
     }
-    with pytest.raises(ValueError, match=f"'{name}' parameter of {type(solver).__name__}"):
+    with pytest.raises(
+        ValueError, match=f"'{name}' parameter of {type(solver).__name__}"
+    ):
         resolve_solver(solver)

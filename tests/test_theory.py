@@ -54,7 +54,9 @@ def test_trained_weights_keep_their_lipschitz_constant(init):
 
 
 def test_trained_independent_layers_stay_rough():
-    coarse, fine = (train(depth, Independent()).depth_smoothness_ for depth in (32, 128))
+    coarse, fine = (
+        train(depth, Independent()).depth_smoothness_ for depth in (32, 128)
+    )
     assert fine.lipschitz / coarse.lipschitz == pytest.approx(4, rel=0.1)
     assert fine.von_neumann_ratio == pytest.approx(1, abs=0.05)
 

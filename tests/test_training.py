@@ -139,9 +139,7 @@ def test_skorch_callbacks_work_with_every_solver(solver, tmp_path, rng):
     )
     model.set_params(random_state=0).fit(X, X.sum(axis=1))
     assert model.stop_reason_ == "callback"
-    assert model.net_.curve("r2") == pytest.approx(
-        model.validation_scores_, rel=1e-4
-    )
+    assert model.net_.curve("r2") == pytest.approx(model.validation_scores_, rel=1e-4)
     assert (tmp_path / "params.pt").exists()
 
 
@@ -164,7 +162,9 @@ def test_learning_rate_schedulers_work(rng):
     model = ResODERegressor(
         4, width=8, solver=SGD(max_epochs=4), callbacks=[scheduler], random_state=0
     ).fit(X, X[:, 0])
-    assert model.net_.history[:, "event_lr"] == pytest.approx([0.01, 0.005, 0.0025, 0.00125])
+    assert model.net_.history[:, "event_lr"] == pytest.approx(
+        [0.01, 0.005, 0.0025, 0.00125]
+    )
 
 
 @pytest.mark.parametrize("solver", [Flow(), AdamW(max_epochs=3)])
