@@ -3,40 +3,31 @@
 import copy
 import warnings
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
-from math import sqrt
 from numbers import Integral, Real
 
-import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
 
 from odenet._callbacks import Monitor, ProgressBar, ScikitLearnCallbacks
-from odenet._devices import resolve_device, torch_threads
+from odenet._devices import torch_threads
 from odenet._inference import FittedNetworkMixin
-from odenet._module import ACTIVATIONS, ResidualNetwork, default_state_dim
-from odenet._rows import merge_repeated, validation_mask
-from odenet._standardizer import Standardizer, fit_standardizer
-from odenet._training import Progress, Samples, TrainingNet
+from odenet._module import ACTIVATIONS
+from odenet._preparation import PreparationMixin
+from odenet._rows import merge_repeated
+from odenet._training import Progress, TrainingNet
 from odenet._validation import (
     CallbackSupportMixin,
     Interval,
     StrOptions,
-    check_sample_weight,
     fit_context,
 )
 from odenet.schemes import SCHEMES
 from odenet.solvers import SOLVERS, Solver, resolve_solver
 
-MIN_ROWS_TO_STOP_EARLY = 200
-START_SCALE = 4.0  # standard deviation of W at the start, for schemes given by name
-STATE_SHARE = 1 / 8  # |h_0|^2 / q of a standardised sample
 UNJUDGED_FLOW_TIME = 100.0  # horizon where no validation loss says when to stop
-LIMIT = 4.0  # bound of standardised inputs
 
 CONVERGED = {"horizon", "early_stopping", "stationary", "callback"}
 WARNINGS = {
@@ -48,11 +39,14 @@ WARNINGS = {
 }
 
 
-def _has_mini_batches(estimator):
+def has_mini_batches(estimator):
+    """Whether the solver of an estimator is one for ``partial_fit``."""
     return resolve_solver(estimator.solver).batch_size is not None
 
 
-class BaseResODE(CallbackSupportMixin, FittedNetworkMixin, BaseEstimator):
+class BaseResODE(
+    CallbackSupportMixin, PreparationMixin, FittedNetworkMixin, BaseEstimator
+):
     """Base of the estimators; a subclass says what the targets mean."""
 
     _parameter_constraints = {
@@ -165,7 +159,7 @@ class BaseResODE(CallbackSupportMixin, FittedNetworkMixin, BaseEstimator):
             self._finish(fitted, net)
         return self
 
-    @available_if(_has_mini_batches)
+    @available_if(has_mini_batches)
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, sample_weight=None):
         """Train for one pass over a part of the data; for mini-batch solvers.
@@ -245,38 +239,6 @@ class BaseResODE(CallbackSupportMixin, FittedNetworkMixin, BaseEstimator):
                     f"{getattr(self, name)!r}: use warm_start=False to start anew."
                 )
 
-    def _resolve_device(self):
-        device = resolve_device(self.device)
-        if device.type == "mps" and self.dtype == "float64":
-            raise ValueError("`dtype` must be 'float32' on the device 'mps'.")
-        return device
-
-    def _draw_seed(self):
-        """A seed and a generator; the global random states are neither read nor set."""
-        if self.random_state is None:
-            seed = np.random.SeedSequence().generate_state(1)[0]
-        else:
-            seed = check_random_state(self.random_state).randint(2**31)
-        return int(seed), torch.Generator().manual_seed(int(seed))
-
-    def _check_samples(self, X, y, sample_weight, reset):
-        """Inputs, encoded targets and weights of the samples that have any weight."""
-        X, y = self._check_X_y(X, y, reset)
-        weight = check_sample_weight(sample_weight, X)
-        kept = weight > 0
-        y = self._encode_target(y[kept], reset)
-        return X[kept], y, self._weigh_classes(y, weight[kept])
-
-    def _check_validation_samples(self, X_val, y_val):
-        if (X_val is None) != (y_val is None):
-            raise ValueError("`X_val` and `y_val` must be given together.")
-        if X_val is None:
-            return None
-        return self._check_samples(X_val, y_val, None, reset=False)
-
-    def _weigh_classes(self, y, weight):
-        return weight
-
     def _has_passed(self, flow_time, solver):
         """Whether an earlier fit went as far as this one is asked to go."""
         if solver.batch_size is not None or flow_time is None:
@@ -289,53 +251,6 @@ class BaseResODE(CallbackSupportMixin, FittedNetworkMixin, BaseEstimator):
             stacklevel=4,
         )
         return True
-
-    def _holds_out(self, n_rows):
-        if self.early_stopping == "auto":
-            return n_rows >= MIN_ROWS_TO_STOP_EARLY
-        return self.early_stopping and n_rows > 1
-
-    def _hold_out(self, X, y, weight):
-        """Training and validation samples; None where no row is to spare."""
-        fraction = self.validation_fraction
-        if self.early_stopping == "auto":
-            fraction = max(fraction, min(0.3, 100 / len(y)))
-        mask = validation_mask(weight, fraction, self._strata(y))
-        if not mask.any():
-            return (X, y, weight), None
-        return (X[~mask], y[~mask], weight[~mask]), (X[mask], y[mask], weight[mask])
-
-    def _start(self, samples, generator):
-        """The standardisation and the network at the start, as fitted attributes."""
-        X, y, weight = samples
-        n_features, n_outputs = X.shape[1], self._n_network_outputs
-        state_dim = self.state_dim or default_state_dim(n_features, n_outputs)
-        module = ResidualNetwork(
-            n_features,
-            n_outputs,
-            depth=self.depth,
-            width=self.width,
-            state_dim=state_dim,
-            activation=self.activation,
-            init=self._scheme(),
-            generator=generator,
-            dtype=getattr(torch, self.dtype),
-        )
-        X_standardizer = Standardizer.identity(n_features)
-        if self.standardize:
-            gain = sqrt(STATE_SHARE * max(1.0, state_dim / (n_features + 1)))
-            X_standardizer = fit_standardizer(X, weight, gain, LIMIT)
-        return {
-            "module_": module,
-            "_X_standardizer": X_standardizer,
-            "_y_standardizer": self._fit_y_standardizer(y, weight),
-        }
-
-    def _scheme(self):
-        """A scheme given by name starts from wider weights than the paper's."""
-        if callable(self.init):
-            return self.init
-        return replace(SCHEMES[self.init], scale=START_SCALE)
 
     def _fitted(self):
         """What predictions need; the network as a copy, to be trained further."""
@@ -432,19 +347,3 @@ class BaseResODE(CallbackSupportMixin, FittedNetworkMixin, BaseEstimator):
         self.n_grad_evals_ = net.n_grad_evals
         if net.stop_reason in WARNINGS:
             warnings.warn(WARNINGS[net.stop_reason], ConvergenceWarning, stacklevel=4)
-
-    def _tensors(self, fitted, X, y, weight, weights_have_mean_one=True):
-        """Samples on the network's device."""
-        like = {
-            "dtype": fitted["module_"].V.dtype,
-            "device": fitted["module_"].V.device,
-        }
-        if weights_have_mean_one:
-            weight = weight / weight.max()
-            weight = weight / weight.mean()
-        y = self._target_tensor(y, fitted["_y_standardizer"])
-        return Samples(
-            X=torch.tensor(fitted["_X_standardizer"](X), **like),
-            y=y.to(**like) if y.is_floating_point() else y.to(like["device"]),
-            weight=torch.tensor(weight, **like),
-        )

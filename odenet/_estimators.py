@@ -9,7 +9,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from odenet._base import BaseResODE, _has_mini_batches
+from odenet._base import BaseResODE, has_mini_batches
 from odenet._losses import CrossEntropy, LogisticLoss, SquaredError
 from odenet._module import ResidualNetwork
 from odenet._standardizer import Standardizer, fit_standardizer
@@ -370,7 +370,7 @@ class ResODEClassifier(ClassifierMixin, BaseResODE):
         )
         self.class_weight = class_weight
 
-    @available_if(_has_mini_batches)
+    @available_if(has_mini_batches)
     def partial_fit(self, X, y, classes=None, sample_weight=None):
         """Train for one pass over a part of the data; for mini-batch solvers.
 

@@ -13,7 +13,7 @@ LAYERS = [
     {"_flow", "_diagnostics"},
     {"solvers", "_callbacks"},
     {"_training"},
-    {"_inference"},
+    {"_inference", "_preparation"},
     {"_base"},
     {"_estimators"},
 ]

@@ -1,0 +1,129 @@
+"""From arrays to tensors: the samples and the network that a training starts with."""
+
+from dataclasses import replace
+from math import sqrt
+
+import numpy as np
+import torch
+from sklearn.utils import check_random_state
+
+from odenet._devices import resolve_device
+from odenet._module import ResidualNetwork, default_state_dim
+from odenet._rows import validation_mask
+from odenet._standardizer import Standardizer, fit_standardizer
+from odenet._training import Samples
+from odenet._validation import check_sample_weight
+from odenet.schemes import SCHEMES
+
+MIN_ROWS_TO_STOP_EARLY = 200
+MIN_ROWS_TO_HOLD_OUT = 100
+LARGEST_SHARE_TO_HOLD_OUT = 0.3
+START_SCALE = 4.0  # standard deviation of W at the start, for schemes given by name
+STATE_SHARE = 1 / 8  # |h_0|^2 / q of a standardised sample
+LIMIT = 4.0  # bound of standardised inputs, in standard deviations
+
+
+class PreparationMixin:
+    """What an estimator does before it trains."""
+
+    def _resolve_device(self):
+        device = resolve_device(self.device)
+        if device.type == "mps" and self.dtype == "float64":
+            raise ValueError("`dtype` must be 'float32' on the device 'mps'.")
+        return device
+
+    def _draw_seed(self):
+        """A seed and a generator; the global random states are neither read nor set."""
+        if self.random_state is None:
+            seed = np.random.SeedSequence().generate_state(1)[0]
+        else:
+            seed = check_random_state(self.random_state).randint(2**31)
+        return int(seed), torch.Generator().manual_seed(int(seed))
+
+    def _check_samples(self, X, y, sample_weight, reset):
+        """Inputs, encoded targets and weights of the samples that have any weight."""
+        X, y = self._check_X_y(X, y, reset)
+        weight = check_sample_weight(sample_weight, X)
+        kept = weight > 0
+        X, y = X[kept], self._encode_target(y[kept], reset)
+        weight = self._weigh_classes(y, weight[kept])
+        if not weight.any():
+            raise ValueError(
+                "`class_weight` must leave some samples of positive weight, "
+                f"got {self.class_weight!r}."
+            )
+        return X, y, weight
+
+    def _check_validation_samples(self, X_val, y_val):
+        if (X_val is None) != (y_val is None):
+            raise ValueError("`X_val` and `y_val` must be given together.")
+        if X_val is None:
+            return None
+        return self._check_samples(X_val, y_val, None, reset=False)
+
+    def _weigh_classes(self, y, weight):
+        return weight
+
+    def _holds_out(self, n_rows):
+        if self.early_stopping == "auto":
+            return n_rows >= MIN_ROWS_TO_STOP_EARLY
+        return self.early_stopping and n_rows > 1
+
+    def _hold_out(self, X, y, weight):
+        """Training and validation samples; None where no row is to spare."""
+        fraction = self.validation_fraction
+        if self.early_stopping == "auto":
+            least = MIN_ROWS_TO_HOLD_OUT / len(y)
+            fraction = max(fraction, min(LARGEST_SHARE_TO_HOLD_OUT, least))
+        mask = validation_mask(weight, fraction, self._strata(y))
+        if not mask.any():
+            return (X, y, weight), None
+        return (X[~mask], y[~mask], weight[~mask]), (X[mask], y[mask], weight[mask])
+
+    def _start(self, samples, generator):
+        """The standardisation and the network at the start, as fitted attributes."""
+        X, y, weight = samples
+        n_features, n_outputs = X.shape[1], self._n_network_outputs
+        state_dim = self.state_dim or default_state_dim(n_features, n_outputs)
+        module = ResidualNetwork(
+            n_features,
+            n_outputs,
+            depth=self.depth,
+            width=self.width,
+            state_dim=state_dim,
+            activation=self.activation,
+            init=self._scheme(),
+            generator=generator,
+            dtype=getattr(torch, self.dtype),
+        )
+        X_standardizer = Standardizer.identity(n_features)
+        if self.standardize:
+            gain = sqrt(STATE_SHARE * max(1.0, state_dim / (n_features + 1)))
+            X_standardizer = fit_standardizer(X, weight, gain, LIMIT)
+        return {
+            "module_": module,
+            "_X_standardizer": X_standardizer,
+            "_y_standardizer": self._fit_y_standardizer(y, weight),
+        }
+
+    def _scheme(self):
+        """A scheme given by name starts from wider weights than the paper's."""
+        if callable(self.init):
+            return self.init
+        return replace(SCHEMES[self.init], scale=START_SCALE)
+
+    def _tensors(self, fitted, X, y, weight, weights_have_mean_one=True):
+        """Samples on the network's device."""
+        like = {
+            "dtype": fitted["module_"].V.dtype,
+            "device": fitted["module_"].V.device,
+        }
+        if weights_have_mean_one:
+            weight = weight / weight.max()
+            weight = weight / weight.mean()
+        y = self._target_tensor(y, fitted["_y_standardizer"])
+        return Samples(
+            X=torch.tensor(fitted["_X_standardizer"](X), **like),
+            y=y.to(**like) if y.is_floating_point() else y.to(like["device"]),
+            weight=torch.tensor(weight, **like),
+        )
