@@ -26,6 +26,16 @@ class DepthSmoothness:
         :math:`L \max_k \|Z_{k+1} - Z_k\|_F` for Z = "V" and "W".
     increments : dict of str to ndarray of shape (L - 1,)
         :math:`\|Z_{k+1} - Z_k\|_F` for each k.
+
+    Examples
+    --------
+    >>> from odenet import ResODERegressor
+    >>> model = ResODERegressor(4, init="iid", flow_time=1.0, random_state=0)
+    >>> smoothness = model.fit([[0.0], [1.0], [2.0]], [1, 2, 3]).depth_smoothness_
+    >>> smoothness.increments["W"].shape
+    (3,)
+    >>> float(smoothness) == smoothness.per_weight["W"]
+    True
     """
 
     lipschitz: float

@@ -96,6 +96,16 @@ class GradientDescent(_FullBatch):
         Gradient evaluations after which a fit stops, with a warning.
     clip : float, default=None
         Bound of every entry of the flow's right-hand side; None is no bound.
+
+    Examples
+    --------
+    >>> from odenet import ResODERegressor
+    >>> from odenet.solvers import GradientDescent
+    >>> solver = GradientDescent(learning_rate=0.1)
+    >>> X = [[0.0], [1.0], [2.0]]
+    >>> model = ResODERegressor(4, solver=solver, flow_time=2.0).fit(X, [1, 2, 3])
+    >>> model.n_iter_
+    20
     """
 
     _parameter_constraints = {
@@ -133,6 +143,14 @@ class SGD(Solver):
         Passes over the training set.
     patience : int, default=20
         Epochs without a lower validation loss after which early stopping ends a fit.
+
+    Examples
+    --------
+    >>> from odenet import ResODERegressor
+    >>> from odenet.solvers import SGD
+    >>> model = ResODERegressor(4, solver=SGD(batch_size=2, max_epochs=5))
+    >>> model.fit([[0.0], [1.0], [2.0]], [1, 2, 3]).n_grad_evals_
+    10
     """
 
     _parameter_constraints = {
@@ -181,6 +199,14 @@ class AdamW(Solver):
         Passes over the training set.
     patience : int, default=20
         Epochs without a lower validation loss after which early stopping ends a fit.
+
+    Examples
+    --------
+    >>> from odenet import ResODERegressor
+    >>> from odenet.solvers import AdamW
+    >>> model = ResODERegressor(4, solver=AdamW(max_epochs=5))
+    >>> model.fit([[0.0], [1.0], [2.0]], [1, 2, 3]).stop_reason_
+    'max_epochs'
     """
 
     _parameter_constraints = {
