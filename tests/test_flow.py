@@ -147,6 +147,15 @@ def test_steps_into_a_wall_of_curvature_are_rejected_and_counted():
     assert x.item() == pytest.approx(-0.5e-4, rel=1e-2)
 
 
+def test_loss_never_rises_even_where_no_error_is_too_large():
+    """The second step, from 0.5 to -1.5, meets the wall at its end only."""
+    x = torch.tensor([1.5], dtype=torch.float64, requires_grad=True)
+    flow = GradientFlow([x], rtol=1e9, horizon=20.0)
+    losses = follow(flow, lambda: (x + 1e2 * torch.relu(-x) ** 2).sum(), 20.0)
+    assert np.all(np.diff([1.5, *losses]) <= 1e-12)
+    assert flow.n_rejected > 0
+
+
 def test_values_that_are_not_finite_are_stepped_around():
     x = torch.tensor([1.0], dtype=torch.float64, requires_grad=True)
     flow = GradientFlow([x], rtol=0.5, horizon=0.45)

@@ -96,7 +96,7 @@ def test_early_stopping_keeps_the_weights_of_its_choice():
     net.partial_fit((noise, make_samples(30, seed=1)))
     assert net.stop_reason == "early_stopping"
     curve = dict(net.history[:, ("flow_time", "valid_loss")])
-    assert net.flow_time < 1000 / 3
+    assert net.flow_time < net.history[-1]["flow_time"] / 2
     X, y = make_samples(30, seed=1).batch()
     restored = net.get_loss(net.module_(X["X"]), y, X=X).item()
     assert restored == pytest.approx(curve[net.flow_time], rel=1e-5)
