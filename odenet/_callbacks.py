@@ -74,8 +74,8 @@ class Monitor(Callback):
             net.stop_reason = "diverged"
         if self.early_stopping or net.stop_reason == "diverged":
             self._go_back(net, self.kept)
-        if not net.objective(X[0]) <= self.largest_loss:
-            self._go_back(net, self.start)
+            if not net.objective(X[0]) <= self.largest_loss:
+                self._go_back(net, self.start)
         self.start = self.kept = self.kept_losses = self.epoch_weights = None
 
     def _go_back(self, net, point):
