@@ -26,12 +26,24 @@ class Solver(BaseEstimator):
 class _FullBatch(Solver):
     """Solvers that follow the gradient flow of the whole training set."""
 
+    _parameter_constraints = {"max_evals": [_COUNT], "clip": [_POSITIVE, None]}
     batch_size = None
 
     @property
     def max_epochs(self):
         """Number of steps, never more than of gradient evaluations."""
         return self.max_evals
+
+
+class _MiniBatch(Solver):
+    """Solvers that train on mini-batches."""
+
+    _parameter_constraints = {
+        "learning_rate": [_POSITIVE],
+        "batch_size": [_COUNT],
+        "max_epochs": [_COUNT],
+        "patience": [_COUNT],
+    }
 
 
 class Flow(_FullBatch):
@@ -59,10 +71,9 @@ class Flow(_FullBatch):
     """
 
     _parameter_constraints = {
+        **_FullBatch._parameter_constraints,
         "rtol": [_POSITIVE],
         "atol": [_POSITIVE, None],
-        "max_evals": [_COUNT],
-        "clip": [_POSITIVE, None],
     }
 
     def __init__(self, rtol=1e-2, atol=None, max_evals=10_000, clip=None):
@@ -109,9 +120,8 @@ class GradientDescent(_FullBatch):
     """
 
     _parameter_constraints = {
+        **_FullBatch._parameter_constraints,
         "learning_rate": [_POSITIVE],
-        "max_evals": [_COUNT],
-        "clip": [_POSITIVE, None],
     }
 
     def __init__(self, learning_rate=0.01, max_evals=200_000, clip=None):
@@ -129,7 +139,7 @@ class GradientDescent(_FullBatch):
         )
 
 
-class SGD(Solver):
+class SGD(_MiniBatch):
     """Stochastic gradient descent with momentum on mini-batches.
 
     The step is ``learning_rate`` for A and B and ``learning_rate * L`` for V and W.
@@ -154,11 +164,8 @@ class SGD(Solver):
     """
 
     _parameter_constraints = {
-        "learning_rate": [_POSITIVE],
+        **_MiniBatch._parameter_constraints,
         "momentum": [Interval(Real, 0, 1, closed="left")],
-        "batch_size": [_COUNT],
-        "max_epochs": [_COUNT],
-        "patience": [_COUNT],
     }
 
     def __init__(
@@ -184,7 +191,7 @@ class SGD(Solver):
         return torch.optim.SGD(groups, momentum=self.momentum)
 
 
-class AdamW(Solver):
+class AdamW(_MiniBatch):
     """Adam with decoupled weight decay on mini-batches.
 
     Adam divides every gradient by its own size, so that all depths take the same
@@ -210,11 +217,8 @@ class AdamW(Solver):
     """
 
     _parameter_constraints = {
-        "learning_rate": [_POSITIVE],
+        **_MiniBatch._parameter_constraints,
         "weight_decay": [_NON_NEGATIVE],
-        "batch_size": [_COUNT],
-        "max_epochs": [_COUNT],
-        "patience": [_COUNT],
     }
 
     def __init__(
