@@ -3,7 +3,6 @@
 import copy
 import warnings
 from contextlib import contextmanager
-from functools import partial
 from numbers import Integral, Real
 
 import torch
@@ -11,13 +10,16 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.metaestimators import available_if
 
-from odenet._callbacks import Monitor, ProgressBar, ScikitLearnCallbacks
+from odenet._callbacks import ProgressBar, ScikitLearnCallbacks
 from odenet._devices import torch_threads
+from odenet._ode import is_rough
+from odenet._fitting import Fitting
 from odenet._inference import FittedNetworkMixin
 from odenet._module import ACTIVATIONS
 from odenet._preparation import PreparationMixin
+from odenet._refinement import depths_to_walk
 from odenet._rows import merge_repeated
-from odenet._training import Progress, TrainingNet
+from odenet._training import TrainingNet
 from odenet._validation import (
     CallbackSupportMixin,
     Interval,
@@ -25,9 +27,7 @@ from odenet._validation import (
     fit_context,
 )
 from odenet.schemes import SCHEMES
-from odenet.solvers import SOLVERS, Solver, resolve_solver
-
-UNJUDGED_FLOW_TIME = 100.0  # horizon where no validation loss says when to stop
+from odenet.solvers import SOLVERS, Solver, has_mini_batches, resolve_solver
 
 CONVERGED = {"horizon", "early_stopping", "stationary", "callback"}
 WARNINGS = {
@@ -39,24 +39,21 @@ WARNINGS = {
 }
 
 
-def has_mini_batches(estimator):
-    """Whether the solver of an estimator is one for ``partial_fit``."""
-    return resolve_solver(estimator.solver).batch_size is not None
-
-
 class BaseResODE(
     CallbackSupportMixin, PreparationMixin, FittedNetworkMixin, BaseEstimator
 ):
     """Base of the estimators; a subclass says what the targets mean."""
 
     _parameter_constraints = {
-        "depth": [Interval(Integral, 1, None, closed="left")],
+        "depth": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "width": [Interval(Integral, 1, None, closed="left")],
         "state_dim": [Interval(Integral, 1, None, closed="left"), None],
         "activation": [StrOptions(set(ACTIVATIONS))],
         "init": [StrOptions(set(SCHEMES)), callable],
         "solver": [StrOptions(set(SOLVERS)), Solver],
         "flow_time": [Interval(Real, 0, None, closed="neither"), None],
+        "depth_schedule": [StrOptions({"doubling"}), "array-like", None],
+        "gap_tol": [Interval(Real, 0, None, closed="neither")],
         "alpha": [Interval(Real, 0, None, closed="left")],
         "smoothness_penalty": [Interval(Real, 0, None, closed="left")],
         "early_stopping": ["boolean", StrOptions({"auto"})],
@@ -80,6 +77,8 @@ class BaseResODE(
         init="tied",
         solver="flow",
         flow_time=None,
+        depth_schedule="doubling",
+        gap_tol=0.01,
         alpha=0.0,
         smoothness_penalty=0.0,
         early_stopping="auto",
@@ -99,6 +98,8 @@ class BaseResODE(
         self.init = init
         self.solver = solver
         self.flow_time = flow_time
+        self.depth_schedule = depth_schedule
+        self.gap_tol = gap_tol
         self.alpha = alpha
         self.smoothness_penalty = smoothness_penalty
         self.early_stopping = early_stopping
@@ -145,19 +146,28 @@ class BaseResODE(
             return self
         seed, generator = self._draw_seed()
         samples = train = merge_repeated(*samples, seed)
-        chooses_time = validation is None and self._holds_out(len(samples[-1]))
-        if chooses_time:
+        if validation is None and self._holds_out(len(samples[-1])):
             train, validation = self._hold_out(*samples)
         fitted = self._start(samples, generator) if past is None else self._fitted()
         module = fitted["module_"].to(device)
-        start = copy.deepcopy(module.state_dict())
+        depths = self._depths(module) if past is None else [module.depth]
         with self._scikit_learn_callbacks(X, y, fitted) as observer:
-            run = partial(self._run, fitted, generator, observer)
-            net = run(train, validation, past, horizon=self.flow_time)
-            if chooses_time and net.has_chosen_flow_time:
-                net = self._run_again(run, samples, past, net, start)
-            self._finish(fitted, net)
+            fitting = Fitting(self, fitted, depths, past, generator, observer)
+            net = fitting.run(samples, train, validation)
+            self._finish(fitted, net, fitting.depth_path)
         return self
+
+    def _depths(self, module):
+        """The depths to train at, of a network at the start."""
+        depths = depths_to_walk(self.depth, self.depth_schedule)
+        if not isinstance(self.depth_schedule, str) or not is_rough(module):
+            return depths
+        if self.depth == "auto":
+            raise ValueError(
+                "`depth='auto'` needs a start that is smooth in depth, got "
+                f"init={self.init!r}: its gap to a neural ODE would not close."
+            )
+        return depths[-1:]
 
     @available_if(has_mini_batches)
     @fit_context(prefer_skip_nested_validation=True)
@@ -188,6 +198,8 @@ class BaseResODE(
     def _partial_fit(self, X, y, sample_weight):
         solver, device = resolve_solver(self.solver), self._resolve_device()
         first = not hasattr(self, "module_")
+        if first and self.depth == "auto":
+            raise ValueError("`depth` must be an integer in partial_fit, got 'auto'.")
         if not first:
             self._check_same_network()
         samples = self._check_samples(X, y, sample_weight, reset=first)
@@ -205,7 +217,7 @@ class BaseResODE(
             net = self.net_
         fitted["module_"] = net.module_
         self._train(net, fitted, samples, weights_have_mean_one=False)
-        self._finish(fitted, net)
+        self._finish(fitted, net, [] if first else self.depth_path_)
         return self
 
     @contextmanager
@@ -227,7 +239,7 @@ class BaseResODE(
         dtype = str(module.V.dtype).removeprefix("torch.")
         state_dim = module.state_dim if self.state_dim is not None else None
         for name, fitted in {
-            "depth": module.depth,
+            "depth": module.depth if self.depth != "auto" else "auto",
             "width": module.width,
             "state_dim": state_dim,
             "activation": module.activation,
@@ -285,44 +297,6 @@ class BaseResODE(
             estimator=self, X=X, y=y, reconstruction_attributes=self._fitted
         )
 
-    def _run(self, fitted, generator, observer, samples, validation, past, **settings):
-        """Train once, from where the network is; the net that did it."""
-        early_stopping = validation is not None and self.early_stopping is not False
-        if settings["horizon"] is None:
-            longest = self._longest_flow_time if early_stopping else UNJUDGED_FLOW_TIME
-            settings["horizon"] = longest + (past.flow_time or 0.0 if past else 0.0)
-        monitor = Monitor(early_stopping)
-        net = self._make_net(
-            fitted["module_"], generator=generator, monitor=monitor, **settings
-        )
-        if past is not None:
-            net.resume(past)
-        with net.observed_by(observer):
-            self._train(net, fitted, samples, validation)
-        return net
-
-    def _run_again(self, run, samples, past, chooser, start):
-        """Follow the flow to the time that was chosen, on all samples."""
-        history = list(chooser.history)
-        for row in history[len(past.history) if past else 0 :]:
-            row["role"] = "choose"
-        begin = (past.flow_time or 0.0) if past else 0.0
-        chosen_weights = copy.deepcopy(chooser.module_.state_dict())
-        chooser.module_.load_state_dict(start)
-        net = run(
-            samples,
-            None,
-            Progress(history, begin, chooser.n_grad_evals),
-            horizon=chooser.flow_time,
-            callbacks=[],
-        )
-        if net.stop_reason == "horizon":
-            net.stop_reason = chooser.stop_reason
-        elif net.stop_reason in WARNINGS:
-            net.module_.load_state_dict(chosen_weights)
-            net.monitor.flow_time = chooser.flow_time
-        return net
-
     def _train(self, net, fitted, samples, validation=None, weights_have_mean_one=True):
         train = self._tensors(fitted, *samples, weights_have_mean_one)
         held_out = None if validation is None else self._tensors(fitted, *validation)
@@ -332,9 +306,9 @@ class BaseResODE(
             net.partial_fit((train, held_out))
         module.zero_grad(set_to_none=True)
 
-    def _finish(self, fitted, net):
+    def _finish(self, fitted, net, depth_path):
         """Set the fitted attributes."""
-        vars(self).update(fitted, net_=net)
+        vars(self).update(fitted, net_=net, depth_path_=depth_path)
         self.loss_curve_ = net.curve("train_loss", role="fit")
         self.validation_loss_curve_ = net.curve("valid_loss")
         self.validation_scores_ = net.curve("valid_score")

@@ -20,15 +20,21 @@ class Monitor(Callback):
     ----------
     early_stopping : bool, default=False
         Whether the validation loss decides when to stop and which weights to keep.
+    schedule : DepthSchedule, default=None
+        How the network's depth grows; None leaves it as it is.
     """
 
-    def __init__(self, early_stopping=False):
+    def __init__(self, early_stopping=False, schedule=None):
         self.early_stopping = early_stopping
+        self.schedule = schedule
         self.flow_time = None
         self.epoch_weights = None
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         """The loss at the start: nothing can be trained if it is not finite."""
+        self.flow_time = getattr(net.optimizer_, "flow_time", None)
+        if self.schedule is not None:
+            self.schedule.begin(net)
         self.start_loss = net.objective(X[0])
         if not isfinite(self.start_loss):
             raise FloatingPointError(
@@ -40,11 +46,14 @@ class Monitor(Callback):
                 "The loss of the validation samples is not finite at the start."
             )
         self.largest_loss = 10 * max(self.start_loss, net.loss_of_zero(X[0]))
-        self.flow_time = getattr(net.optimizer_, "flow_time", None)
         self.evals_before = getattr(net.optimizer_, "n_grad_evals", 0)
-        lowest_loss = inf if self.early_stopping else self.start_loss
-        self.lowest = lowest_loss, len(net.history), self.flow_time
         self.start = self.kept = _weights(net.module_), self.flow_time
+        self._judge_anew(net, self.start_loss)
+
+    def _judge_anew(self, net, loss):
+        """Forget what was concluded from the losses so far."""
+        lowest_loss = inf if self.early_stopping else loss
+        self.lowest = lowest_loss, len(net.history), self.flow_time
         self.kept_losses = self.flatness_reference = None
 
     def on_epoch_begin(self, net, **kwargs):
@@ -52,10 +61,11 @@ class Monitor(Callback):
         if net.solver.batch_size is not None and not self.early_stopping:
             self.epoch_weights = _weights(net.module_), None
 
-    def on_epoch_end(self, net, **kwargs):
+    def on_epoch_end(self, net, dataset_train=None, **kwargs):
         """Record, keep the best, judge."""
         flow, row = net.optimizer_, net.history[-1]
         net.history.record("role", "fit")
+        net.history.record("depth", net.module_.depth)
         for name in ("flow_time", "n_grad_evals", "n_rejected", "spectral_radius"):
             if hasattr(flow, name):
                 net.history.record(name, getattr(flow, name))
@@ -67,9 +77,23 @@ class Monitor(Callback):
         if loss < self.lowest[0]:
             self.lowest = loss, row["epoch"], self.flow_time
         net.stop_reason = self._reason_to_stop(net, row)
+        if self.schedule is not None and not self.schedule.is_done(net):
+            self._follow_schedule(net, dataset_train, loss)
+        elif self.schedule is not None:
+            self.schedule.judge(net, dataset_train)
+
+    def _follow_schedule(self, net, samples, loss):
+        """Mini-batches choose among the weights of the full depth only."""
+        self.schedule.judge(net, samples)
+        if self.schedule.is_done(net) and net.solver.batch_size is not None:
+            if self.early_stopping:
+                self._go_back(net, self.kept)
+            self._judge_anew(net, loss)
 
     def on_train_end(self, net, X=None, y=None, **kwargs):
         """Go back to the weights kept where that is asked for, or needed."""
+        if self.schedule is not None:
+            self.schedule.finish(net, X[0])
         if not net.objective(X[0]) <= self.largest_loss:
             net.stop_reason = "diverged"
         if self.early_stopping or net.stop_reason == "diverged":
@@ -80,7 +104,9 @@ class Monitor(Callback):
 
     def _go_back(self, net, point):
         weights, self.flow_time = point
-        net.module_.load_state_dict(weights)
+        if self.schedule is not None:
+            weights = self.schedule.weights_at(weights, net.module_.depth)
+        net.module_.set_weights(weights)
 
     def _is_better(self, net, loss):
         """Whether to keep these weights instead of the ones kept."""
@@ -166,6 +192,7 @@ class ProgressBar(Callback):
             shown["valid"] = f"{row['valid_loss']:.3g}"
         if self.is_flow:
             shown["evals"] = row["n_grad_evals"]
+        shown["depth"] = row["depth"]
         self.bar.set_postfix(shown, refresh=False)
         self.bar.n = row["flow_time"] if self.is_flow else row["epoch"]
         self.bar.refresh()

@@ -9,11 +9,12 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from odenet._base import BaseResODE, has_mini_batches
+from odenet._base import BaseResODE
 from odenet._losses import CrossEntropy, LogisticLoss, SquaredError
 from odenet._module import ResidualNetwork
 from odenet._standardizer import Standardizer, fit_standardizer
 from odenet._validation import StrOptions
+from odenet.solvers import has_mini_batches
 
 
 class ResODERegressor(RegressorMixin, BaseResODE):
@@ -335,6 +336,8 @@ class ResODEClassifier(ClassifierMixin, BaseResODE):
         init="tied",
         solver="flow",
         flow_time=None,
+        depth_schedule="doubling",
+        gap_tol=0.01,
         alpha=0.0,
         smoothness_penalty=0.0,
         early_stopping="auto",
@@ -356,6 +359,8 @@ class ResODEClassifier(ClassifierMixin, BaseResODE):
             init=init,
             solver=solver,
             flow_time=flow_time,
+            depth_schedule=depth_schedule,
+            gap_tol=gap_tol,
             alpha=alpha,
             smoothness_penalty=smoothness_penalty,
             early_stopping=early_stopping,

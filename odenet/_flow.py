@@ -8,6 +8,7 @@ from odenet._chebyshev import chebyshev, stages_for
 from odenet._vector_field import FlowOptimizer
 
 MAX_REJECTIONS = 30
+RELAXING_STAGES = 6
 
 
 class _Rejected(Exception):
@@ -112,7 +113,7 @@ class GradientFlow(FlowOptimizer):
             step_size=None,
             spectral_radius=None,
             growth=1.0,
-            direction=None,
+            step_size_before=None,
         )
 
     @property
@@ -129,6 +130,12 @@ class GradientFlow(FlowOptimizer):
     def spectral_radius(self):
         """Latest estimate of the largest curvature, in scaled parameters."""
         return self._progress["spectral_radius"]
+
+    def reach(self, n_evals):
+        """Flow time that one step of so many gradient evaluations covers."""
+        radius = 1.1 * self._progress["growth"] * (self.spectral_radius or 0.0)
+        length = chebyshev(max(2, n_evals)).stability_length
+        return length / radius if radius > 0 else inf
 
     def _advance(self, start, closure):
         self._update_radius(start, closure)
@@ -147,9 +154,24 @@ class GradientFlow(FlowOptimizer):
                 self._progress["spectral_radius"] = rejected.spectral_radius
             else:
                 self.stalled = not bool(start.velocity.any())
+                self._forget_jump()
                 return end, h
         self.stalled, self.diverged = gain <= rounding, gain > rounding
         return start, 0.0
+
+    def _jumped(self):
+        """The first step after a jump is short: what jumps in stiff directions fades."""
+        if self._progress["step_size"] is not None:
+            self._progress["step_size_before"] = self._progress["step_size"]
+            self._progress["step_size"] = min(
+                self._progress["step_size"], self.reach(RELAXING_STAGES)
+            )
+
+    def _forget_jump(self):
+        """Go on with the step length from before a jump."""
+        before = self._progress["step_size_before"]
+        if before is not None:
+            self._progress.update(step_size=before, step_size_before=None)
 
     def _choose_step(self):
         """Step length and method, for the curvature expected along the step."""
@@ -210,6 +232,8 @@ class GradientFlow(FlowOptimizer):
     def _update_radius(self, point, closure):
         """Re-estimate the spectral radius, and how fast it grows from step to step."""
         progress, old = self._progress, self.spectral_radius
+        if progress["step_size_before"] is not None:
+            return  # just jumped: the estimate from before is as good
         if old is None:
             progress["direction"] = point.velocity
             radius = self._power_iteration(point, closure, n_iter=10)
@@ -270,6 +294,10 @@ class ExplicitEuler(FlowOptimizer):
     def __init__(self, params, lr=1.0, *, learning_rate=0.01, clip=None, horizon=inf):
         super().__init__(params, lr, clip, horizon)
         self.learning_rate = learning_rate
+
+    def reach(self, n_evals):
+        """Flow time that so many gradient evaluations cover."""
+        return n_evals * self.learning_rate
 
     @torch.no_grad()
     def _advance(self, start, closure):

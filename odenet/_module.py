@@ -1,10 +1,14 @@
 """The residual network."""
 
+import copy
+from numbers import Integral
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from odenet._stack import residual_stack, residual_states
+from odenet._resampling import resample
+from odenet._stack import imitating_stack, residual_stack, residual_states
 from odenet.schemes import resolve_scheme
 
 ACTIVATIONS = {
@@ -69,6 +73,10 @@ class ResidualNetwork(nn.Module):
     W : Parameter of shape (depth, width, state_dim)
     head : Parameter of shape (n_outputs, state_dim)
         The matrix B.
+    imitated_depth : int, float or None
+        If not None, the output is that of so many layers up to O(1/depth^2), by a
+        recursion that looks ahead: how a network is trained while it is shallow. It may
+        be infinite, which is the neural ODE.
 
     Examples
     --------
@@ -104,6 +112,7 @@ class ResidualNetwork(nn.Module):
             state_dim = default_state_dim(n_features, n_outputs)
         self.activation = activation
         self.depth_scaling = depth_scaling
+        self.imitated_depth = None
         V, W = _draw_layers(init, depth, state_dim, width, generator)
         A, B = _draw_embedding_and_head(n_features + 1, n_outputs, state_dim, generator)
         self.embedding = nn.Parameter(A.to(dtype))
@@ -118,6 +127,7 @@ class ResidualNetwork(nn.Module):
         nn.Module.__init__(network)
         network.activation = activation
         network.depth_scaling = depth_scaling
+        network.imitated_depth = None
         for name in ("embedding", "V", "W", "head"):
             setattr(network, name, nn.Parameter(torch.tensor(weights[name])))
         return network
@@ -143,6 +153,10 @@ class ResidualNetwork(nn.Module):
 
     def last_state(self, x):
         """Last state h_L, shape (n, state_dim)."""
+        if self.imitated_depth is not None:
+            return imitating_stack(
+                self.embed(x), *self._layers(), self.imitated_depth
+            )
         return residual_stack(self.embed(x), *self._layers())
 
     def hidden_states(self, x):
@@ -167,6 +181,60 @@ class ResidualNetwork(nn.Module):
             {"params": [self.embedding, self.head], "lr": 1.0},
             {"params": [self.V, self.W], "lr": float(self.depth)},
         ]
+
+    def with_depth(self, depth, interpolation="linear"):
+        """The network of another depth whose weights sample the same function of depth.
+
+        Its output differs by O(1/L) of the smaller depth, for weights that are smooth
+        in depth.
+
+        Parameters
+        ----------
+        depth : int
+            Number of layers L' of the new network, larger or smaller.
+        interpolation : {"linear", "constant"}, default="linear"
+            "linear" is piecewise linear through the layers' depth times
+            :math:`s = (k - 1/2)/L`, with an error of the weights of O(1/L^2);
+            "constant" is piecewise constant on :math:`[(k-1)/L, k/L)`, as in Marion,
+            Wu, Sander and Biau (ICLR 2024, section 2), with an error of O(1/L).
+
+        Returns
+        -------
+        network : ResidualNetwork
+            A new one; this one stays as it is.
+
+        Raises
+        ------
+        ValueError
+            If the depth is no positive integer, or the interpolation unknown.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from odenet import ResidualNetwork
+        >>> network = ResidualNetwork(2, 1, depth=16).with_depth(24)
+        >>> network.depth, network(torch.ones(3, 2)).shape
+        (24, torch.Size([3, 1]))
+        """
+        network = copy.deepcopy(self)
+        network.resample_(depth, interpolation)
+        return network
+
+    def set_weights(self, weights):
+        """Take weights by their names, of this depth or another."""
+        for name, values in weights.items():
+            p = getattr(self, name)
+            p.data, p.grad = values.to(p).clone(), None
+
+    @torch.no_grad()
+    def resample_(self, depth, interpolation="linear"):
+        """Change the depth in place; the parameters stay the same objects."""
+        if not isinstance(depth, Integral) or depth < 1:
+            raise ValueError(f"`depth` must be a positive integer, got {depth!r}.")
+        factor = (depth / self.depth) ** (self.depth_scaling - 1)
+        V = resample(self.V, depth, interpolation) * factor
+        self.set_weights({"V": V, "W": resample(self.W, depth, interpolation)})
+        self.imitated_depth = None
 
     def extra_repr(self):
         """The sizes, for the network's repr."""

@@ -9,6 +9,7 @@ from sklearn.utils import check_random_state
 
 from odenet._devices import resolve_device
 from odenet._module import ResidualNetwork, default_state_dim
+from odenet._refinement import DEEPEST
 from odenet._rows import validation_mask
 from odenet._standardizer import Standardizer, fit_standardizer
 from odenet._training import Samples
@@ -88,7 +89,7 @@ class PreparationMixin:
         module = ResidualNetwork(
             n_features,
             n_outputs,
-            depth=self.depth,
+            depth=DEEPEST if self.depth == "auto" else self.depth,
             width=self.width,
             state_dim=state_dim,
             activation=self.activation,

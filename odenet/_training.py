@@ -198,6 +198,8 @@ class TrainingNet(NeuralNet):
         def closure():
             self.module_.zero_grad()
             outputs[:], objective = self._accumulate_gradients(batch)
+            if self.solver.batch_size is not None:
+                self._multiply_gradients_by_rates()
             self.notify(
                 "on_grad_computed",
                 named_parameters=self.module_.named_parameters(),
@@ -225,6 +227,12 @@ class TrainingNet(NeuralNet):
             extra.backward()
             total += extra.detach()
         return outputs, total
+
+    def _multiply_gradients_by_rates(self):
+        """The flow's right-hand side, for optimizers that know of no rates."""
+        for group in self.module_.parameter_groups():
+            for p in group["params"]:
+                p.grad.mul_(group["lr"])
 
     @torch.no_grad()
     def objective(self, samples):

@@ -1,5 +1,6 @@
 """The gradient flow of a loss as an ordinary differential equation y' = f(y)."""
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import isfinite, sqrt
 
@@ -36,7 +37,7 @@ class FlowOptimizer(torch.optim.Optimizer):
         self.diverged = False
         self._params = [p for group in self.param_groups for p in group["params"]]
         self._point = None
-        self._progress.update(flow_time=0.0, n_grad_evals=0)
+        self._progress.update(flow_time=0.0, n_grad_evals=0, direction=None)
 
     def __getstate__(self):
         return self.__dict__.copy()
@@ -50,6 +51,29 @@ class FlowOptimizer(torch.optim.Optimizer):
     def flow_time(self):
         """Flow time t reached."""
         return self._progress["flow_time"]
+
+    @contextmanager
+    def reparametrised(self, rates, resample):
+        """While in the context, the parameters may be replaced by ones of other shapes.
+
+        Parameters
+        ----------
+        rates : list of float
+            The new rates of the parameter groups.
+        resample : callable
+            Maps what is shaped like a parameter before to the shape after.
+        """
+        flat = self._progress["direction"]
+        parts = None if flat is None else [resample(p) for p in self._unscaled(flat)]
+        yield
+        self._point = None
+        for group, rate in zip(self.param_groups, rates, strict=True):
+            group["lr"] = rate
+        self._progress["direction"] = None if flat is None else self._scaled(parts)
+        self._jumped()
+
+    def _jumped(self):
+        """Called when the parameters have been replaced."""
 
     @property
     def n_grad_evals(self):
@@ -107,8 +131,7 @@ class FlowOptimizer(torch.optim.Optimizer):
                 for p, rate in zip(self._params, self._rates, strict=True)
             ]
         )
-        y = torch.cat([p.detach().flatten() for p in self._params]) / self._scale
-        start = self._evaluate(y, closure)
+        start = self._evaluate(self._scaled(self._params), closure)
         if not isfinite(start.loss) or not start.velocity.isfinite().all():
             raise FloatingPointError(
                 f"The loss (or its gradient) is not finite: loss = {start.loss}."
@@ -121,6 +144,16 @@ class FlowOptimizer(torch.optim.Optimizer):
         pairs = zip(self._params, ours, strict=True)
         same = all(torch.equal(p.flatten(), values) for p, values in pairs)
         return not same or self._rates != self._current_rates()
+
+    def _scaled(self, parts):
+        """One vector y of tensors in the parameters' shapes."""
+        pairs = zip(parts, self._current_rates(), strict=True)
+        return torch.cat([part.detach().flatten() / sqrt(rate) for part, rate in pairs])
+
+    def _unscaled(self, y):
+        """The tensors of a vector y."""
+        parts = zip(self._params, self._split(y), self._current_rates(), strict=True)
+        return [part.view_as(p) * sqrt(rate) for p, part, rate in parts]
 
     def _current_rates(self):
         return [group["lr"] for group in self.param_groups for _ in group["params"]]

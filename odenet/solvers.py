@@ -142,7 +142,8 @@ class GradientDescent(_FullBatch):
 class SGD(_MiniBatch):
     """Stochastic gradient descent with momentum on mini-batches.
 
-    The step is ``learning_rate`` for A and B and ``learning_rate * L`` for V and W.
+    The step is ``learning_rate`` for A and B and ``learning_rate * L`` for V and W, by
+    gradients that are multiplied by L.
 
     Parameters
     ----------
@@ -184,18 +185,16 @@ class SGD(_MiniBatch):
 
     def make_optimizer(self, module, horizon):
         """The torch optimizer for a network; a mini-batch solver has no horizon."""
-        groups = [
-            {"params": group["params"], "lr": self.learning_rate * group["lr"]}
-            for group in module.parameter_groups()
-        ]
-        return torch.optim.SGD(groups, momentum=self.momentum)
+        return torch.optim.SGD(
+            module.parameters(), lr=self.learning_rate, momentum=self.momentum
+        )
 
 
 class AdamW(_MiniBatch):
     """Adam with decoupled weight decay on mini-batches.
 
-    Adam divides every gradient by its own size, so that all depths take the same
-    ``learning_rate`` and no factor L is needed.
+    The gradients of V and W are multiplied by L, as the flow's are. Adam divides every
+    gradient by its own size, so that this matters only where gradients are tiny.
 
     Parameters
     ----------
@@ -250,3 +249,8 @@ def resolve_solver(solver):
     solver = SOLVERS[solver]() if isinstance(solver, str) else solver
     solver.validate()
     return solver
+
+
+def has_mini_batches(estimator):
+    """Whether the solver of an estimator trains on mini-batches."""
+    return resolve_solver(estimator.solver).batch_size is not None

@@ -1,0 +1,113 @@
+"""One fit: a training, and the one that follows where it has chosen a flow time."""
+
+import copy
+from time import perf_counter
+
+from odenet._callbacks import Monitor
+from odenet._refinement import DepthSchedule
+from odenet._training import Progress
+from odenet.solvers import has_mini_batches
+
+UNJUDGED_FLOW_TIME = 100.0  # horizon where no validation loss says when to stop
+FAILURES = {"diverged", "max_evals", "interrupted"}
+
+
+class Fitting:
+    """Trains the network of an estimator, which is changed in place.
+
+    Parameters
+    ----------
+    estimator : BaseResODE
+    fitted : dict
+        The network and the standardisation.
+    depths : list of int
+        The depths to train at, in ascending order.
+    past : Progress, default=None
+        Of an earlier fit that is continued, at the network's own depth.
+    generator : torch.Generator
+    observer : skorch callback or None
+    """
+
+    def __init__(self, estimator, fitted, depths, past, generator, observer):
+        self.estimator = estimator
+        self.fitted = fitted
+        self.depths = depths
+        self.past = past
+        self.generator = generator
+        self.observer = observer
+        self.began = perf_counter()
+        self.depth_path = [] if past is None else list(estimator.depth_path_)
+
+    def run(self, samples, train, validation):
+        """Train on a part of the samples, then perhaps on all: the last net.
+
+        Parameters
+        ----------
+        samples, train, validation : tuple of ndarray, or None
+            Inputs, targets and weights: of all samples to train on, of those without
+            the ones held out, and to validate on.
+        """
+        chooses = validation is not None and self.estimator.early_stopping is not False
+        start = copy.deepcopy(self.fitted["module_"].state_dict())
+        net = self._train(
+            train, validation, self.past, self._horizon(chooses), chooses=chooses
+        )
+        again = train is not samples or len(self.depths) > 1
+        if again and net.has_chosen_flow_time:
+            net = self._follow_to_the_chosen_time(samples, net, start)
+        return net
+
+    def _horizon(self, chooses):
+        """Flow time at which to stop."""
+        if self.estimator.flow_time is not None:
+            return self.estimator.flow_time
+        longest = self.estimator._longest_flow_time if chooses else UNJUDGED_FLOW_TIME
+        return longest + self._flow_time_before()
+
+    def _flow_time_before(self):
+        return (self.past.flow_time or 0.0) if self.past is not None else 0.0
+
+    def _train(self, train, validation, past, horizon, *, chooses=False, **settings):
+        schedule = self._schedule(chooses)
+        net = self.estimator._make_net(
+            self.fitted["module_"],
+            generator=self.generator,
+            monitor=Monitor(chooses, schedule),
+            horizon=horizon,
+            **settings,
+        )
+        if past is not None:
+            net.resume(past)
+        with net.observed_by(self.observer):
+            self.estimator._train(net, self.fitted, train, validation)
+        if schedule is not None:
+            self.depth_path += schedule.path
+        return net
+
+    def _schedule(self, chooses):
+        """The path through the depths; None where the network is to stay as it is."""
+        if self.past is not None:
+            return None
+        estimator = self.estimator
+        return DepthSchedule(
+            self.depths,
+            gap_tol=estimator.gap_tol if estimator.depth == "auto" else None,
+            only_chooses=chooses and not has_mini_batches(estimator),
+            began=self.began,
+        )
+
+    def _follow_to_the_chosen_time(self, samples, chooser, start):
+        """Follow the flow from the start again, on all samples."""
+        history, module = list(chooser.history), self.fitted["module_"]
+        for row in history[len(self.past.history) if self.past else 0 :]:
+            row["role"] = "choose"
+        chosen = copy.deepcopy(module.state_dict())
+        module.set_weights(start)
+        progress = Progress(history, self._flow_time_before(), chooser.n_grad_evals)
+        net = self._train(samples, None, progress, chooser.flow_time, callbacks=[])
+        if net.stop_reason == "horizon":
+            net.stop_reason = chooser.stop_reason
+        elif net.stop_reason in FAILURES:
+            module.set_weights(chosen)
+            net.monitor.flow_time = chooser.flow_time
+        return net

@@ -1,0 +1,268 @@
+"""Depth refinement while training: few layers first, that imitate many.
+
+While a network is shallow it imitates the deep one that it is going to be, up to
+O(1/l^2) (:func:`odenet._stack.imitating_stack`), and so it is trained as the deep one.
+What is left of the difference is measured against the next depth.
+"""
+
+import copy
+from dataclasses import asdict, dataclass
+from math import ceil, inf, nan
+from time import perf_counter
+
+import numpy as np
+import torch
+
+from odenet._ode import ode_gap
+from odenet._resampling import resample
+
+SHALLOWEST = 4  # layers to start with
+DEEPEST = 1024  # layers at most for depth="auto"
+TOLERANCE = 5e-3  # of the loss, for its difference between a depth and the next
+NEGLIGIBLE = 1e-3  # of the loss at the start: as a loss, as good as zero
+ROWS = 2048  # samples on which depths are compared
+EVALS_BETWEEN = 20  # gradient evaluations of a flow between comparisons
+EPOCHS_BETWEEN = 5
+FINAL_EVALS = 4  # gradient evaluations of a flow's final stretch ...
+FINAL_SHARE = 0.02  # ... and the most of its flow time
+FINAL_EPOCHS = 0.1  # share of max_epochs
+VERDICTS = {"horizon", "stationary", "early_stopping"}
+
+
+def depths_to_walk(depth, schedule):
+    """The depths of a schedule, in ascending order.
+
+    Parameters
+    ----------
+    depth : int or "auto"
+        "auto" doubles up to DEEPEST.
+    schedule : "doubling", array-like of int, or None
+
+    Raises
+    ------
+    ValueError
+        If a sequence does not hold ascending depths, the last of them ``depth``.
+    """
+    if isinstance(schedule, str):
+        return _doubling(DEEPEST if depth == "auto" else depth)
+    if depth == "auto":
+        raise ValueError(
+            f"`depth_schedule` must be 'doubling' for depth='auto', got {schedule!r}."
+        )
+    if schedule is None:
+        return [depth]
+    depths = np.ravel(schedule).tolist()
+    ascends = all(isinstance(d, int) for d in depths) and sorted(set(depths)) == depths
+    if not ascends or depths[0] < 1 or depths[-1] != depth:
+        raise ValueError(
+            "`depth_schedule` must be 'doubling', None, or ascending positive integers "
+            f"that end at depth={depth}, got {schedule!r}."
+        )
+    return depths
+
+
+def _doubling(depth):
+    depths = [depth]
+    while depths[0] >= 2 * SHALLOWEST:
+        depths.insert(0, ceil(depths[0] / 2))
+    return depths
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A network at another depth, beside itself, on training samples."""
+
+    loss: float  # at the other depth
+    loss_gap: float  # minus the loss before
+    output_gap: float  # distance of the outputs, relative to the size of the new ones
+
+
+class DepthSchedule:
+    """Takes a network in training from the first depth of a list to the last.
+
+    It goes on to the next depth where the loss differs by more than TOLERANCE there,
+    and to the last one for the final stretch of the training.
+
+    Parameters
+    ----------
+    depths : list of int
+        Ascending.
+    gap_tol : float, default=None
+        If given, the last depth is settled when the final stretch begins: the first
+        whose measured gap to the neural ODE is at most gap_tol.
+    only_chooses : bool, default=False
+        Whether the training only chooses a flow time, and needs no final stretch.
+    began : float, default=None
+        When the fit began, by ``time.perf_counter``.
+    """
+
+    def __init__(self, depths, *, gap_tol=None, only_chooses=False, began=None):
+        self.depths = depths
+        self.gap_tol = gap_tol
+        self.full_depth = depths[-1] if gap_tol is None else inf
+        self.only_chooses = only_chooses
+        self.began = perf_counter() if began is None else began
+        self.path = []
+
+    def begin(self, net):
+        """Sample the start, which has the last depth of the list, at the first."""
+        module = net.module_
+        self.start = {name: getattr(module, name).detach().clone() for name in "VW"}
+        self.compared_at = 0.0
+        self.reason_to_stop = None
+        self._change_depth(net, self.depths[0])
+        self._record(net, Comparison(nan, nan, nan))
+        self._limit_steps(net)
+
+    def judge(self, net, samples):
+        """After a step or an epoch: go on to more layers, or let training end."""
+        if self.is_done(net):
+            if net.stop_reason == "horizon" and self.reason_to_stop:
+                net.stop_reason = self.reason_to_stop
+        elif net.stop_reason and (self.only_chooses or net.stop_reason not in VERDICTS):
+            return
+        elif net.stop_reason or self._final_stretch_begins(net):
+            self._begin_final_stretch(net, samples)
+        elif self._clock(net) >= self.compared_at + 1:
+            self._refine_where_it_matters(net, samples)
+        self._limit_steps(net)
+
+    def finish(self, net, samples):
+        """However a training ends, the network has its full depth."""
+        if not self.is_done(net):
+            self._go_to_full_depth(net, samples)
+        while self.gap_tol is not None and net.module_.depth < DEEPEST:
+            if _gap(net.module_, samples) <= self.gap_tol:
+                return
+            self.full_depth = 2 * net.module_.depth
+            self._go_to_full_depth(net, samples)
+
+    def is_done(self, net):
+        """Whether the network has its full depth."""
+        return net.module_.imitated_depth is None
+
+    def weights_at(self, weights, depth):
+        """Weights of any depth at another: as far from the start's as they were."""
+        resampled = dict(weights)
+        for name, start in self.start.items():
+            moved = weights[name] - resample(start, len(weights[name]))
+            resampled[name] = resample(start, depth) + resample(moved, depth)
+        return resampled
+
+    def _refine_where_it_matters(self, net, samples):
+        self.compared_at = self._clock(net)
+        depth = next(d for d in self.depths if d > net.module_.depth)
+        there = self._compare(net, samples, depth)
+        loss = there.loss - there.loss_gap
+        allowed = TOLERANCE * (loss + NEGLIGIBLE * net.monitor.start_loss)
+        if abs(there.loss_gap) > allowed:
+            self._change_depth(net, depth)
+            self._record(net, there)
+
+    def _clock(self, net):
+        """Rises by one from comparison to comparison."""
+        if net.flow_time is None:
+            return len(net.history) / EPOCHS_BETWEEN
+        return net.n_grad_evals / EVALS_BETWEEN
+
+    def _final_stretch_begins(self, net):
+        if self.only_chooses:
+            return False
+        if net.flow_time is None:
+            n_epochs = max(1, round(FINAL_EPOCHS * net.max_epochs))
+            return len(net.history) >= net.max_epochs - n_epochs
+        return net.horizon - net.flow_time <= 1.5 * self._stretch(net)
+
+    def _begin_final_stretch(self, net, samples):
+        """A training that would have ended goes on for this stretch."""
+        if net.stop_reason == "stationary":
+            self.reason_to_stop = net.stop_reason
+            net.horizon = min(net.horizon, net.flow_time + self._stretch(net))
+        net.stop_reason = None
+        self._go_to_full_depth(net, samples)
+
+    def _stretch(self, net):
+        """Flow time of the final stretch."""
+        return min(FINAL_SHARE * net.horizon, net.optimizer_.reach(FINAL_EVALS))
+
+    def _limit_steps(self, net):
+        """A flow's steps end where the final stretch begins."""
+        if net.solver.batch_size is None:
+            at_once = self.only_chooses or self.is_done(net)
+            end = net.horizon if at_once else net.horizon - self._stretch(net)
+            net.optimizer_.horizon = end
+
+    def _go_to_full_depth(self, net, samples):
+        if self.full_depth == inf:
+            self.full_depth = self._depth_within_tolerance(net.module_, samples)
+        comparison = self._compare(net, samples, self.full_depth)
+        self._change_depth(net, self.full_depth)
+        self._record(net, comparison)
+
+    def _depth_within_tolerance(self, module, samples):
+        depth = module.depth
+        while depth < DEEPEST and _gap(self._at(module, depth), samples) > self.gap_tol:
+            depth *= 2
+        return depth
+
+    @torch.no_grad()
+    def _compare(self, net, samples, depth):
+        other = self._at(net.module_, depth)
+        other.imitated_depth = self._imitated(depth)
+        X, y = samples.batch(slice(ROWS))
+        before, after = net.module_(X["X"]), other(X["X"])
+        losses = [net.get_loss(output, y, X=X).item() for output in (before, after)]
+        distance, size = (after - before).norm().item(), after.norm().item()
+        return Comparison(
+            loss=losses[1],
+            loss_gap=losses[1] - losses[0],
+            output_gap=distance / size if size > 0 else 0.0,
+        )
+
+    def _at(self, module, depth):
+        """A copy of another depth, which imitates none."""
+        other = copy.deepcopy(module)
+        other.set_weights(self.weights_at(module.state_dict(), depth))
+        other.imitated_depth = None
+        return other
+
+    def _imitated(self, depth):
+        return None if depth == self.full_depth else self.full_depth
+
+    def _change_depth(self, net, depth):
+        """The network and what its optimizer remembers, at another depth."""
+        module, optimizer = net.module_, net.optimizer_
+        weights = self.weights_at(module.state_dict(), depth)
+        if net.solver.batch_size is None:
+            rates = [1.0, float(depth)]
+            with optimizer.reparametrised(rates, lambda part: _like(part, depth)):
+                module.set_weights(weights)
+        else:
+            for p in (module.V, module.W):
+                for name, value in optimizer.state.get(p, {}).items():
+                    optimizer.state[p][name] = _like(value, depth)
+            module.set_weights(weights)
+        module.imitated_depth = self._imitated(depth)
+
+    def _record(self, net, comparison):
+        self.path.append(
+            {
+                "depth": net.module_.depth,
+                "role": "choose" if self.only_chooses else "fit",
+                "n_iter": len(net.history),
+                "flow_time": net.flow_time,
+                "n_grad_evals": net.n_grad_evals,
+                "seconds": perf_counter() - self.began,
+                **asdict(comparison),
+            }
+        )
+
+
+def _gap(module, samples):
+    return ode_gap(module, samples.X[:ROWS], method="richardson")
+
+
+def _like(value, depth):
+    """What belongs to the layers' weights, at another depth; other values unchanged."""
+    stacked = torch.is_tensor(value) and value.dim() == 3
+    return resample(value, depth, "constant") if stacked else value

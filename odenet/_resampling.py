@@ -1,0 +1,63 @@
+"""Resampling in depth: weights are samples of a function of depth time s in [0, 1]."""
+
+import torch
+
+INTERPOLATIONS = ("linear", "constant")
+ROUNDING = 1e-6  # of a layer: a time on a layer's edge belongs to the layer it begins
+
+
+def interpolate(weights, s, interpolation="linear"):
+    r"""Values of the function of depth whose samples are the layers' weights.
+
+    "linear" is piecewise linear through the middles :math:`s = (k - 1/2)/L` of the
+    layers' intervals, and goes on with the first and last slope to 0 and 1; its error
+    is O(1/L^2) for a smooth function. "constant" is Z_k on [(k-1)/L, k/L), as in
+    Marion, Wu, Sander and Biau (ICLR 2024, section 2), with an error of O(1/L).
+
+    Parameters
+    ----------
+    weights : Tensor of shape (L, ...)
+    s : Tensor of shape (n_times,)
+        Depth times in [0, 1], on the CPU.
+    interpolation : {"linear", "constant"}, default="linear"
+
+    Returns
+    -------
+    values : Tensor of shape (n_times, ...)
+    """
+    depth = len(weights)
+    if interpolation == "constant" or depth == 1:
+        return weights[(s * depth + ROUNDING).long().clamp(0, depth - 1)]
+    position = s * depth - 0.5
+    left = position.floor().long().clamp(0, depth - 2)
+    share = (position - left).to(weights).view(-1, *[1] * (weights.dim() - 1))
+    return torch.lerp(weights[left], weights[left + 1], share)
+
+
+def resample(weights, depth, interpolation="linear"):
+    """Layers of another depth that sample the same function.
+
+    Parameters
+    ----------
+    weights : Tensor of shape (L, ...)
+    depth : int
+        The new number of layers, at least 1.
+    interpolation : {"linear", "constant"}, default="linear"
+        See :func:`interpolate`: a new layer has its value at the middle of the layer's
+        interval if "linear", at the beginning if "constant".
+
+    Returns
+    -------
+    layers : Tensor of shape (depth, ...)
+        The very same values if the depth is the same.
+    """
+    if interpolation not in INTERPOLATIONS:
+        raise ValueError(
+            f"`interpolation` must be one of {list(INTERPOLATIONS)}, "
+            f"got {interpolation!r}."
+        )
+    if depth == len(weights):
+        return weights.clone()
+    offset = 0.5 if interpolation == "linear" else 0.0
+    k = torch.arange(depth, dtype=torch.float64)
+    return interpolate(weights, (k + offset) / depth, interpolation)
