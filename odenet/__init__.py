@@ -1,20 +1,26 @@
 """Deep residual networks that are neural ODEs, for scikit-learn."""
 
 from odenet import schemes, solvers
+from odenet._cv import ResODEClassifierCV, ResODERegressorCV
 from odenet._diagnostics import DepthSmoothness, depth_smoothness
 from odenet._estimators import ResODEClassifier, ResODERegressor
 from odenet._flow import GradientFlow
 from odenet._module import ResidualNetwork
+from odenet._ode import NeuralODE, ode_gap
 
 __version__ = "0.1.0"
 
 __all__ = [
     "DepthSmoothness",
     "GradientFlow",
+    "NeuralODE",
     "ResODEClassifier",
+    "ResODEClassifierCV",
     "ResODERegressor",
+    "ResODERegressorCV",
     "ResidualNetwork",
     "depth_smoothness",
+    "ode_gap",
     "schemes",
     "solvers",
 ]

@@ -11,11 +11,12 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.metaestimators import available_if
 
 from odenet._callbacks import ProgressBar, ScikitLearnCallbacks
+from odenet._depth import DepthMixin
 from odenet._devices import torch_threads
-from odenet._ode import is_rough
 from odenet._fitting import Fitting
 from odenet._inference import FittedNetworkMixin
-from odenet._module import ACTIVATIONS
+from odenet._module import ACTIVATIONS, BACKWARDS
+from odenet._ode import is_rough
 from odenet._preparation import PreparationMixin
 from odenet._refinement import depths_to_walk
 from odenet._rows import merge_repeated
@@ -40,7 +41,11 @@ WARNINGS = {
 
 
 class BaseResODE(
-    CallbackSupportMixin, PreparationMixin, FittedNetworkMixin, BaseEstimator
+    CallbackSupportMixin,
+    PreparationMixin,
+    DepthMixin,
+    FittedNetworkMixin,
+    BaseEstimator,
 ):
     """Base of the estimators; a subclass says what the targets mean."""
 
@@ -59,6 +64,7 @@ class BaseResODE(
         "early_stopping": ["boolean", StrOptions({"auto"})],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "standardize": ["boolean"],
+        "backward": [StrOptions(set(BACKWARDS))],
         "callbacks": [list, None],
         "device": [str, torch.device],
         "dtype": [StrOptions({"float32", "float64"})],
@@ -84,6 +90,7 @@ class BaseResODE(
         early_stopping="auto",
         validation_fraction=0.1,
         standardize=True,
+        backward="stored",
         callbacks=None,
         device="auto",
         dtype="float32",
@@ -105,6 +112,7 @@ class BaseResODE(
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.standardize = standardize
+        self.backward = backward
         self.callbacks = callbacks
         self.device = device
         self.dtype = dtype
@@ -150,12 +158,26 @@ class BaseResODE(
             train, validation = self._hold_out(*samples)
         fitted = self._start(samples, generator) if past is None else self._fitted()
         module = fitted["module_"].to(device)
+        module.backward = self.backward
         depths = self._depths(module) if past is None else [module.depth]
         with self._scikit_learn_callbacks(X, y, fitted) as observer:
             fitting = Fitting(self, fitted, depths, past, generator, observer)
             net = fitting.run(samples, train, validation)
             self._finish(fitted, net, fitting.depth_path)
         return self
+
+    def _sweep(self, X, y, sample_weight, checkpoints):
+        """Follow the flow while a callback evaluates this estimator on the way."""
+        device = self._resolve_device()
+        samples = self._check_samples(X, y, sample_weight, reset=True)
+        seed, generator = self._draw_seed()
+        samples = merge_repeated(*samples, seed)
+        fitted = self._start(samples, generator)
+        module = fitted["module_"].to(device)
+        vars(self).update(fitted)
+        depths = self._depths(module)
+        fitting = Fitting(self, fitted, depths, None, generator, checkpoints)
+        return fitting.sweep(samples, checkpoints.flow_times[-1])
 
     def _depths(self, module):
         """The depths to train at, of a network at the start."""

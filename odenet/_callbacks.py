@@ -61,7 +61,7 @@ class Monitor(Callback):
         if net.solver.batch_size is not None and not self.early_stopping:
             self.epoch_weights = _weights(net.module_), None
 
-    def on_epoch_end(self, net, dataset_train=None, **kwargs):
+    def on_epoch_end(self, net, dataset_train=None, dataset_valid=None, **kwargs):
         """Record, keep the best, judge."""
         flow, row = net.optimizer_, net.history[-1]
         net.history.record("role", "fit")
@@ -77,18 +77,18 @@ class Monitor(Callback):
         if loss < self.lowest[0]:
             self.lowest = loss, row["epoch"], self.flow_time
         net.stop_reason = self._reason_to_stop(net, row)
-        if self.schedule is not None and not self.schedule.is_done(net):
-            self._follow_schedule(net, dataset_train, loss)
-        elif self.schedule is not None:
-            self.schedule.judge(net, dataset_train)
+        if self.schedule is not None:
+            chooses = self.early_stopping and self.schedule.only_chooses
+            self._follow_schedule(net, dataset_valid if chooses else dataset_train)
 
-    def _follow_schedule(self, net, samples, loss):
+    def _follow_schedule(self, net, samples):
         """Mini-batches choose among the weights of the full depth only."""
+        was_done = self.schedule.is_done(net)
         self.schedule.judge(net, samples)
-        if self.schedule.is_done(net) and net.solver.batch_size is not None:
-            if self.early_stopping:
-                self._go_back(net, self.kept)
-            self._judge_anew(net, loss)
+        arrives = self.schedule.is_done(net) and not was_done
+        if arrives and self.early_stopping and not self.schedule.only_chooses:
+            self._go_back(net, self.kept)
+            self._judge_anew(net, self.start_loss)
 
     def on_train_end(self, net, X=None, y=None, **kwargs):
         """Go back to the weights kept where that is asked for, or needed."""
@@ -169,6 +169,40 @@ def _exceeds(losses, others, weight):
 
 def _weights(module):
     return {name: p.detach().clone() for name, p in module.state_dict().items()}
+
+
+class Checkpoints(Callback):
+    """Visits the network at given flow times, where steps are made to end.
+
+    Parameters
+    ----------
+    flow_times : list of float
+        Ascending.
+    visit : callable
+        ``visit(net, index)``, true if the flow is to go on.
+    """
+
+    def __init__(self, flow_times, visit):
+        self.flow_times = flow_times
+        self.visit = visit
+        self.index = 0
+
+    def on_train_begin(self, net, **kwargs):
+        """The first step ends at the first flow time, at the latest."""
+        self._limit_steps(net)
+
+    def on_epoch_end(self, net, **kwargs):
+        """Visit, where the flow time is reached."""
+        if net.flow_time >= self.flow_times[self.index]:
+            goes_on = self.visit(net, self.index)
+            self.index += 1
+            if not goes_on and not net.stop_reason:
+                net.stop_reason = "callback"
+        self._limit_steps(net)
+
+    def _limit_steps(self, net):
+        if self.index < len(self.flow_times):
+            net.optimizer_.horizon = self.flow_times[self.index]
 
 
 class ProgressBar(Callback):

@@ -50,12 +50,21 @@ class Fitting:
         chooses = validation is not None and self.estimator.early_stopping is not False
         start = copy.deepcopy(self.fitted["module_"].state_dict())
         net = self._train(
-            train, validation, self.past, self._horizon(chooses), chooses=chooses
+            train,
+            validation,
+            self.past,
+            self._horizon(chooses),
+            early_stopping=chooses,
+            only_chooses=chooses and not has_mini_batches(self.estimator),
         )
         again = train is not samples or len(self.depths) > 1
         if again and net.has_chosen_flow_time:
             net = self._follow_to_the_chosen_time(samples, net, start)
         return net
+
+    def sweep(self, samples, horizon):
+        """Train for what is seen on the way."""
+        return self._train(samples, None, None, horizon, only_chooses=True)
 
     def _horizon(self, chooses):
         """Flow time at which to stop."""
@@ -67,12 +76,22 @@ class Fitting:
     def _flow_time_before(self):
         return (self.past.flow_time or 0.0) if self.past is not None else 0.0
 
-    def _train(self, train, validation, past, horizon, *, chooses=False, **settings):
-        schedule = self._schedule(chooses)
+    def _train(
+        self,
+        train,
+        validation,
+        past,
+        horizon,
+        *,
+        early_stopping=False,
+        only_chooses=False,
+        **settings,
+    ):
+        schedule = self._schedule(only_chooses)
         net = self.estimator._make_net(
             self.fitted["module_"],
             generator=self.generator,
-            monitor=Monitor(chooses, schedule),
+            monitor=Monitor(early_stopping, schedule),
             horizon=horizon,
             **settings,
         )
@@ -84,7 +103,7 @@ class Fitting:
             self.depth_path += schedule.path
         return net
 
-    def _schedule(self, chooses):
+    def _schedule(self, only_chooses):
         """The path through the depths; None where the network is to stay as it is."""
         if self.past is not None:
             return None
@@ -92,7 +111,7 @@ class Fitting:
         return DepthSchedule(
             self.depths,
             gap_tol=estimator.gap_tol if estimator.depth == "auto" else None,
-            only_chooses=chooses and not has_mini_batches(estimator),
+            only_chooses=only_chooses,
             began=self.began,
         )
 

@@ -40,7 +40,7 @@ class FittedNetworkMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             The state h_L, float64.
         """
         check_is_fitted(self)
-        return self._evaluate(X, ResidualNetwork.last_state)
+        return self._evaluate(X, "last_state")
 
     def hidden_states(self, X):
         """All hidden states of every sample.
@@ -55,26 +55,32 @@ class FittedNetworkMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             The states h_0, ..., h_L, float64.
         """
         check_is_fitted(self)
-        return self._evaluate(X, ResidualNetwork.hidden_states, axis=1)
+        return self._evaluate(X, "hidden_states", axis=1)
 
     @property
     def _n_features_out(self):
         return self.module_.state_dim
 
-    def _evaluate(self, X, function, axis=0):
-        """The function of the network at the rows of X, as an array."""
+    def _evaluate(self, X, method, *args, axis=0):
+        """A method of the network at the rows of X, as an array."""
         X = validate_data(self, X, reset=False, dtype=np.float64)
         X = self._X_standardizer(X)
-        device = self.module_.V.device
-        module = copy.deepcopy(self.module_).to(evaluation_dtype(device))
+        module = self._module_for_evaluation()
+        like = {"dtype": module.V.dtype, "device": module.V.device}
+        parts = np.split(X, range(ROWS_AT_ONCE, len(X), ROWS_AT_ONCE))
         with torch_threads(self._work(min(len(X), ROWS_AT_ONCE))), torch.no_grad():
-            parts = [
-                function(
-                    module, torch.tensor(part, dtype=module.V.dtype, device=device)
-                )
-                for part in np.split(X, range(ROWS_AT_ONCE, len(X), ROWS_AT_ONCE))
+            results = [
+                getattr(module, method)(torch.tensor(part, **like), *args)
+                for part in parts
             ]
-        return torch.cat(parts, dim=axis).cpu().double().numpy()
+        return torch.cat(results, dim=axis).cpu().double().numpy()
+
+    def _module_for_evaluation(self):
+        """The network in the dtype of evaluation; a copy if it has another."""
+        dtype = evaluation_dtype(self.module_.V.device)
+        if self.module_.V.dtype == dtype:
+            return self.module_
+        return copy.deepcopy(self.module_).to(dtype)
 
     def _work(self, n_rows):
         return n_rows * self.module_.state_dim * self.module_.width
@@ -99,12 +105,16 @@ class FittedNetworkMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         super().__setstate__(state)
         if frozen is not None:
             module = ResidualNetwork.from_weights(
-                frozen["weights"], frozen["activation"], frozen["depth_scaling"]
+                frozen["weights"],
+                frozen["activation"],
+                frozen["depth_scaling"],
+                self.backward,
             )
-            self.module_ = module.to(resolve_device_or_cpu(self.device))
-            self.net_ = self._make_net(
-                self.module_, callbacks=[], solver=frozen["solver"]
-            )
-            self.net_.resume(
-                Progress(frozen["history"], self.flow_time_, self.n_grad_evals_)
-            )
+            module = module.to(resolve_device_or_cpu(self.device))
+            self._attach(module, frozen["solver"], frozen["history"])
+
+    def _attach(self, module, solver, history):
+        """Take a network, and a net that could train it further."""
+        self.module_ = module
+        self.net_ = self._make_net(module, callbacks=[], solver=solver)
+        self.net_.resume(Progress(history, self.flow_time_, self.n_grad_evals_))

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from odenet._rebuilt import rebuilt_stack
 from odenet._resampling import resample
 from odenet._stack import imitating_stack, residual_stack, residual_states
 from odenet.schemes import resolve_scheme
@@ -19,6 +20,8 @@ ACTIVATIONS = {
     "relu": torch.relu,
     "identity": torch.clone,
 }
+
+BACKWARDS = {"stored": residual_stack, "rebuilt": rebuilt_stack}
 
 MIN_STATE_DIM = 16
 MAX_INPUT_DIM = 128
@@ -60,6 +63,9 @@ class ResidualNetwork(nn.Module):
         The weights at the start, see :mod:`odenet.schemes`.
     depth_scaling : float, default=1.0
         The exponent :math:`\beta`; 1 is the scaling of the neural ODE.
+    backward : {"stored", "rebuilt"}, default="stored"
+        Whether a gradient stores the states of all layers, or rebuilds them from the
+        last one on the way back: slower, in memory that does not grow with depth.
     generator : torch.Generator, default=None
         Source of the draws, on the CPU. None is torch's global one.
     dtype : torch.dtype, default=torch.float32
@@ -99,6 +105,7 @@ class ResidualNetwork(nn.Module):
         activation="gelu",
         init="tied",
         depth_scaling=1.0,
+        backward="stored",
         generator=None,
         dtype=torch.float32,
     ):
@@ -108,10 +115,15 @@ class ResidualNetwork(nn.Module):
                 f"`activation` must be one of {sorted(ACTIVATIONS)}, "
                 f"got {activation!r}."
             )
+        if backward not in BACKWARDS:
+            raise ValueError(
+                f"`backward` must be one of {sorted(BACKWARDS)}, got {backward!r}."
+            )
         if state_dim is None:
             state_dim = default_state_dim(n_features, n_outputs)
         self.activation = activation
         self.depth_scaling = depth_scaling
+        self.backward = backward
         self.imitated_depth = None
         V, W = _draw_layers(init, depth, state_dim, width, generator)
         A, B = _draw_embedding_and_head(n_features + 1, n_outputs, state_dim, generator)
@@ -121,12 +133,13 @@ class ResidualNetwork(nn.Module):
         self.head = nn.Parameter(B.to(dtype))
 
     @classmethod
-    def from_weights(cls, weights, activation, depth_scaling=1.0):
+    def from_weights(cls, weights, activation, depth_scaling=1.0, backward="stored"):
         """A network with the given weights, a dict of arrays as in ``state_dict``."""
         network = cls.__new__(cls)
         nn.Module.__init__(network)
         network.activation = activation
         network.depth_scaling = depth_scaling
+        network.backward = backward
         network.imitated_depth = None
         for name in ("embedding", "V", "W", "head"):
             setattr(network, name, nn.Parameter(torch.tensor(weights[name])))
@@ -154,10 +167,8 @@ class ResidualNetwork(nn.Module):
     def last_state(self, x):
         """Last state h_L, shape (n, state_dim)."""
         if self.imitated_depth is not None:
-            return imitating_stack(
-                self.embed(x), *self._layers(), self.imitated_depth
-            )
-        return residual_stack(self.embed(x), *self._layers())
+            return imitating_stack(self.embed(x), *self._layers(), self.imitated_depth)
+        return BACKWARDS[self.backward](self.embed(x), *self._layers())
 
     def hidden_states(self, x):
         """All states h_0, ..., h_L, shape (depth + 1, n, state_dim)."""

@@ -119,7 +119,7 @@ class NeuralODE(nn.Module):
         velocity : Tensor or ndarray of shape (n, state_dim)
             Of the kind of h, in the dtype of the weights.
         """
-        s = _depth_times([s], torch.float64).item()
+        (s,) = _depth_times([s], torch.float64)
         if not isinstance(h, np.ndarray):
             return _Field(self)(s, h)
         with torch.no_grad():
@@ -164,7 +164,9 @@ class NeuralODE(nn.Module):
         return self._solve(field, h, times)[-len(s) :]
 
     def _by_layer(self, field, h, s):
-        kinks = field.kinks.to(s)
+        depth = self.network.depth
+        middles = (torch.arange(depth, dtype=s.dtype) + 0.5) / depth
+        kinks = middles[1:-1]
         edges = torch.cat([s.new_zeros(1), kinks[kinks < s[-1]], s]).unique()
         states = [h] if s[0] == 0 else []
         for start, end in pairwise(edges.tolist()):
@@ -215,15 +217,9 @@ class _Field:
         self.factor = network.depth ** (1 - network.depth_scaling)
         self.n_evals = self.n_steps = 0
 
-    @property
-    def kinks(self):
-        """Depth times between which the weights are linear."""
-        middles = (torch.arange(len(self.V), dtype=torch.float64) + 0.5) / len(self.V)
-        return middles[1:-1]
-
     def __call__(self, s, h):
         self.n_evals += 1
-        left, share = self._position(float(s))
+        left, share = self._position(s.item())
         V, W = (_between(Z[left : left + 2], share) for Z in (self.V, self.W))
         return self.factor * velocity(h, V, W, self.activation)
 

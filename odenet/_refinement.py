@@ -129,6 +129,10 @@ class DepthSchedule:
 
     def finish(self, net, samples):
         """However a training ends, the network has its full depth."""
+        if self.only_chooses and net.stop_reason in VERDICTS:
+            net.module_.set_weights(self.weights_at(net.module_.state_dict(), len(self.start["V"])))
+            net.module_.imitated_depth = None
+            return
         if not self.is_done(net):
             self._go_to_full_depth(net, samples)
         while self.gap_tol is not None and net.module_.depth < DEEPEST:

@@ -252,7 +252,9 @@ class TrainingNet(NeuralNet):
     def _chunks(self, *tensors):
         """Slices of tensors whose stored states fit into MAX_STATE_BYTES."""
         module = self.module_
-        stored = module.depth * (2 * module.state_dim + 3 * module.width)
+        rebuilds = module.backward == "rebuilt" and module.imitated_depth is None
+        n_layers = 1 if rebuilds else module.depth
+        stored = n_layers * (2 * module.state_dim + 3 * module.width)
         size = max(1, MAX_STATE_BYTES // (stored * module.V.element_size()))
         return zip(*(tensor.split(size) for tensor in tensors), strict=True)
 

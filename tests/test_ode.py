@@ -17,7 +17,7 @@ DEPTHS = [16, 32, 64, 128, 256]
 
 
 def make_network(depth, smooth=True, dtype=torch.float64, **settings):
-    """A network whose layers sample a fixed smooth function of depth time, or do not."""
+    """A network whose layers sample a smooth function of depth, or do not."""
     generator = torch.Generator().manual_seed(0)
     settings = {"width": 8, "state_dim": 6, "dtype": dtype} | settings
     network = ResidualNetwork(3, 2, depth=depth, generator=generator, **settings)

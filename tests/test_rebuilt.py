@@ -238,7 +238,7 @@ def test_rounding_errors_that_grow_backwards_are_noticed(monkeypatch):
 
 
 def test_a_large_row_spoils_no_other():
-    h, V, W = make_problem(64, dtype=torch.float32)
+    h, V, W = make_problem(16, dtype=torch.float32)
     with torch.no_grad():
         h[0] *= 1e6
     exact, rebuilt = (
@@ -247,12 +247,11 @@ def test_a_large_row_spoils_no_other():
     assert ((exact - rebuilt).norm(dim=1) / exact.norm(dim=1)).max() < 1e-4
 
 
-def test_rows_near_zero_are_no_reason_to_give_up():
-    """Of states on a line, some are as near as can be, at every depth."""
-    h, V, W = make_problem(64, n=1000, q=1, dtype=torch.float32)
-    with torch.no_grad():
-        h[:, 0] = torch.linspace(-3, 3, 1000)
-    assert max(relative_errors([h, V, W], "softplus")) < 1e-4
+@pytest.mark.parametrize(("depth", "activation"), [(32, "relu"), (128, "softplus")])
+def test_rounding_is_no_reason_to_give_up(depth, activation):
+    """States on a line: some are near zero, and all are sums of larger numbers."""
+    problem = make_problem(depth, n=1000, size=2, q=1, dtype=torch.float32)
+    assert max(relative_errors(problem, activation)) < 1e-4
 
 
 def test_states_of_zero_stay_zero():
