@@ -30,8 +30,7 @@ class ResODERegressorCV(PathSearchMixin, ResODERegressor):
     solver : {"flow", "gd"} or solver object, default="flow"
         A solver that follows the flow.
     depth_schedule, alpha, smoothness_penalty, standardize : optional
-        As in :class:`ResODERegressor`; a ``depth_schedule`` must fit the chosen depth, so that
-        it is "doubling" or None.
+        As in :class:`ResODERegressor`; the ``depth_schedule`` is "doubling" or None.
     backward, device, dtype, random_state, verbose : optional
         As in :class:`ResODERegressor`.
 
@@ -50,8 +49,8 @@ class ResODERegressorCV(PathSearchMixin, ResODERegressor):
     n_splits_ : int
         Number of folds.
 
-    All fitted attributes of :class:`ResODERegressor` are there too, of the network that was
-    trained at last, on all samples.
+    All fitted attributes of :class:`ResODERegressor` are there too, of the network
+    that was trained at last, on all samples.
 
     Notes
     -----
@@ -65,7 +64,7 @@ class ResODERegressorCV(PathSearchMixin, ResODERegressor):
     >>> from sklearn.datasets import load_diabetes
     >>> from odenet import ResODERegressorCV
     >>> X, y = load_diabetes(return_X_y=True)
-    >>> model = ResODERegressorCV(depths=[4, 16], flow_times=[1, 10], cv=3, random_state=0)
+    >>> model = ResODERegressorCV([4, 16], flow_times=[1, 10], cv=3, random_state=0)
     >>> model = model.fit(X, y)
     >>> model.depth_ in [4, 16], model.flow_time_ in [1, 10]
     (True, True)
@@ -146,8 +145,7 @@ class ResODEClassifierCV(PathSearchMixin, ResODEClassifier):
     solver : {"flow", "gd"} or solver object, default="flow"
         A solver that follows the flow.
     depth_schedule, alpha, smoothness_penalty, standardize, class_weight : optional
-        As in :class:`ResODEClassifier`; a ``depth_schedule`` must fit the chosen depth, so that
-        it is "doubling" or None.
+        As in :class:`ResODEClassifier`; the ``depth_schedule`` is "doubling" or None.
     backward, device, dtype, random_state, verbose : optional
         As in :class:`ResODEClassifier`.
 
@@ -166,8 +164,8 @@ class ResODEClassifierCV(PathSearchMixin, ResODEClassifier):
     n_splits_ : int
         Number of folds.
 
-    All fitted attributes of :class:`ResODEClassifier` are there too, of the network that was
-    trained at last, on all samples.
+    All fitted attributes of :class:`ResODEClassifier` are there too, of the network
+    that was trained at last, on all samples.
 
     Notes
     -----
@@ -181,7 +179,7 @@ class ResODEClassifierCV(PathSearchMixin, ResODEClassifier):
     >>> from sklearn.datasets import make_moons
     >>> from odenet import ResODEClassifierCV
     >>> X, y = make_moons(90, noise=0.2, random_state=0)
-    >>> model = ResODEClassifierCV(depths=[4, 16], flow_times=[1, 10], cv=3, random_state=0)
+    >>> model = ResODEClassifierCV([4, 16], flow_times=[1, 10], cv=3, random_state=0)
     >>> model = model.fit(X, y)
     >>> model.depth_ in [4, 16], model.flow_time_ in [1, 10]
     (True, True)

@@ -160,7 +160,7 @@ class GradientFlow(FlowOptimizer):
         return start, 0.0
 
     def _jumped(self):
-        """The first step after a jump is short: what jumps in stiff directions fades."""
+        """A first step after a jump is short: what is stiff of it fades."""
         if self._progress["step_size"] is not None:
             self._progress["step_size_before"] = self._progress["step_size"]
             self._progress["step_size"] = min(

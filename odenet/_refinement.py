@@ -53,7 +53,7 @@ def depths_to_walk(depth, schedule):
         return [depth]
     depths = np.ravel(schedule).tolist()
     ascends = all(isinstance(d, int) for d in depths) and sorted(set(depths)) == depths
-    if not ascends or depths[0] < 1 or depths[-1] != depth:
+    if not ascends or min(depths, default=0) < 1 or depths[-1] != depth:
         raise ValueError(
             "`depth_schedule` must be 'doubling', None, or ascending positive integers "
             f"that end at depth={depth}, got {schedule!r}."
@@ -130,8 +130,8 @@ class DepthSchedule:
     def finish(self, net, samples):
         """However a training ends, the network has its full depth."""
         if self.only_chooses and net.stop_reason in VERDICTS:
-            net.module_.set_weights(self.weights_at(net.module_.state_dict(), len(self.start["V"])))
-            net.module_.imitated_depth = None
+            self.full_depth = self.depths[-1]
+            self._change_depth(net, self.full_depth)
             return
         if not self.is_done(net):
             self._go_to_full_depth(net, samples)

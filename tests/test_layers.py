@@ -8,7 +8,15 @@ import pytest
 import odenet
 
 LAYERS = [
-    {"schemes", "_chebyshev", "_resampling", "_stack", "_validation", "_devices", "_rows"},
+    {
+        "schemes",
+        "_chebyshev",
+        "_resampling",
+        "_stack",
+        "_validation",
+        "_devices",
+        "_rows",
+    },
     {"_standardizer", "_losses", "_module", "_vector_field"},
     {"_flow", "_diagnostics"},
     {"solvers", "_callbacks"},
