@@ -1,5 +1,6 @@
 """Choosing depth and flow time by cross-validation along the path."""
 
+from math import inf
 from numbers import Integral, Real
 
 import numpy as np
@@ -7,7 +8,7 @@ from joblib import Parallel, delayed
 from scipy.stats import rankdata
 from sklearn import get_config
 from sklearn.base import clone, is_classifier
-from sklearn.metrics import check_scoring, get_scorer_names
+from sklearn.metrics import check_scoring, get_scorer, get_scorer_names
 from sklearn.model_selection import check_cv
 from sklearn.utils import Bunch, indexable
 from sklearn.utils.metadata_routing import (
@@ -15,6 +16,7 @@ from sklearn.utils.metadata_routing import (
     MethodMapping,
     process_routing,
 )
+from sklearn.utils.metaestimators import available_if
 
 from odenet._sweep import Sweep
 from odenet._validation import StrOptions, fit_context
@@ -37,6 +39,7 @@ class PathSearchMixin:
 
     _own_constraints = {
         "depths": ["array-like"],
+        "depth_schedule": [StrOptions({"doubling"}), None],
         "flow_times": ["array-like", None],
         "cv": ["cv_object"],
         "scoring": [StrOptions(set(get_scorer_names())), callable, None],
@@ -44,7 +47,11 @@ class PathSearchMixin:
         "n_jobs": [Integral, None],
     }
     early_stopping = warm_start = False  # what an estimator has and this one has not
-    callbacks = partial_fit = None
+    callbacks = None
+
+    @available_if(lambda self: False)
+    def partial_fit(self):
+        """Not for these estimators."""
 
     @classmethod
     def constraints_beside(cls, estimator_class):
@@ -125,7 +132,10 @@ class PathSearchMixin:
         return check_cv(self.cv, y, classifier=is_classifier(self))
 
     def _scorer(self):
-        return check_scoring(self, scoring=self.scoring)
+        if self.scoring is None and get_config()["enable_metadata_routing"]:
+            default = get_scorer("accuracy" if is_classifier(self) else "r2")
+            return default.set_score_request(sample_weight=True)
+        return check_scoring(self._estimator_class(), scoring=self.scoring)
 
     def _route(self, sample_weight, params):
         """What goes to the splitter and to the scorer."""
@@ -194,7 +204,7 @@ class PathSearchMixin:
 def _ascending(name, values, kind):
     """Distinct positive values as a sorted list."""
     values = list(values)
-    if not values or not all(isinstance(v, kind) and v > 0 for v in values):
+    if not values or not all(isinstance(v, kind) and 0 < v < inf for v in values):
         numbers = "integers" if kind is Integral else "numbers"
         raise ValueError(f"`{name}` must hold positive {numbers}, got {values!r}.")
     return sorted(set(values))

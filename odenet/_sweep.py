@@ -7,6 +7,7 @@ from sklearn.base import clone
 from sklearn.utils import _safe_indexing
 
 from odenet._callbacks import Checkpoints
+from odenet._ode import is_rough
 
 PATIENCE = 3.0  # times the flow time of the best score, after which a sweep ends
 MIN_WAIT = 3  # flow times since the best score
@@ -32,13 +33,14 @@ class Sweep:
 
     def run(self, X, y, split, sample_weight, score_params):
         """Scores of shape (n_depths, n_flow_times); NaN after the sweep has ended."""
-        train, test = split
+        train, test = (np.asarray(index) for index in split)
         estimator = clone(self.estimator)
         X_test, y_test = _safe_indexing(X, test), _safe_indexing(y, test)
         score_params = {k: _safe_indexing(v, test) for k, v in score_params.items()}
         self.scores = np.full((len(self.depths), len(self.flow_times)), np.nan)
 
         def visit(net, index):
+            self._check_smoothness(net.module_)
             for i, depth in enumerate(self.depths):
                 model = estimator._with_module(at_depth(net.module_, depth))
                 self.scores[i, index] = self.scorer(
@@ -58,6 +60,14 @@ class Sweep:
             visit(net, unvisited.argmax())
             self.scores[:, unvisited] = self.scores[:, [unvisited.argmax()]]
         return self.scores
+
+    def _check_smoothness(self, module):
+        if len(self.depths) > 1 and is_rough(module):
+            raise ValueError(
+                "`init` must be smooth in depth where one sweep is to serve several "
+                f"depths, got init={self.estimator.init!r}: use GridSearchCV, or one "
+                "depth."
+            )
 
     def _goes_on(self, index):
         """False if no score has improved for long."""
