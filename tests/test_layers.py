@@ -8,22 +8,18 @@ import pytest
 import odenet
 
 LAYERS = [
-    {
-        "schemes",
-        "_chebyshev",
-        "_resampling",
-        "_stack",
-        "_validation",
-        "_devices",
-        "_rows",
-    },
-    {"_standardizer", "_losses", "_module", "_vector_field"},
-    {"_flow", "_diagnostics"},
-    {"solvers", "_callbacks"},
+    {"schemes", "_chebyshev", "_resampling", "_stack", "_validation", "_devices"},
+    {"_rebuilt", "_rows", "_standardizer", "_losses", "_vector_field"},
+    {"_module", "_flow"},
+    {"solvers", "_diagnostics"},
+    {"_ode"},
+    {"_refinement"},
+    {"_callbacks"},
     {"_training"},
-    {"_inference", "_preparation"},
-    {"_base"},
-    {"_estimators"},
+    {"_inference", "_preparation", "_depth", "_fitting"},
+    {"_base", "_sweep"},
+    {"_estimators", "_path_search"},
+    {"_cv"},
 ]
 FOLDER = Path(odenet.__file__).parent
 MODULES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
