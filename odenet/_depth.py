@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from odenet._ode import ExtrapolatedNetwork, NeuralODE, ode_gap
+from odenet._ode import ExtrapolatedNetwork, NeuralODE, ode_gap, warn_if_rough
 
 
 class DepthMixin:
@@ -170,7 +170,9 @@ class DepthMixin:
         np.True_
         """
         check_is_fitted(self)
-        return self._with_module(ExtrapolatedNetwork(self.module_)).predict(X)
+        warn_if_rough(self.module_)
+        network = ExtrapolatedNetwork(self._module_for_evaluation())
+        return self._with_module(network).predict(X)
 
     def _with_module(self, module):
         """This estimator around another network, to evaluate it."""

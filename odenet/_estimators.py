@@ -54,7 +54,7 @@ class ResODERegressor(RegressorMixin, BaseResODE):
         Depths to train at, in ascending order; a sequence must end at ``depth``. While
         a network is shallow it imitates the deep one, to second order in its own step
         (:math:`O(1/l^2)`), and it goes on to the next depth where the training loss
-        would differ by more than 0.5 % there. The final stretch is trained at full
+        would differ by more than 0.1 % there. The final stretch is trained at full
         depth. The training loss at the end is within 1 % of that of training at full
         depth, which None does. "doubling" starts from 4 to 7 layers; from weights that
         are not smooth in depth (``init="iid"``) it does what None does.
@@ -254,7 +254,7 @@ class ResODEClassifier(ClassifierMixin, BaseResODE):
         Depths to train at, in ascending order; a sequence must end at ``depth``. While
         a network is shallow it imitates the deep one, to second order in its own step
         (:math:`O(1/l^2)`), and it goes on to the next depth where the training loss
-        would differ by more than 0.5 % there. The final stretch is trained at full
+        would differ by more than 0.1 % there. The final stretch is trained at full
         depth. The training loss at the end is within 1 % of that of training at full
         depth, which None does. "doubling" starts from 4 to 7 layers; from weights that
         are not smooth in depth (``init="iid"``) it does what None does.

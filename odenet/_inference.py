@@ -68,7 +68,7 @@ class FittedNetworkMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         module = self._module_for_evaluation()
         like = {"dtype": module.V.dtype, "device": module.V.device}
         parts = np.split(X, range(ROWS_AT_ONCE, len(X), ROWS_AT_ONCE))
-        with torch_threads(self._work(min(len(X), ROWS_AT_ONCE))), torch.no_grad():
+        with torch_threads(module.V[0].numel() * len(parts[0])), torch.no_grad():
             results = [
                 getattr(module, method)(torch.tensor(part, **like), *args)
                 for part in parts
@@ -82,13 +82,10 @@ class FittedNetworkMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             return self.module_
         return copy.deepcopy(self.module_).to(dtype)
 
-    def _work(self, n_rows):
-        return n_rows * self.module_.state_dim * self.module_.width
-
     def __getstate__(self):
         """Arrays and plain values: no tensor, no device, no training data."""
         state = super().__getstate__().copy()
-        if "module_" in state:
+        if state.get("module_") is not None:
             module, net = state.pop("module_"), state.pop("net_")
             state["_frozen"] = {
                 "weights": {k: v.cpu().numpy() for k, v in module.state_dict().items()},

@@ -14,6 +14,7 @@ from torchdiffeq import odeint, odeint_adjoint
 from odenet._devices import evaluation_dtype
 from odenet._diagnostics import depth_smoothness
 from odenet._module import ACTIVATIONS
+from odenet._ode_predictions import PredictionsMixin
 from odenet._stack import velocity
 
 METHODS = ("dopri5", "dopri8", "bosh3", "fehlberg2", "adaptive_heun")
@@ -22,7 +23,7 @@ GAP_RTOL = 1e-9
 GAP_MAX_STEPS = 10_000_000
 
 
-class NeuralODE(nn.Module):
+class NeuralODE(PredictionsMixin, nn.Module):
     r"""The neural ODE that a residual network discretises.
 
     .. math::
@@ -92,6 +93,7 @@ class NeuralODE(nn.Module):
         atol=1e-8,
         max_steps=10_000,
         adjoint=False,
+        estimator=None,
     ):
         super().__init__()
         _check_choice("method", method, METHODS)
@@ -104,6 +106,7 @@ class NeuralODE(nn.Module):
         self.atol = atol
         self.max_steps = max_steps
         self.adjoint = adjoint
+        self.estimator = estimator
 
     def vector_field(self, s, h):
         """The velocity dH/ds.
@@ -289,6 +292,11 @@ class ExtrapolatedNetwork(nn.Module):
         self.network = copy.deepcopy(network)
         self.refined = network.with_depth(2 * network.depth)
 
+    @property
+    def V(self):
+        """The weights V of the network's layers."""
+        return self.network.V
+
     def forward(self, x):
         """The extrapolated output, shape (n, n_outputs)."""
         return 2 * self.refined(x) - self.network(x)
@@ -343,14 +351,7 @@ def ode_gap(network, x, method="solver"):
     0.0044 0.0045
     """
     _check_choice("method", method, tuple(_LIMITS))
-    if is_rough(network):
-        warnings.warn(
-            "The weights of this network are not smooth in depth: it is no discretised "
-            "ODE, and its gap need not shrink with depth. method='richardson' does not "
-            "measure it.",
-            UserWarning,
-            stacklevel=2,
-        )
+    warn_if_rough(network)
     device = network.V.device
     network = copy.deepcopy(network).to(evaluation_dtype(device))
     x = torch.as_tensor(x, dtype=network.V.dtype, device=device)
@@ -370,6 +371,18 @@ def is_rough(network):
     if depth < 3:
         return False
     return depth_smoothness(network).von_neumann_ratio > 0.5 + 6 / (depth**2 - 1)
+
+
+def warn_if_rough(network):
+    """Tell that nothing said of an ODE can be trusted."""
+    if is_rough(network):
+        warnings.warn(
+            "The weights of this network are not smooth in depth: it is no discretised "
+            "ODE, its gap need not shrink with depth, and Richardson's extrapolation "
+            "does not estimate it.",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def _solved(network, x):

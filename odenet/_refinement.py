@@ -18,10 +18,10 @@ from odenet._resampling import resample
 
 SHALLOWEST = 4  # layers to start with
 DEEPEST = 1024  # layers at most for depth="auto"
-TOLERANCE = 5e-3  # of the loss, for its difference between a depth and the next
+TOLERANCE = 1e-3  # of the loss, for its difference between a depth and the next
 NEGLIGIBLE = 1e-3  # of the loss at the start: as a loss, as good as zero
 ROWS = 2048  # samples on which depths are compared
-EVALS_BETWEEN = 20  # gradient evaluations of a flow between comparisons
+EVALS_BETWEEN = 10  # gradient evaluations of a flow between comparisons
 EPOCHS_BETWEEN = 5
 FINAL_EVALS = 4  # gradient evaluations of a flow's final stretch ...
 FINAL_SHARE = 0.02  # ... and the most of its flow time
@@ -154,12 +154,14 @@ class DepthSchedule:
         return resampled
 
     def _refine_where_it_matters(self, net, samples):
+        """Go on as long as the loss differs too much at the next depth."""
         self.compared_at = self._clock(net)
-        depth = next(d for d in self.depths if d > net.module_.depth)
-        there = self._compare(net, samples, depth)
-        loss = there.loss - there.loss_gap
-        allowed = TOLERANCE * (loss + NEGLIGIBLE * net.monitor.start_loss)
-        if abs(there.loss_gap) > allowed:
+        for depth in [d for d in self.depths if d > net.module_.depth]:
+            there = self._compare(net, samples, depth)
+            loss = there.loss - there.loss_gap
+            allowed = TOLERANCE * (loss + NEGLIGIBLE * net.monitor.start_loss)
+            if abs(there.loss_gap) <= allowed:
+                return
             self._change_depth(net, depth)
             self._record(net, there)
 

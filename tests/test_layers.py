@@ -8,7 +8,15 @@ import pytest
 import odenet
 
 LAYERS = [
-    {"schemes", "_chebyshev", "_resampling", "_stack", "_validation", "_devices"},
+    {
+        "schemes",
+        "_chebyshev",
+        "_resampling",
+        "_stack",
+        "_validation",
+        "_devices",
+        "_ode_predictions",
+    },
     {"_rebuilt", "_rows", "_standardizer", "_losses", "_vector_field"},
     {"_module", "_flow"},
     {"solvers", "_diagnostics"},
