@@ -23,8 +23,8 @@ from odenet import ResODEClassifier, ResODERegressor
 
 DATA = {
     "diabetes": (ResODERegressor, load_diabetes, 10.0),
-    "breast cancer": (ResODEClassifier, load_breast_cancer, 30.0),
-    "digits": (ResODEClassifier, load_digits, 30.0),
+    "breast cancer": (ResODEClassifier, load_breast_cancer, 300.0),
+    "digits": (ResODEClassifier, load_digits, 300.0),
 }
 
 
