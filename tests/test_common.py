@@ -3,7 +3,12 @@
 import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from odenet import ResODEClassifier, ResODERegressor
+from odenet import (
+    ResODEClassifier,
+    ResODEClassifierCV,
+    ResODERegressor,
+    ResODERegressorCV,
+)
 from odenet.solvers import AdamW
 
 SMALL = {"depth": 4, "width": 8}
@@ -16,12 +21,14 @@ CONFIGURATIONS = [
     {**SMALL, "dtype": "float64"},
     {**SMALL, "early_stopping": True},
     {**SMALL, "init": "gaussian_process", "alpha": 1e-3, "smoothness_penalty": 1e-3},
+    {"depth": "auto", "width": 8, "gap_tol": 0.05, "flow_time": 5.0},
 ]
+PATH = {"depths": [2, 8], "flow_times": [1.0, 10.0], "cv": 2, "width": 8}
 ESTIMATORS = [
     estimator(**configuration)
     for estimator in (ResODERegressor, ResODEClassifier)
     for configuration in CONFIGURATIONS
-]
+] + [ResODERegressorCV(**PATH), ResODEClassifierCV(**PATH)]
 
 
 @parametrize_with_checks(ESTIMATORS)
