@@ -85,6 +85,8 @@ class PathSearchMixin:
 
     def _search(self, X, y, sample_weight, params):
         depths, flow_times = self._grid()
+        if sample_weight is not None:
+            sample_weight = np.asarray(sample_weight)
         routed = self._route(sample_weight, params)
         X, y, sample_weight = indexable(X, y, sample_weight)
         estimator = self._estimator(depths[-1])
