@@ -62,8 +62,8 @@ for i, row in enumerate(path[1:]):
     left.annotate(
         f"{row['depth']} layers",
         point,
-        xytext=(-70 - 20 * i, 10 + 4 * i),
-        textcoords="offset points",
+        xytext=(0.1, 0.4 - 0.1 * i),
+        textcoords="axes fraction",
         arrowprops={"arrowstyle": "-", "color": "0.6"},
     )
 left.set(xlabel="flow time t", ylabel="training loss", yscale="log", xscale="log")

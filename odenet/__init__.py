@@ -5,8 +5,9 @@ from odenet._cv import ResODEClassifierCV, ResODERegressorCV
 from odenet._diagnostics import DepthSmoothness, depth_smoothness
 from odenet._estimators import ResODEClassifier, ResODERegressor
 from odenet._flow import GradientFlow
+from odenet._gap import ode_gap
 from odenet._module import ResidualNetwork
-from odenet._ode import NeuralODE, ode_gap
+from odenet._ode import NeuralODE
 
 __version__ = "0.1.0"
 

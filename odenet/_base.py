@@ -14,9 +14,9 @@ from odenet._callbacks import ProgressBar, ScikitLearnCallbacks
 from odenet._depth import DepthMixin
 from odenet._devices import torch_threads
 from odenet._fitting import Fitting
+from odenet._gap import is_rough
 from odenet._inference import FittedNetworkMixin
 from odenet._module import ACTIVATIONS, BACKWARDS
-from odenet._ode import is_rough
 from odenet._preparation import PreparationMixin
 from odenet._refinement import depths_to_walk
 from odenet._rows import merge_repeated

@@ -6,13 +6,14 @@ import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from odenet._ode import ExtrapolatedNetwork, NeuralODE, ode_gap, warn_if_rough
+from odenet._gap import ExtrapolatedNetwork, ode_gap, warn_if_rough
+from odenet._ode import NeuralODE
 
 
 class DepthMixin:
     """What a fitted estimator can do with its depth."""
 
-    def with_depth(self, depth, interpolation="linear"):
+    def with_depth(self, depth, interpolation="linear", *, imitate=False):
         """The model with another number of layers, which sample the same function.
 
         Predictions differ by O(1/L) of the smaller depth where the weights are smooth
@@ -27,6 +28,10 @@ class DepthMixin:
             :math:`s = (k - 1/2)/L`, with an error of the weights of O(1/L^2);
             "constant" is piecewise constant on :math:`[(k-1)/L, k/L)`, as in Marion,
             Wu, Sander and Biau (ICLR 2024, section 2), with an error of O(1/L).
+        imitate : bool, default=False
+            Whether the new model is to predict as this one up to O(1/L'^2) of its own
+            depth L', by layers that look ahead: the better way to serve few layers. It
+            is then no plain residual network.
 
         Returns
         -------
@@ -49,7 +54,7 @@ class DepthMixin:
         (8, np.True_)
         """
         check_is_fitted(self)
-        network = self.module_.with_depth(depth, interpolation)
+        network = self.module_.with_depth(depth, interpolation, imitate=imitate)
         model = copy.deepcopy(self)
         model._attach(network, self.net_.solver, model.net_.progress.history)
         model.depth = model.depth_ = network.depth

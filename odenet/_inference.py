@@ -91,6 +91,7 @@ class FittedNetworkMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
                 "weights": {k: v.cpu().numpy() for k, v in module.state_dict().items()},
                 "activation": module.activation,
                 "depth_scaling": module.depth_scaling,
+                "imitated_depth": module.imitated_depth,
                 "solver": net.solver,
                 "history": [dict(row) for row in net.progress.history],
             }
@@ -106,6 +107,7 @@ class FittedNetworkMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
                 frozen["activation"],
                 frozen["depth_scaling"],
                 self.backward,
+                frozen["imitated_depth"],
             )
             module = module.to(resolve_device_or_cpu(self.device))
             self._attach(module, frozen["solver"], frozen["history"])

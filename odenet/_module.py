@@ -9,7 +9,7 @@ from torch import nn
 
 from odenet._rebuilt import rebuilt_stack
 from odenet._resampling import resample
-from odenet._stack import imitating_stack, residual_stack, residual_states
+from odenet._stack import imitating_states, residual_stack, residual_states
 from odenet.schemes import resolve_scheme
 
 ACTIVATIONS = {
@@ -133,14 +133,21 @@ class ResidualNetwork(nn.Module):
         self.head = nn.Parameter(B.to(dtype))
 
     @classmethod
-    def from_weights(cls, weights, activation, depth_scaling=1.0, backward="stored"):
+    def from_weights(
+        cls,
+        weights,
+        activation,
+        depth_scaling=1.0,
+        backward="stored",
+        imitated_depth=None,
+    ):
         """A network with the given weights, a dict of arrays as in ``state_dict``."""
         network = cls.__new__(cls)
         nn.Module.__init__(network)
         network.activation = activation
         network.depth_scaling = depth_scaling
         network.backward = backward
-        network.imitated_depth = None
+        network.imitated_depth = imitated_depth
         for name in ("embedding", "V", "W", "head"):
             setattr(network, name, nn.Parameter(torch.tensor(weights[name])))
         return network
@@ -167,12 +174,17 @@ class ResidualNetwork(nn.Module):
     def last_state(self, x):
         """Last state h_L, shape (n, state_dim)."""
         if self.imitated_depth is not None:
-            return imitating_stack(self.embed(x), *self._layers(), self.imitated_depth)
+            return self._states(x)[-1]
         return BACKWARDS[self.backward](self.embed(x), *self._layers())
 
     def hidden_states(self, x):
         """All states h_0, ..., h_L, shape (depth + 1, n, state_dim)."""
-        return residual_states(self.embed(x), *self._layers())
+        return torch.stack(self._states(x))
+
+    def _states(self, x):
+        if self.imitated_depth is None:
+            return residual_states(self.embed(x), *self._layers())
+        return imitating_states(self.embed(x), *self._layers(), self.imitated_depth)
 
     def embed(self, x):
         """First state h_0, shape (n, state_dim)."""
@@ -193,7 +205,7 @@ class ResidualNetwork(nn.Module):
             {"params": [self.V, self.W], "lr": float(self.depth)},
         ]
 
-    def with_depth(self, depth, interpolation="linear"):
+    def with_depth(self, depth, interpolation="linear", *, imitate=False):
         """The network of another depth whose weights sample the same function of depth.
 
         Its output differs by O(1/L) of the smaller depth, for weights that are smooth
@@ -208,6 +220,9 @@ class ResidualNetwork(nn.Module):
             :math:`s = (k - 1/2)/L`, with an error of the weights of O(1/L^2);
             "constant" is piecewise constant on :math:`[(k-1)/L, k/L)`, as in Marion,
             Wu, Sander and Biau (ICLR 2024, section 2), with an error of O(1/L).
+        imitate : bool, default=False
+            Whether the new network is to have this one's output up to O(1/L'^2),
+            by looking ahead (see ``imitated_depth``).
 
         Returns
         -------
@@ -229,6 +244,9 @@ class ResidualNetwork(nn.Module):
         """
         network = copy.deepcopy(self)
         network.resample_(depth, interpolation)
+        imitated_depth = self.imitated_depth or self.depth
+        if imitate and depth != imitated_depth:
+            network.imitated_depth = imitated_depth
         return network
 
     def set_weights(self, weights):

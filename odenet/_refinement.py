@@ -1,7 +1,7 @@
 """Depth refinement while training: few layers first, that imitate many.
 
 While a network is shallow it imitates the deep one that it is going to be, up to
-O(1/l^2) (:func:`odenet._stack.imitating_stack`), and so it is trained as the deep one.
+O(1/l^2) (:func:`odenet._stack.imitating_states`), and so it is trained as the deep one.
 What is left of the difference is measured against the next depth.
 """
 
@@ -13,7 +13,7 @@ from time import perf_counter
 import numpy as np
 import torch
 
-from odenet._ode import ode_gap
+from odenet._gap import ode_gap
 from odenet._resampling import resample
 
 SHALLOWEST = 4  # layers to start with
@@ -21,6 +21,7 @@ DEEPEST = 1024  # layers at most for depth="auto"
 TOLERANCE = 1e-3  # of the loss, for its difference between a depth and the next
 NEGLIGIBLE = 1e-3  # of the loss at the start: as a loss, as good as zero
 ROWS = 2048  # samples on which depths are compared
+ROWS_FOR_GAP = 512  # samples on which the gap to the neural ODE is measured
 EVALS_BETWEEN = 10  # gradient evaluations of a flow between comparisons
 EPOCHS_BETWEEN = 5
 FINAL_EVALS = 4  # gradient evaluations of a flow's final stretch ...
@@ -265,7 +266,7 @@ class DepthSchedule:
 
 
 def _gap(module, samples):
-    return ode_gap(module, samples.X[:ROWS], method="richardson")
+    return ode_gap(module, samples.X[:ROWS_FOR_GAP])
 
 
 def _like(value, depth):

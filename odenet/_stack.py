@@ -12,11 +12,11 @@ def velocity(h, V, W, activation):
 
 
 def residual_states(h, V, W, activation, scale):
-    """All states h_0, ..., h_L, shape (L+1, n, q), as the formula reads."""
+    """All states h_0, ..., h_L, as the formula reads."""
     states = [h]
     for V_k, W_k in zip(V, W, strict=True):
         states.append(states[-1] + scale * velocity(states[-1], V_k, W_k, activation))
-    return torch.stack(states)
+    return states
 
 
 def residual_stack(h, V, W, activation, scale):
@@ -26,8 +26,8 @@ def residual_stack(h, V, W, activation, scale):
     return h
 
 
-def imitating_stack(h, V, W, activation, scale, depth):
-    r"""The last state of a deeper network, by fewer layers, to second order.
+def imitating_states(h, V, W, activation, scale, depth):
+    r"""Like ``residual_states``, but as if of more layers, to second order.
 
     A layer's velocity is taken at a state ahead of h, extrapolated from the last two,
 
@@ -38,16 +38,19 @@ def imitating_stack(h, V, W, activation, scale, depth):
     Explicit Euler of l layers follows the equation :math:`h' = f - f_h f / (2l)` up to
     O(1/l^2) (its modified equation), and a step ahead adds :math:`a f_h f / l`. With
     this a the sum is the modified equation of L layers, that of the ODE itself for
-    infinite L, and there is none for L = l.
+    infinite L, and there is no step ahead for L = l. The weights are to be those at the
+    middles of the layers.
     """
     ahead = 0.5 * (1 - len(V) / depth)
     layers = _scaled_layers(V, W, scale)
     V_1, W_1 = layers[0]
     probe = torch.lerp(h, torch.addmm(h, activation(h @ W_1), V_1), ahead)
+    states = [h]
     for V_k, W_k in layers:
-        before, h = h, torch.addmm(h, activation(probe @ W_k), V_k)
-        probe = torch.lerp(before, h, 1 + ahead)
-    return h
+        h = torch.addmm(h, activation(probe @ W_k), V_k)
+        probe = torch.lerp(states[-1], h, 1 + ahead)
+        states.append(h)
+    return states
 
 
 def _scaled_layers(V, W, scale):

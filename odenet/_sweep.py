@@ -7,7 +7,7 @@ from sklearn.base import clone
 from sklearn.utils import _safe_indexing
 
 from odenet._callbacks import Checkpoints
-from odenet._ode import is_rough
+from odenet._gap import is_rough
 
 PATIENCE = 3.0  # times the flow time of the best score, after which a sweep ends
 MIN_WAIT = 3  # flow times since the best score

@@ -253,3 +253,30 @@ def test_rebuilt_backward_is_kept_by_copies():
     model, X, _ = fit("regressor", backward="rebuilt")
     assert model.with_depth(8).module_.backward == "rebuilt"
     assert pickle.loads(pickle.dumps(model)).module_.backward == "rebuilt"
+
+
+# imitation ---------------------------------------------------------------------------
+
+
+def test_an_imitating_server_is_one_order_nearer():
+    model, X, _ = fit("regressor", depth=512, init="gaussian_process")
+    depths, errors = [8, 16, 32], []
+    for depth in depths:
+        servers = [model.with_depth(depth, imitate=imitate) for imitate in (0, 1)]
+        errors.append([np.std(s.predict(X) - model.predict(X)) for s in servers])
+    plain, imitating = np.array(errors).T
+    assert slope(depths, plain) == pytest.approx(-1, abs=0.3)
+    assert slope(depths, imitating) == pytest.approx(-2, abs=0.3)
+    assert (imitating < plain / 2).all()
+
+
+def test_imitation_is_kept_by_copies_and_by_further_changes():
+    model, X, _ = fit("regressor", depth=64, init="gaussian_process")
+    server = model.with_depth(8, imitate=True)
+    loaded = pickle.loads(pickle.dumps(server))
+    np.testing.assert_array_equal(loaded.predict(X), server.predict(X))
+    np.testing.assert_allclose(server.transform(X), server.hidden_states(X)[-1])
+    assert server.with_depth(4, imitate=True).module_.imitated_depth == 64
+    assert server.with_depth(64, imitate=True).module_.imitated_depth is None
+    assert server.with_depth(4).module_.imitated_depth is None
+    assert server.ode_gap(X) < model.with_depth(8).ode_gap(X) / 2

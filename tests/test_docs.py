@@ -29,9 +29,12 @@ def test_every_public_name_is_documented(module, name):
             assert member.__doc__ or not callable(member)
 
 
-def test_quick_start_of_the_readme_runs():
-    (code,) = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
-    exec(compile(code, str(README), "exec"), {})
+def test_code_of_the_readme_runs():
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
+    assert len(blocks) > 1
+    names = {}
+    for code in blocks:
+        exec(compile(code, str(README), "exec"), names)
 
 
 def test_links_of_the_readme_lead_somewhere():

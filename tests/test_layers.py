@@ -21,6 +21,7 @@ LAYERS = [
     {"_module", "_flow"},
     {"solvers", "_diagnostics"},
     {"_ode"},
+    {"_gap"},
     {"_refinement"},
     {"_callbacks"},
     {"_training"},

@@ -62,7 +62,7 @@ def test_stack_equals_the_plain_loop(n, depth, q, m, n_outputs, activation, gene
         for shape in [(n, q), (depth, q, m), (depth, m, q)]
     )
     function = ACTIVATIONS[activation]
-    states = residual_states(h, V, W, function, 1 / depth)
+    states = torch.stack(residual_states(h, V, W, function, 1 / depth))
     assert states.shape == (depth + 1, n, q)
     torch.testing.assert_close(residual_stack(h, V, W, function, 1 / depth), states[-1])
 

@@ -10,7 +10,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from odenet import ResidualNetwork, _ode
-from odenet._ode import METHODS, ExtrapolatedNetwork, NeuralODE, is_rough, ode_gap
+from odenet._gap import ExtrapolatedNetwork, is_rough, ode_gap
+from odenet._ode import METHODS, NeuralODE
 from odenet.schemes import SCHEMES, GaussianProcess
 
 DEPTHS = [16, 32, 64, 128, 256]

@@ -203,8 +203,9 @@ def test_a_walk_with_early_stopping_has_two_parts():
     assert roles == sorted(roles)
     assert set(roles) == {"choose", "fit"}
     assert model.depth_path_[-1]["depth"] == 32
-    chosen = [r for r in model.net_.history if r["role"] == "choose"]
-    assert max(row["depth"] for row in chosen) < 32
+    for role in ("choose", "fit"):
+        first = next(r for r in model.net_.history if r["role"] == role)
+        assert first["depth"] == 4
 
 
 def test_early_stopping_on_given_samples_follows_the_flow_again():
