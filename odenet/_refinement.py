@@ -207,7 +207,7 @@ class DepthSchedule:
         self._record(net, comparison)
 
     def _depth_within_tolerance(self, module, samples):
-        depth = module.depth
+        depth = self.depths[0]
         while depth < DEEPEST and _gap(self._at(module, depth), samples) > self.gap_tol:
             depth *= 2
         return depth
