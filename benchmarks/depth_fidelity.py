@@ -24,6 +24,7 @@ def losses_and_smoothness(depth, init, flow_times, X, y):
     model = ResODERegressor(
         depth,
         init=init,
+        depth_schedule=None,
         solver=Flow(rtol=1e-3),
         early_stopping=False,
         warm_start=True,

@@ -18,6 +18,7 @@ def train(depth, init, flow_time=20.0, **settings):
         depth,
         width=16,
         init=init,
+        depth_schedule=None,
         flow_time=flow_time,
         solver=Flow(rtol=1e-4),
         dtype="float64",
