@@ -159,7 +159,7 @@ class BaseResODE(
         fitted = self._start(samples, generator) if past is None else self._fitted()
         module = fitted["module_"].to(device)
         module.backward = self.backward
-        depths = self._depths(module) if past is None else [module.depth]
+        depths = self._depths(module, past)
         with self._scikit_learn_callbacks(X, y, fitted) as observer:
             fitting = Fitting(self, fitted, depths, past, generator, observer)
             net = fitting.run(samples, train, validation)
@@ -179,8 +179,12 @@ class BaseResODE(
         fitting = Fitting(self, fitted, depths, None, generator, checkpoints)
         return fitting.sweep(samples, checkpoints.flow_times[-1])
 
-    def _depths(self, module):
-        """The depths to train at, of a network at the start."""
+    def _depths(self, module, past=None):
+        """The depths to train at."""
+        if past is not None:
+            depths = depths_to_walk(self.depth, "doubling")
+            auto = self.depth == "auto"
+            return [d for d in depths if auto and d >= module.depth] or [module.depth]
         depths = depths_to_walk(self.depth, self.depth_schedule)
         if not isinstance(self.depth_schedule, str) or not is_rough(module):
             return depths
@@ -229,6 +233,7 @@ class BaseResODE(
         samples = merge_repeated(*samples, seed)
         fitted = self._start(samples, generator) if first else self._fitted()
         module = fitted["module_"].to(device)
+        module.backward = self.backward
         settings = repr((solver, self.alpha, self.smoothness_penalty, device))
         if first or getattr(self.net_, "part_settings", None) != settings:
             net = self._make_net(module, generator=generator)

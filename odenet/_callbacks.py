@@ -83,8 +83,10 @@ class Monitor(Callback):
 
     def _follow_schedule(self, net, samples):
         """Mini-batches choose among the weights of the full depth only."""
-        was_done = self.schedule.is_done(net)
+        was_done, depth = self.schedule.is_done(net), net.module_.depth
         self.schedule.judge(net, samples)
+        if net.module_.depth != depth:
+            self.flatness_reference = None
         arrives = self.schedule.is_done(net) and not was_done
         if arrives and self.early_stopping and not self.schedule.only_chooses:
             self._go_back(net, self.kept)
@@ -92,14 +94,14 @@ class Monitor(Callback):
 
     def on_train_end(self, net, X=None, y=None, **kwargs):
         """Go back to the weights kept where that is asked for, or needed."""
-        if self.schedule is not None:
-            self.schedule.finish(net, X[0])
         if not net.objective(X[0]) <= self.largest_loss:
             net.stop_reason = "diverged"
         if self.early_stopping or net.stop_reason == "diverged":
             self._go_back(net, self.kept)
             if not net.objective(X[0]) <= self.largest_loss:
                 self._go_back(net, self.start)
+        if self.schedule is not None:
+            self.schedule.finish(net, X[0])
         self.start = self.kept = self.kept_losses = self.epoch_weights = None
 
     def _go_back(self, net, point):

@@ -39,7 +39,7 @@ class ResODERegressorCV(PathSearchMixin, ResODERegressor):
     depth_ : int
         The depth chosen.
     flow_time_ : float
-        The flow time chosen.
+        The flow time chosen, or that where the flow became stationary before.
     cv_results_ : dict of ndarray
         "param_depth", "param_flow_time", "mean_test_score", "std_test_score",
         "rank_test_score", "params" and "split{k}_test_score" of every pair; for a data
@@ -154,7 +154,7 @@ class ResODEClassifierCV(PathSearchMixin, ResODEClassifier):
     depth_ : int
         The depth chosen.
     flow_time_ : float
-        The flow time chosen.
+        The flow time chosen, or that where the flow became stationary before.
     cv_results_ : dict of ndarray
         "param_depth", "param_flow_time", "mean_test_score", "std_test_score",
         "rank_test_score", "params" and "split{k}_test_score" of every pair; for a data

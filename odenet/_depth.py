@@ -3,9 +3,9 @@
 import copy
 
 import numpy as np
-import torch
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from odenet._devices import torch_threads
 from odenet._gap import ExtrapolatedNetwork, ode_gap, warn_if_rough
 from odenet._ode import NeuralODE
 
@@ -144,9 +144,8 @@ class DepthMixin:
         """
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, dtype=np.float64)
-        V = self.module_.V
-        x = torch.tensor(self._X_standardizer(X), device=V.device)
-        return ode_gap(self.module_, x, method)
+        with torch_threads(len(X) * self.module_.V[0].numel()):
+            return ode_gap(self.module_, self._X_standardizer(X), method)
 
     def richardson_predict(self, X):
         r"""Predict by :math:`2 F_{2L} - F_L`, which is the neural ODE's up to O(1/L^2).

@@ -55,9 +55,10 @@ class ResODERegressor(RegressorMixin, BaseResODE):
         a network is shallow it imitates the deep one, to second order in its own step
         (:math:`O(1/l^2)`), and it goes on to the next depth where the training loss
         would differ by more than 0.1 % there. The final stretch is trained at full
-        depth. The training loss at the end is within 1 % of that of training at full
-        depth, which None does. "doubling" starts from 4 to 7 layers; from weights that
-        are not smooth in depth (``init="iid"``) it does what None does.
+        depth. On the sets that were measured the training loss at the end was within
+        1 % of that of training at full depth, which None does. "doubling" starts from 4
+        to 7 layers; from weights that are not smooth in depth (``init="iid"``) it does
+        what None does.
     gap_tol : float, default=0.01
         The gap allowed for ``depth="auto"``.
     alpha : float, default=0.0
@@ -116,9 +117,10 @@ class ResODERegressor(RegressorMixin, BaseResODE):
     depth_path_ : list of dict
         The depths walked through, one row for each: "depth"; where it began, as
         "n_iter", "flow_time", "n_grad_evals" and "seconds"; and, measured at the change
-        on up to 2048 training samples, the training "loss" after it, the "loss_gap" to
-        the one before, and the relative distance of the outputs, "output_gap". "role"
-        tells a training that chooses the flow time from the one that fits.
+        on up to 2048 samples, the "loss" after it, the "loss_gap" to the one before,
+        and the relative distance of the outputs, "output_gap". "role" tells a training
+        that chooses the flow time, where these are held-out samples, from the one that
+        fits. "n_iter" counts the steps of both.
     depth_smoothness_ : DepthSmoothness
         How smooth the weights are in depth.
     flow_time_ : float
@@ -255,9 +257,10 @@ class ResODEClassifier(ClassifierMixin, BaseResODE):
         a network is shallow it imitates the deep one, to second order in its own step
         (:math:`O(1/l^2)`), and it goes on to the next depth where the training loss
         would differ by more than 0.1 % there. The final stretch is trained at full
-        depth. The training loss at the end is within 1 % of that of training at full
-        depth, which None does. "doubling" starts from 4 to 7 layers; from weights that
-        are not smooth in depth (``init="iid"``) it does what None does.
+        depth. On the sets that were measured the training loss at the end was within
+        1 % of that of training at full depth, which None does. "doubling" starts from 4
+        to 7 layers; from weights that are not smooth in depth (``init="iid"``) it does
+        what None does.
     gap_tol : float, default=0.01
         The gap allowed for ``depth="auto"``.
     alpha : float, default=0.0
@@ -320,9 +323,10 @@ class ResODEClassifier(ClassifierMixin, BaseResODE):
     depth_path_ : list of dict
         The depths walked through, one row for each: "depth"; where it began, as
         "n_iter", "flow_time", "n_grad_evals" and "seconds"; and, measured at the change
-        on up to 2048 training samples, the training "loss" after it, the "loss_gap" to
-        the one before, and the relative distance of the outputs, "output_gap". "role"
-        tells a training that chooses the flow time from the one that fits.
+        on up to 2048 samples, the "loss" after it, the "loss_gap" to the one before,
+        and the relative distance of the outputs, "output_gap". "role" tells a training
+        that chooses the flow time, where these are held-out samples, from the one that
+        fits. "n_iter" counts the steps of both.
     depth_smoothness_ : DepthSmoothness
         How smooth the weights are in depth.
     flow_time_ : float

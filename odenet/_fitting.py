@@ -60,6 +60,7 @@ class Fitting:
         again = train is not samples or len(self.depths) > 1
         if again and net.has_chosen_flow_time:
             net = self._follow_to_the_chosen_time(samples, net, start)
+        net.monitor.schedule = None  # it holds the weights of the start
         return net
 
     def sweep(self, samples, horizon):
@@ -105,7 +106,7 @@ class Fitting:
 
     def _schedule(self, only_chooses):
         """The path through the depths; None where the network is to stay as it is."""
-        if self.past is not None:
+        if self.past is not None and len(self.depths) == 1:
             return None
         estimator = self.estimator
         return DepthSchedule(
@@ -122,11 +123,14 @@ class Fitting:
             row["role"] = "choose"
         chosen = copy.deepcopy(module.state_dict())
         module.set_weights(start)
+        module.imitated_depth = None
         progress = Progress(history, self._flow_time_before(), chooser.n_grad_evals)
         net = self._train(samples, None, progress, chooser.flow_time, callbacks=[])
         if net.stop_reason == "horizon":
             net.stop_reason = chooser.stop_reason
         elif net.stop_reason in FAILURES:
+            if net.monitor.schedule is not None:
+                chosen = net.monitor.schedule.weights_at(chosen, module.depth)
             module.set_weights(chosen)
             net.monitor.flow_time = chooser.flow_time
         return net

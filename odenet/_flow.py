@@ -161,11 +161,12 @@ class GradientFlow(FlowOptimizer):
 
     def _jumped(self):
         """A first step after a jump is short: what is stiff of it fades."""
-        if self._progress["step_size"] is not None:
-            self._progress["step_size_before"] = self._progress["step_size"]
-            self._progress["step_size"] = min(
-                self._progress["step_size"], self.reach(RELAXING_STAGES)
-            )
+        progress = self._progress
+        if progress["step_size"] is not None:
+            if progress["step_size_before"] is None:
+                progress["step_size_before"] = progress["step_size"]
+            shortest = self.reach(RELAXING_STAGES)
+            progress["step_size"] = min(progress["step_size"], shortest)
 
     def _forget_jump(self):
         """Go on with the step length from before a jump."""

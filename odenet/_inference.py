@@ -73,6 +73,8 @@ class FittedNetworkMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
                 getattr(module, method)(torch.tensor(part, **like), *args)
                 for part in parts
             ]
+        if hasattr(module, "n_evals_"):
+            self.module_.n_evals_ = module.n_evals_
         return torch.cat(results, dim=axis).cpu().double().numpy()
 
     def _module_for_evaluation(self):

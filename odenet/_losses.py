@@ -79,8 +79,14 @@ def penalty(module, alpha, smoothness_penalty):
         ends = module.embedding.square().sum() + module.head.square().sum()
         layers = module.V.square().sum() + module.W.square().sum()
         total = total + alpha / 2 * (ends + layers / module.depth)
-    if smoothness_penalty > 0:
+    if smoothness_penalty > 0 and module.depth > 1:
+        factor = module.depth * _share_of_depth(module.imitated_depth, module.depth)
         for weights in (module.V, module.W):
             steps = weights.diff(dim=0).square().sum()
-            total = total + smoothness_penalty * module.depth * steps
+            total = total + smoothness_penalty * factor * steps
     return total
+
+
+def _share_of_depth(imitated_depth, depth):
+    """L - 1 increments span the depth times up to 1 - 1/L: as of the depth imitated."""
+    return (1 - 1 / (imitated_depth or depth)) / (1 - 1 / depth)

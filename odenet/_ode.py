@@ -48,14 +48,16 @@ class NeuralODE(PredictionsMixin, nn.Module):
     adjoint : bool, default=False
         Whether gradients come from the adjoint equation, integrated backwards, instead
         of from backpropagation: the memory does not grow with the number of steps.
+    estimator : estimator, default=None
+        What it is to predict as: that of whose ``to_ode`` it comes.
 
     Attributes
     ----------
     network : ResidualNetwork
         The copy, with the trainable parameters.
     n_evals_ : int
-        Number of evaluations of the vector field by the latest integration, without
-        those of the adjoint equation.
+        Number of evaluations of the vector field by the latest integration (of at most
+        4096 rows in ``predict``), without those of the adjoint equation.
 
     Notes
     -----

@@ -1,13 +1,15 @@
 """Choosing depth and flow time by cross-validation along the path."""
 
+import warnings
+from inspect import signature
 from math import inf
 from numbers import Integral, Real
 
 import numpy as np
-from joblib import Parallel, delayed
 from scipy.stats import rankdata
 from sklearn import get_config
 from sklearn.base import clone, is_classifier
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import check_scoring, get_scorer, get_scorer_names
 from sklearn.model_selection import check_cv
 from sklearn.utils import Bunch, indexable
@@ -17,6 +19,7 @@ from sklearn.utils.metadata_routing import (
     process_routing,
 )
 from sklearn.utils.metaestimators import available_if
+from sklearn.utils.parallel import Parallel, delayed
 
 from odenet._sweep import Sweep
 from odenet._validation import StrOptions, fit_context
@@ -90,17 +93,24 @@ class PathSearchMixin:
         routed = self._route(sample_weight, params)
         X, y, sample_weight = indexable(X, y, sample_weight)
         estimator = self._estimator(depths[-1])
-        clone(estimator)._check_samples(X, y, sample_weight, reset=True)
+        checked = clone(estimator)
+        checked._check_samples(X, y, sample_weight, reset=True)
+        classes = getattr(checked, "classes_", None)
+        sweep = Sweep(estimator, depths, flow_times, self._scorer(), classes)
         splits = self._splitter(y).split(X, y, **routed.splitter.split)
-        sweep = Sweep(estimator, depths, flow_times, self._scorer())
-        scores = Parallel(n_jobs=self.n_jobs)(
+        folds = Parallel(n_jobs=self.n_jobs)(
             delayed(sweep.run)(X, y, split, sample_weight, routed.scorer.score)
             for split in splits
         )
+        scores, stop_reasons = zip(*folds, strict=True)
+        _warn_of_failures(stop_reasons)
         self._choose(np.stack(scores), depths, flow_times)
         estimator.set_params(**self.cv_results_["params"][self.best_index_])
+        if getattr(self, "_skl_callbacks", None):
+            estimator.set_callbacks(*self._skl_callbacks)
         estimator.fit(X, y, sample_weight)
         fitted = set(vars(estimator)) - set(estimator.get_params(deep=False))
+        fitted = {n for n in fitted if not n.startswith(("_skl", "_callback"))}
         vars(self).update({name: getattr(estimator, name) for name in fitted})
         return self
 
@@ -151,6 +161,8 @@ class PathSearchMixin:
                 f"{unknown} can be passed to `fit` only with metadata routing: "
                 "sklearn.set_config(enable_metadata_routing=True)."
             )
+        if not _takes_weights(self.scoring):
+            params = {}
         return Bunch(splitter=Bunch(split={}), scorer=Bunch(score=params))
 
     def get_metadata_routing(self):
@@ -194,6 +206,11 @@ class PathSearchMixin:
                 np.where(np.isnan(mean), np.inf, -mean), method="min"
             ).astype(np.int32),
         }
+        if np.isnan(mean).all():
+            raise ValueError(
+                "No score is a number: no fold has reached the first of `flow_times`="
+                f"{flow_times}, or the scorer has returned none."
+            )
         best = int(np.nanargmax(mean))
         if self.one_standard_error:
             error = std[best] / np.sqrt(max(1, n_folds - 1))
@@ -201,6 +218,26 @@ class PathSearchMixin:
             best = int(min(simple, key=lambda i: (flow_time[i], depth[i])))
         self.best_index_, self.best_score_ = best, float(mean[best])
         self.n_splits_ = n_folds
+
+
+def _takes_weights(scoring):
+    """scikit-learn's scorers do; a function if it has such a parameter."""
+    if not callable(scoring) or hasattr(scoring, "set_score_request"):
+        return True
+    parameters = signature(scoring).parameters.values()
+    return any(p.name == "sample_weight" or p.kind == p.VAR_KEYWORD for p in parameters)
+
+
+def _warn_of_failures(stop_reasons):
+    failed = sorted(set(stop_reasons) & {"max_evals", "diverged"})
+    if failed:
+        warnings.warn(
+            f"Of {len(stop_reasons)} folds, some ended early ({', '.join(failed)}): "
+            "the flow times that they have not reached cannot be chosen. Raise the "
+            "solver's max_evals, or lower flow_times.",
+            ConvergenceWarning,
+            stacklevel=5,
+        )
 
 
 def _ascending(name, values, kind):

@@ -94,6 +94,7 @@ class PreparationMixin:
             state_dim=state_dim,
             activation=self.activation,
             init=self._scheme(),
+            backward=self.backward,
             generator=generator,
             dtype=getattr(torch, self.dtype),
         )

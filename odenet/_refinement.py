@@ -6,14 +6,17 @@ What is left of the difference is measured against the next depth.
 """
 
 import copy
+import warnings
 from dataclasses import asdict, dataclass
 from math import ceil, inf, nan
 from time import perf_counter
 
 import numpy as np
 import torch
+from sklearn.exceptions import ConvergenceWarning
 
 from odenet._gap import ode_gap
+from odenet._losses import penalty
 from odenet._resampling import resample
 
 SHALLOWEST = 4  # layers to start with
@@ -73,13 +76,13 @@ def _doubling(depth):
 class Comparison:
     """A network at another depth, beside itself, on training samples."""
 
-    loss: float  # at the other depth
+    loss: float  # with its penalties, at the other depth
     loss_gap: float  # minus the loss before
     output_gap: float  # distance of the outputs, relative to the size of the new ones
 
 
 class DepthSchedule:
-    """Takes a network in training from the first depth of a list to the last.
+    """Takes a network in training through a list of depths.
 
     It goes on to the next depth where the loss differs by more than TOLERANCE there,
     and to the last one for the final stretch of the training.
@@ -89,8 +92,9 @@ class DepthSchedule:
     depths : list of int
         Ascending.
     gap_tol : float, default=None
-        If given, the last depth is settled when the final stretch begins: the first
-        whose measured gap to the neural ODE is at most gap_tol.
+        If given, the last depth is settled when the final stretch begins: the smallest
+        whose measured gap to the neural ODE is at most gap_tol, which may be smaller
+        than a depth trained at before.
     only_chooses : bool, default=False
         Whether the training only chooses a flow time, and needs no final stretch.
     began : float, default=None
@@ -106,12 +110,13 @@ class DepthSchedule:
         self.path = []
 
     def begin(self, net):
-        """Sample the start, which has the last depth of the list, at the first."""
+        """Sample the start, of whatever depth, at the first depth."""
         module = net.module_
         self.start = {name: getattr(module, name).detach().clone() for name in "VW"}
         self.compared_at = 0.0
         self.reason_to_stop = None
-        self._change_depth(net, self.depths[0])
+        one_epoch = net.solver.batch_size is not None and net.max_epochs == 1
+        self._change_depth(net, self.depths[-1 if one_epoch else 0])
         self._record(net, Comparison(nan, nan, nan))
         self._limit_steps(net)
 
@@ -129,15 +134,33 @@ class DepthSchedule:
         self._limit_steps(net)
 
     def finish(self, net, samples):
-        """However a training ends, the network has its full depth."""
-        if self.only_chooses and net.stop_reason in VERDICTS:
-            self.full_depth = self.depths[-1]
-            self._change_depth(net, self.full_depth)
+        """However a training ends, the network has its full depth.
+
+        But not where a flow time was chosen, which is followed from the start again.
+        """
+        if self.only_chooses and net.stop_reason in VERDICTS and net.flow_time:
             return
-        if not self.is_done(net):
-            self._go_to_full_depth(net, samples)
-        while self.gap_tol is not None and net.module_.depth < DEEPEST:
-            if _gap(net.module_, samples) <= self.gap_tol:
+        try:
+            if not self.is_done(net):
+                self._go_to_full_depth(net, samples)
+            if self.gap_tol is not None:
+                self._deepen_to_tolerance(net, samples)
+        except KeyboardInterrupt:
+            net.stop_reason = "interrupted"
+            if self.full_depth == inf:
+                self.full_depth = net.module_.depth
+            self._change_depth(net, self.full_depth)
+
+    def _deepen_to_tolerance(self, net, samples):
+        while (gap := _gap(net.module_, samples)) > self.gap_tol:
+            if net.module_.depth >= DEEPEST:
+                warnings.warn(
+                    f"depth='auto' ends at {DEEPEST} layers, where the gap to the "
+                    f"neural ODE is {gap:.2g}: raise gap_tol={self.gap_tol}, or lower "
+                    "flow_time.",
+                    ConvergenceWarning,
+                    stacklevel=2,
+                )
                 return
             self.full_depth = 2 * net.module_.depth
             self._go_to_full_depth(net, samples)
@@ -150,6 +173,8 @@ class DepthSchedule:
         """Weights of any depth at another: as far from the start's as they were."""
         resampled = dict(weights)
         for name, start in self.start.items():
+            if len(weights[name]) == depth:
+                continue
             moved = weights[name] - resample(start, len(weights[name]))
             resampled[name] = resample(start, depth) + resample(moved, depth)
         return resampled
@@ -218,7 +243,11 @@ class DepthSchedule:
         other.imitated_depth = self._imitated(depth)
         X, y = samples.batch(slice(ROWS))
         before, after = net.module_(X["X"]), other(X["X"])
-        losses = [net.get_loss(output, y, X=X).item() for output in (before, after)]
+        losses = [
+            net.get_loss(output, y, X=X).item()
+            + float(penalty(module, net.alpha, net.smoothness_penalty))
+            for output, module in ((before, net.module_), (after, other))
+        ]
         distance, size = (after - before).norm().item(), after.norm().item()
         return Comparison(
             loss=losses[1],
@@ -266,7 +295,11 @@ class DepthSchedule:
 
 
 def _gap(module, samples):
-    return ode_gap(module, samples.X[:ROWS_FOR_GAP])
+    """The gap to the neural ODE, infinite where that cannot be integrated."""
+    try:
+        return ode_gap(module, samples.X[:ROWS_FOR_GAP])
+    except RuntimeError:
+        return inf
 
 
 def _like(value, depth):

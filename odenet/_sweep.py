@@ -23,30 +23,40 @@ class Sweep:
     depths, flow_times : list
         Ascending.
     scorer : callable
+    classes : ndarray or None
+        All labels, of which a fold may lack some.
     """
 
-    def __init__(self, estimator, depths, flow_times, scorer):
+    def __init__(self, estimator, depths, flow_times, scorer, classes):
         self.estimator = estimator
         self.depths = depths
         self.flow_times = flow_times
         self.scorer = scorer
+        self.classes = classes
 
     def run(self, X, y, split, sample_weight, score_params):
-        """Scores of shape (n_depths, n_flow_times); NaN after the sweep has ended."""
+        """One fold.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_depths, n_flow_times)
+            NaN after the sweep has ended.
+        stop_reason : str
+            Why it ended.
+        """
         train, test = (np.asarray(index) for index in split)
         estimator = clone(self.estimator)
+        estimator._classes_to_come = self.classes
         X_test, y_test = _safe_indexing(X, test), _safe_indexing(y, test)
         score_params = {k: _safe_indexing(v, test) for k, v in score_params.items()}
-        self.scores = np.full((len(self.depths), len(self.flow_times)), np.nan)
+        scores = np.full((len(self.depths), len(self.flow_times)), np.nan)
 
         def visit(net, index):
             self._check_smoothness(net.module_)
             for i, depth in enumerate(self.depths):
                 model = estimator._with_module(at_depth(net.module_, depth))
-                self.scores[i, index] = self.scorer(
-                    model, X_test, y_test, **score_params
-                )
-            return self._goes_on(index)
+                scores[i, index] = self.scorer(model, X_test, y_test, **score_params)
+            return self._goes_on(scores[:, : index + 1])
 
         weight = None if sample_weight is None else _safe_indexing(sample_weight, train)
         net = estimator._sweep(
@@ -55,11 +65,11 @@ class Sweep:
             weight,
             Checkpoints(self.flow_times, visit),
         )
-        unvisited = np.isnan(self.scores[0])
-        if net.stop_reason == "stationary" and unvisited.any():
-            visit(net, unvisited.argmax())
-            self.scores[:, unvisited] = self.scores[:, [unvisited.argmax()]]
-        return self.scores
+        if net.stop_reason == "interrupted":
+            raise KeyboardInterrupt
+        if net.stop_reason == "stationary":
+            _keep_last_score(scores, lambda index: visit(net, index))
+        return scores, net.stop_reason
 
     def _check_smoothness(self, module):
         if len(self.depths) > 1 and is_rough(module):
@@ -69,11 +79,20 @@ class Sweep:
                 "depth."
             )
 
-    def _goes_on(self, index):
+    def _goes_on(self, scores):
         """False if no score has improved for long."""
-        best = self.scores[:, : index + 1].max(axis=0).argmax()
-        elapsed = self.flow_times[index] >= PATIENCE * self.flow_times[best]
-        return not (elapsed and index - best >= MIN_WAIT)
+        best = np.nan_to_num(scores, nan=-np.inf).max(axis=0).argmax()
+        n_since = scores.shape[1] - 1 - best
+        elapsed = self.flow_times[best + n_since] / self.flow_times[best]
+        return n_since < MIN_WAIT or elapsed < PATIENCE
+
+
+def _keep_last_score(scores, visit):
+    """A flow that is stationary has the same score at all later times."""
+    unvisited = np.flatnonzero(np.isnan(scores[0]))
+    if len(unvisited):
+        visit(unvisited[0])
+        scores[:, unvisited] = scores[:, unvisited[:1]]
 
 
 def at_depth(module, depth):

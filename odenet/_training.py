@@ -13,6 +13,7 @@ from skorch.callbacks import EpochTimer, PassthroughScoring
 
 from odenet._callbacks import Monitor
 from odenet._losses import penalty
+from odenet._refinement import VERDICTS
 
 MAX_STATE_BYTES = 2**28
 
@@ -148,7 +149,7 @@ class TrainingNet(NeuralNet):
     @property
     def has_chosen_flow_time(self):
         """Whether a validation loss has told how far the flow is to be followed."""
-        chosen = self.stop_reason in {"early_stopping", "horizon", "stationary"}
+        chosen = self.stop_reason in VERDICTS
         return bool(chosen and self.monitor.early_stopping and self.flow_time)
 
     def curve(self, name, having="role", role=None):
