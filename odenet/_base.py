@@ -234,7 +234,8 @@ class BaseResODE(
         fitted = self._start(samples, generator) if first else self._fitted()
         module = fitted["module_"].to(device)
         module.backward = self.backward
-        settings = repr((solver, self.alpha, self.smoothness_penalty, device))
+        penalties = self.alpha, self.smoothness_penalty
+        settings = repr((solver, penalties, device, self.backward))
         if first or getattr(self.net_, "part_settings", None) != settings:
             net = self._make_net(module, generator=generator)
             net.max_epochs, net.part_settings = 1, settings

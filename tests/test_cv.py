@@ -1,9 +1,11 @@
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
 import sklearn
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes, make_moons
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import make_scorer, mean_absolute_error
 from sklearn.model_selection import (
     GridSearchCV,
@@ -21,6 +23,8 @@ from odenet import (
     ResODERegressor,
     ResODERegressorCV,
 )
+from odenet._callbacks import Checkpoints
+from odenet.solvers import Flow
 
 GRID = {"depths": [4, 16], "flow_times": [0.3, 1.0, 3.0]}
 
@@ -143,10 +147,13 @@ def test_any_scorer(scoring):
     assert -80 < model.best_score_ < -20
 
 
-def test_processes_change_nothing():
+@pytest.mark.parametrize("backend", ["loky", "threading"])
+def test_parallel_folds_change_nothing(backend):
     X, y = diabetes()
-    one, two = (make(n_jobs=n).fit(X, y) for n in (None, 2))
-    for name in ("mean_test_score", "split0_test_score"):
+    one = make().fit(X, y)
+    with joblib.parallel_config(backend=backend):
+        two = make(n_jobs=2).fit(X, y)
+    for name in ("mean_test_score", "split0_test_score", "split2_test_score"):
         np.testing.assert_array_equal(one.cv_results_[name], two.cv_results_[name])
 
 
@@ -242,12 +249,6 @@ def test_a_single_depth_needs_no_smoothness():
     assert model.depth_ == 8
 
 
-def test_fresh_entropy_is_shared_by_the_folds():
-    X, y = diabetes(60)
-    first, second = (make(random_state=None).fit(X, y) for _ in range(2))
-    assert first.best_score_ != second.best_score_
-
-
 def test_classifier_uses_its_own_parameters():
     X, y = moons()
     plain, weighted = (
@@ -256,3 +257,76 @@ def test_classifier_uses_its_own_parameters():
     )
     assert weighted.predict(X).mean() > plain.predict(X).mean()
     assert isinstance(weighted, ResODEClassifier)
+
+
+def test_an_interrupt_ends_the_search_and_loses_nothing(monkeypatch):
+    X, y = diabetes(60)
+    model = make().fit(X, y)
+    before = model.predict(X)
+
+    def interrupt(self, net, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Checkpoints, "on_epoch_end", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, y)
+    np.testing.assert_array_equal(model.predict(X), before)
+
+
+def test_folds_that_end_early_are_told():
+    X, y = diabetes(60)
+    model = make(flow_times=[0.01, 100.0], solver=Flow(max_evals=30))
+    with pytest.warns(ConvergenceWarning, match=r"Of 3 folds, some .* \(max_evals\)"):
+        model.fit(X, y)
+    assert model.flow_time_ == 0.01
+    model.set_params(flow_times=[1e3], solver=Flow(max_evals=12))
+    with (
+        pytest.warns(ConvergenceWarning, match="max_evals"),
+        pytest.raises(ValueError, match="no fold has reached .* `flow_times`"),
+    ):
+        model.fit(X, y)
+
+
+def test_a_class_may_be_missing_in_a_fold(rng):
+    X = rng.normal(size=(40, 3))
+    y = np.array(["a"] * 20 + ["b"] * 19 + ["c"])
+    split = [(np.arange(39), np.r_[0:5, 20:25, 39]), (np.arange(40), np.arange(40))]
+    model = make(
+        ResODEClassifierCV,
+        cv=split,
+        scoring="neg_log_loss",
+        class_weight={"a": 1, "c": 2},
+    )
+    assert np.isfinite(model.fit(X, y).best_score_)
+    assert list(model.classes_) == ["a", "b", "c"]
+
+
+def test_a_function_as_scorer_needs_no_weights():
+    X, y = diabetes(60)
+    model = make(scoring=lambda model, X, y: -abs(model.predict(X) - y).max())
+    assert model.fit(X, y, sample_weight=np.ones(60)).best_score_ < 0
+
+
+def test_sweeps_use_the_backward_that_is_asked_for(monkeypatch):
+    X, y = diabetes(60)
+    seen = set()
+    visit = Checkpoints.on_epoch_end
+
+    def spy(self, net, **kwargs):
+        seen.add(net.module_.backward)
+        visit(self, net, **kwargs)
+
+    monkeypatch.setattr(Checkpoints, "on_epoch_end", spy)
+    make(backward="rebuilt").fit(X, y)
+    assert seen == {"rebuilt"}
+
+
+@pytest.mark.skipif(not hasattr(sklearn, "callback"), reason="needs scikit-learn 1.9")
+def test_callbacks_of_scikit_learn_see_the_last_fit():
+    from sklearn.callback import ScoringMonitor
+
+    X, y = diabetes(60)
+    monitor = ScoringMonitor(scoring="r2")
+    model = make().set_callbacks(monitor).fit(X, y)
+    scores = pd.DataFrame(monitor.get_logs().data).dropna(subset=["r2"])
+    assert scores["r2"].nunique() == model.n_iter_

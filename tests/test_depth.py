@@ -281,3 +281,19 @@ def test_imitation_is_kept_by_copies_and_by_further_changes():
     assert server.with_depth(4).module_.imitated_depth is None
     server, plain = (model.with_depth(16, imitate=imitate) for imitate in (1, 0))
     assert server.ode_gap(X) < plain.ode_gap(X) / 2
+
+
+def test_mini_batch_parts_use_the_backward_that_is_asked_for():
+    X, y = load_diabetes(return_X_y=True)
+    model = ResODERegressor(8, width=8, solver="sgd", backward="rebuilt")
+    model.partial_fit(X, y)
+    assert model.module_.backward == "rebuilt"
+    model.set_params(backward="stored").partial_fit(X, y)
+    assert model.module_.backward == "stored"
+
+
+def test_evaluations_are_counted_in_every_dtype():
+    model, X, _ = fit("regressor")
+    ode = model.to_ode(rtol=1e-3).float()
+    ode.predict(X)
+    assert ode.n_evals_ > 6
