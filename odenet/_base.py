@@ -18,8 +18,8 @@ from odenet._gap import is_rough
 from odenet._inference import FittedNetworkMixin
 from odenet._module import ACTIVATIONS, BACKWARDS
 from odenet._preparation import PreparationMixin
-from odenet._refinement import depths_to_walk
 from odenet._rows import merge_repeated
+from odenet._schedules import depths_to_walk
 from odenet._training import TrainingNet
 from odenet._validation import (
     CallbackSupportMixin,

@@ -9,8 +9,8 @@ from sklearn.utils import check_random_state
 
 from odenet._devices import resolve_device
 from odenet._module import ResidualNetwork, default_state_dim
-from odenet._refinement import DEEPEST
 from odenet._rows import validation_mask
+from odenet._schedules import DEEPEST
 from odenet._standardizer import Standardizer, fit_standardizer
 from odenet._training import Samples
 from odenet._validation import check_sample_weight

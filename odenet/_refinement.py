@@ -8,19 +8,17 @@ What is left of the difference is measured against the next depth.
 import copy
 import warnings
 from dataclasses import asdict, dataclass
-from math import ceil, inf, nan
+from math import inf, nan
 from time import perf_counter
 
-import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
 
 from odenet._gap import ode_gap
 from odenet._losses import penalty
 from odenet._resampling import resample
+from odenet._schedules import DEEPEST
 
-SHALLOWEST = 4  # layers to start with
-DEEPEST = 1024  # layers at most for depth="auto"
 TOLERANCE = 1e-3  # of the loss, for its difference between a depth and the next
 NEGLIGIBLE = 1e-3  # of the loss at the start: as a loss, as good as zero
 ROWS = 2048  # samples on which depths are compared
@@ -31,45 +29,6 @@ FINAL_EVALS = 4  # gradient evaluations of a flow's final stretch ...
 FINAL_SHARE = 0.02  # ... and the most of its flow time
 FINAL_EPOCHS = 0.1  # share of max_epochs
 VERDICTS = {"horizon", "stationary", "early_stopping"}
-
-
-def depths_to_walk(depth, schedule):
-    """The depths of a schedule, in ascending order.
-
-    Parameters
-    ----------
-    depth : int or "auto"
-        "auto" doubles up to DEEPEST.
-    schedule : "doubling", array-like of int, or None
-
-    Raises
-    ------
-    ValueError
-        If a sequence does not hold ascending depths, the last of them ``depth``.
-    """
-    if isinstance(schedule, str):
-        return _doubling(DEEPEST if depth == "auto" else depth)
-    if depth == "auto":
-        raise ValueError(
-            f"`depth_schedule` must be 'doubling' for depth='auto', got {schedule!r}."
-        )
-    if schedule is None:
-        return [depth]
-    depths = np.ravel(schedule).tolist()
-    ascends = all(isinstance(d, int) for d in depths) and sorted(set(depths)) == depths
-    if not ascends or min(depths, default=0) < 1 or depths[-1] != depth:
-        raise ValueError(
-            "`depth_schedule` must be 'doubling', None, or ascending positive integers "
-            f"that end at depth={depth}, got {schedule!r}."
-        )
-    return depths
-
-
-def _doubling(depth):
-    depths = [depth]
-    while depths[0] >= 2 * SHALLOWEST:
-        depths.insert(0, ceil(depths[0] / 2))
-    return depths
 
 
 @dataclass(frozen=True)

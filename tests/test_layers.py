@@ -15,6 +15,7 @@ LAYERS = [
         "_stack",
         "_validation",
         "_devices",
+        "_schedules",
         "_ode_predictions",
     },
     {"_rebuilt", "_rows", "_standardizer", "_losses", "_vector_field"},

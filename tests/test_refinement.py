@@ -9,7 +9,8 @@ from odenet import ResidualNetwork, ResODEClassifier, ResODERegressor, _refineme
 from odenet._callbacks import Monitor
 from odenet._losses import SquaredError
 from odenet._module import ACTIVATIONS
-from odenet._refinement import DepthSchedule, depths_to_walk
+from odenet._refinement import DepthSchedule
+from odenet._schedules import depths_to_walk
 from odenet._training import Samples, TrainingNet
 from odenet.schemes import GaussianProcess, Tied
 from odenet.solvers import SGD, AdamW, Flow, GradientDescent
