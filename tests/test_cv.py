@@ -24,6 +24,7 @@ from odenet import (
     ResODERegressorCV,
 )
 from odenet._callbacks import Checkpoints
+from odenet._sweep import at_depth
 from odenet.solvers import Flow
 
 GRID = {"depths": [4, 16], "flow_times": [0.3, 1.0, 3.0]}
@@ -330,3 +331,15 @@ def test_callbacks_of_scikit_learn_see_the_last_fit():
     model = make().set_callbacks(monitor).fit(X, y)
     scores = pd.DataFrame(monitor.get_logs().data).dropna(subset=["r2"])
     assert scores["r2"].nunique() == model.n_iter_
+
+
+def test_a_sweep_imitates_deeper_networks_to_second_order():
+    X, y = diabetes()
+    model = ResODERegressor(64, init="gaussian_process", flow_time=20.0, random_state=0)
+    deep = model.set_params(early_stopping=False).fit(X, y)
+    few = deep.with_depth(16)
+    imitating = few._with_module(at_depth(few.module_, 64))
+    errors = [np.std(m.predict(X) - deep.predict(X)) for m in (imitating, few)]
+    assert errors[0] < errors[1] / 2
+    resampled = deep._with_module(at_depth(deep.module_, 16))
+    np.testing.assert_array_equal(resampled.predict(X), few.predict(X))

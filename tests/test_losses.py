@@ -82,3 +82,15 @@ def test_penalty_is_the_same_integral_at_every_depth():
         for depth in (64, 256)
     ]
     assert values[0] == pytest.approx(values[1], rel=0.03)
+
+
+@pytest.mark.parametrize("imitated_depth", [64, float("inf")])
+def test_smoothness_penalty_is_that_of_the_depth_imitated(imitated_depth, generator):
+    """For weights that are linear in depth, the penalty is (1 - 1/L) |slope|^2."""
+    network = ResidualNetwork(2, 1, depth=8, width=4, generator=generator)
+    slope = torch.randn(4, 16, generator=generator)
+    s = (torch.arange(8) + 0.5)[:, None, None] / 8
+    network.W.data = s * slope
+    network.imitated_depth = imitated_depth
+    expected = (1 - 1 / imitated_depth) * slope.square().sum()
+    torch.testing.assert_close(penalty(network, 0.0, 1.0), expected)

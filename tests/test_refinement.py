@@ -128,6 +128,7 @@ def test_short_flows_end_at_full_depth_too(flow_time):
     X, y = friedman()
     walked, full = (fit(32, s, X, y, flow_time=flow_time) for s in ("doubling", None))
     assert walked.flow_time_ == full.flow_time_ == flow_time
+    assert walked.depth_path_[-1]["flow_time"] < flow_time
     assert walked.net_.history[-1]["depth"] == 32
     assert walked.loss_curve_[-1] == pytest.approx(full.loss_curve_[-1], rel=0.01)
 
@@ -177,6 +178,15 @@ def test_mini_batches_choose_among_weights_of_the_full_depth():
     final = np.mean((model.predict(X_val) - y_val) ** 2) / np.var(y)
     assert losses["shallow"]
     assert min(losses["full"]) * 0.99 < final < 1.2 * min(losses["full"])
+
+
+def test_mini_batches_that_overfit_get_their_patience_at_full_depth(rng):
+    X, y = rng.normal(size=(60, 5)), rng.normal(size=60)
+    solver = AdamW(learning_rate=0.02, max_epochs=300, patience=15)
+    model = ResODERegressor(32, width=32, solver=solver, early_stopping=True)
+    model.set_params(random_state=0).fit(X, y)
+    assert model.stop_reason_ == "early_stopping"
+    assert model.net_.history[:, "depth"].count(32) >= 15
 
 
 def test_one_epoch_is_of_full_depth():
@@ -459,12 +469,13 @@ def test_gradients_of_mini_batches_do_not_depend_on_depth():
 
 def test_two_jumps_without_a_step_keep_the_step_length():
     net, schedule = make_net(Flow(), depth=32)
-    for _ in range(6):
-        net.train_step(samples().batch())
-    step_size = net.optimizer_._progress["step_size"]
+    net.train_step(samples().batch())
+    progress = net.optimizer_._progress
+    progress["step_size"] = 1e3
     for depth in (8, 16):
         schedule._change_depth(net, depth)
-        assert net.optimizer_._progress["step_size_before"] == step_size
+        assert progress["step_size_before"] == 1e3
+        assert progress["step_size"] < 1e3
 
 
 def test_state_of_the_flow_goes_along():
