@@ -183,3 +183,32 @@ def test_loop_forgets_the_data():
     net.partial_fit((make_samples(), make_samples(10)))
     held = [v for v in vars(net).values() if isinstance(v, (Samples, torch.Tensor))]
     assert held == []
+
+
+@pytest.mark.parametrize(
+    ("solver", "rates"), [(Flow(), [1, 1]), (SGD(), [1, 4])], ids=["flow", "sgd"]
+)
+def test_mini_batch_solvers_get_gradients_times_the_rates_of_the_flow(solver, rates):
+    """A flow's optimizer has the rates itself: 1 for A and B, L = 4 for V and W."""
+    net, samples = make_net(solver), make_samples()
+    net._accumulate_gradients(samples.batch())
+    groups = net.module_.parameter_groups()
+    expected = [
+        rate * g["params"][1].grad for g, rate in zip(groups, rates, strict=True)
+    ]
+    seen = []
+    net.callbacks_.append(("spy", GradientSpy(seen)))
+    net.train_step(samples.batch())
+    for group, gradient in zip(groups, expected, strict=True):
+        name = next(
+            n for n, p in net.module_.named_parameters() if p is group["params"][1]
+        )
+        torch.testing.assert_close(seen[0][name], gradient)
+
+
+class GradientSpy(skorch.callbacks.Callback):
+    def __init__(self, seen):
+        self.seen = seen
+
+    def on_grad_computed(self, net, named_parameters, **kwargs):
+        self.seen.append({name: p.grad.clone() for name, p in named_parameters})
