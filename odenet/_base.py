@@ -13,11 +13,12 @@ from sklearn.utils.metaestimators import available_if
 from odenet._callbacks import ProgressBar, ScikitLearnCallbacks
 from odenet._depth import DepthMixin
 from odenet._devices import torch_threads
-from odenet._fitting import Fitting
+from odenet._fitting import WARNINGS, Fitting
 from odenet._gap import is_rough
 from odenet._inference import FittedNetworkMixin
 from odenet._module import ACTIVATIONS, BACKWARDS
 from odenet._preparation import PreparationMixin
+from odenet._refinement import VERDICTS
 from odenet._rows import merge_repeated
 from odenet._schedules import depths_to_walk
 from odenet._training import TrainingNet
@@ -30,14 +31,7 @@ from odenet._validation import (
 from odenet.schemes import SCHEMES
 from odenet.solvers import SOLVERS, Solver, has_mini_batches, resolve_solver
 
-CONVERGED = {"horizon", "early_stopping", "stationary", "callback"}
-WARNINGS = {
-    "diverged": "Training diverged, and the best weights met on the way were restored. "
-    "Lower the solver's learning_rate, use solver='flow', or scale the data.",
-    "max_evals": "Training ended at the solver's max_evals gradient evaluations. Raise "
-    "max_evals, or lower flow_time.",
-    "interrupted": "Training was interrupted; the estimator holds the weights reached.",
-}
+CONVERGED = VERDICTS | {"callback"}
 
 
 class BaseResODE(
@@ -181,10 +175,13 @@ class BaseResODE(
 
     def _depths(self, module, past=None):
         """The depths to train at."""
+        if past is not None and self.depth != "auto":
+            return [module.depth]
         if past is not None:
-            depths = depths_to_walk(self.depth, "doubling")
-            auto = self.depth == "auto"
-            return [d for d in depths if auto and d >= module.depth] or [module.depth]
+            deeper = (
+                d for d in depths_to_walk("auto", "doubling") if d >= module.depth
+            )
+            return list(deeper) or [module.depth]
         depths = depths_to_walk(self.depth, self.depth_schedule)
         if not isinstance(self.depth_schedule, str) or not is_rough(module):
             return depths

@@ -55,8 +55,9 @@ class DepthMixin:
         """
         check_is_fitted(self)
         network = self.module_.with_depth(depth, interpolation, imitate=imitate)
-        model = copy.deepcopy(self)
-        model._attach(network, self.net_.solver, model.net_.progress.history)
+        model = copy.deepcopy(self._with_module(None))
+        history = [dict(row) for row in self.net_.history]
+        model._attach(network, self.net_.solver, history)
         model.depth = model.depth_ = network.depth
         if model.depth_schedule is not None:
             model.depth_schedule = "doubling"

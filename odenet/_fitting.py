@@ -9,7 +9,13 @@ from odenet._training import Progress
 from odenet.solvers import has_mini_batches
 
 UNJUDGED_FLOW_TIME = 100.0  # horizon where no validation loss says when to stop
-FAILURES = {"diverged", "max_evals", "interrupted"}
+WARNINGS = {
+    "diverged": "Training diverged, and the best weights met on the way were restored. "
+    "Lower the solver's learning_rate, use solver='flow', or scale the data.",
+    "max_evals": "Training ended at the solver's max_evals gradient evaluations. Raise "
+    "max_evals, or lower flow_time.",
+    "interrupted": "Training was interrupted; the estimator holds the weights reached.",
+}
 
 
 class Fitting:
@@ -128,7 +134,7 @@ class Fitting:
         net = self._train(samples, None, progress, chooser.flow_time, callbacks=[])
         if net.stop_reason == "horizon":
             net.stop_reason = chooser.stop_reason
-        elif net.stop_reason in FAILURES:
+        elif net.stop_reason in WARNINGS:
             if net.monitor.schedule is not None:
                 chosen = net.monitor.schedule.weights_at(chosen, module.depth)
             module.set_weights(chosen)

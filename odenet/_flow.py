@@ -133,9 +133,13 @@ class GradientFlow(FlowOptimizer):
 
     def reach(self, n_evals):
         """Flow time that one step of so many gradient evaluations covers."""
-        radius = 1.1 * self._progress["growth"] * (self.spectral_radius or 0.0)
+        radius = self._radius_ahead()
         length = chebyshev(max(2, n_evals)).stability_length
         return length / radius if radius > 0 else inf
+
+    def _radius_ahead(self):
+        """The curvature expected along the next step."""
+        return 1.1 * self._progress["growth"] * (self.spectral_radius or 0.0)
 
     def _advance(self, start, closure):
         self._update_radius(start, closure)
@@ -176,11 +180,9 @@ class GradientFlow(FlowOptimizer):
 
     def _choose_step(self):
         """Step length and method, for the curvature expected along the step."""
-        radius = 1.1 * self._progress["growth"] * self.spectral_radius
-        reach = chebyshev(self.max_stages).stability_length
         h = min(self._progress["step_size"], self.horizon - self.flow_time)
-        h = min(h, reach / radius) if radius > 0 else h
-        return h, chebyshev(stages_for(h * radius))
+        h = min(h, self.reach(self.max_stages))
+        return h, chebyshev(stages_for(h * self._radius_ahead()))
 
     @torch.no_grad()
     def _integrate(self, start, h, method, closure):

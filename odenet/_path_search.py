@@ -187,7 +187,7 @@ class PathSearchMixin:
 
     def _choose(self, scores, depths, flow_times):
         """The results as a table, and its best row."""
-        n_folds, *shape = scores.shape
+        n_folds = len(scores)
         grid = np.meshgrid(depths, flow_times, indexing="ij")
         depth, flow_time = (values.ravel() for values in grid)
         scores = scores.reshape(n_folds, -1)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 
-from odenet._stack import residual_stack
+from odenet._stack import residual_stack, scaled_layers
 
 N_PARTS = 8
 MAX_ITERATIONS = 64
@@ -140,10 +140,8 @@ def _backwards(*columns):
 
 def _make_layers(V, W, grad_V, grad_W, activation, scale):
     """The layers, the scalings in their weights, to the bit as ``residual_stack``."""
-    _, q, m = V.shape
-    V, W = V.transpose(1, 2) * (scale / sqrt(m)), W.transpose(1, 2) / sqrt(q)
-    tensors = zip(V, W, grad_V, grad_W, strict=True)
-    return [_Layer(*layer, activation) for layer in tensors]
+    tensors = zip(scaled_layers(V, W, scale), grad_V, grad_W, strict=True)
+    return [_Layer(*weights, *grads, activation) for weights, *grads in tensors]
 
 
 def _relative(difference, size):

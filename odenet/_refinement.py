@@ -33,7 +33,7 @@ VERDICTS = {"horizon", "stationary", "early_stopping"}
 
 @dataclass(frozen=True)
 class Comparison:
-    """A network at another depth, beside itself, on training samples."""
+    """A network at another depth, beside itself, on the same samples."""
 
     loss: float  # with its penalties, at the other depth
     loss_gap: float  # minus the loss before
@@ -229,8 +229,8 @@ class DepthSchedule:
         module, optimizer = net.module_, net.optimizer_
         weights = self.weights_at(module.state_dict(), depth)
         if net.solver.batch_size is None:
-            rates = [1.0, float(depth)]
-            with optimizer.reparametrised(rates, lambda part: _like(part, depth)):
+            groups = module.parameter_groups
+            with optimizer.reparametrised(groups, lambda part: _like(part, depth)):
                 module.set_weights(weights)
         else:
             for p in (module.V, module.W):

@@ -43,7 +43,7 @@ def resample(weights, depth, interpolation="linear"):
     depth : int
         The new number of layers, at least 1.
     interpolation : {"linear", "constant"}, default="linear"
-        See below: a new layer has its value at the middle of the layer's
+        See :func:`interpolate`: a new layer has its value at the middle of the layer's
         interval if "linear", at the beginning if "constant".
 
     Returns

@@ -21,7 +21,7 @@ def residual_states(h, V, W, activation, scale):
 
 def residual_stack(h, V, W, activation, scale):
     """The last state h_L; the scalings enter the weights once, for all layers."""
-    for V_k, W_k in _scaled_layers(V, W, scale):
+    for V_k, W_k in scaled_layers(V, W, scale):
         h = torch.addmm(h, activation(h @ W_k), V_k)
     return h
 
@@ -42,7 +42,7 @@ def imitating_states(h, V, W, activation, scale, depth):
     middles of the layers.
     """
     ahead = 0.5 * (1 - len(V) / depth)
-    layers = _scaled_layers(V, W, scale)
+    layers = scaled_layers(V, W, scale)
     V_1, W_1 = layers[0]
     probe = torch.lerp(h, torch.addmm(h, activation(h @ W_1), V_1), ahead)
     states = [h]
@@ -53,7 +53,7 @@ def imitating_states(h, V, W, activation, scale, depth):
     return states
 
 
-def _scaled_layers(V, W, scale):
+def scaled_layers(V, W, scale):
     """Pairs of matrices that multiply from the right, with the scalings in them."""
     _, q, m = V.shape
     V = (V.transpose(1, 2) * (scale / sqrt(m))).unbind(0)

@@ -82,9 +82,9 @@ class Sweep:
     def _goes_on(self, scores):
         """False if no score has improved for long."""
         best = np.nan_to_num(scores, nan=-np.inf).max(axis=0).argmax()
-        n_since = scores.shape[1] - 1 - best
-        elapsed = self.flow_times[best + n_since] / self.flow_times[best]
-        return n_since < MIN_WAIT or elapsed < PATIENCE
+        last = scores.shape[1] - 1
+        elapsed = self.flow_times[last] / self.flow_times[best]
+        return last - best < MIN_WAIT or elapsed < PATIENCE
 
 
 def _keep_last_score(scores, visit):

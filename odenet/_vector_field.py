@@ -53,13 +53,13 @@ class FlowOptimizer(torch.optim.Optimizer):
         return self._progress["flow_time"]
 
     @contextmanager
-    def reparametrised(self, rates, resample):
+    def reparametrised(self, groups, resample):
         """While in the context, the parameters may be replaced by ones of other shapes.
 
         Parameters
         ----------
-        rates : list of float
-            The new rates of the parameter groups.
+        groups : callable
+            Returns the parameter groups afterwards, with their new rates.
         resample : callable
             Maps what is shaped like a parameter before to the shape after.
         """
@@ -67,8 +67,8 @@ class FlowOptimizer(torch.optim.Optimizer):
         parts = None if flat is None else [resample(p) for p in self._unscaled(flat)]
         yield
         self._point = None
-        for group, rate in zip(self.param_groups, rates, strict=True):
-            group["lr"] = rate
+        for group, new in zip(self.param_groups, groups(), strict=True):
+            group["lr"] = new["lr"]
         self._progress["direction"] = None if flat is None else self._scaled(parts)
         self._jumped()
 
