@@ -4,22 +4,13 @@ import copy
 from numbers import Integral
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
+from odenet._activations import ACTIVATIONS
 from odenet._rebuilt import rebuilt_stack
 from odenet._resampling import resample
 from odenet._stack import imitating_states, residual_stack, residual_states
 from odenet.schemes import resolve_scheme
-
-ACTIVATIONS = {
-    "gelu": F.gelu,
-    "tanh": torch.tanh,
-    "silu": F.silu,
-    "softplus": F.softplus,
-    "relu": torch.relu,
-    "identity": torch.clone,
-}
 
 BACKWARDS = {"stored": residual_stack, "rebuilt": rebuilt_stack}
 
@@ -174,7 +165,7 @@ class ResidualNetwork(nn.Module):
     def last_state(self, x):
         """Last state h_L, shape (n, state_dim)."""
         if self.imitated_depth is not None:
-            return self._states(x)[-1]
+            return residual_stack(self.embed(x), *self._layers(), self.imitated_depth)
         return BACKWARDS[self.backward](self.embed(x), *self._layers())
 
     def hidden_states(self, x):

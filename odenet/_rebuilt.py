@@ -8,14 +8,14 @@ from typing import NamedTuple
 
 import torch
 
-from odenet._stack import residual_stack, scaled_layers
+from odenet._stack import plain_stack, residual_stack, scaled_layers
 
 N_PARTS = 8
 MAX_ITERATIONS = 64
 
 
 def rebuilt_stack(h, V, W, activation, scale):
-    r"""The last state h_L, as ``residual_stack``, with O(1) states kept for backward.
+    r"""The last state h_L, as ``plain_stack``, with O(1) states kept for backward.
 
     The depth is cut into at most 8 parts, and only the states at their ends are kept.
     Backward, the others are rebuilt: h_{k-1} is the fixed point of
@@ -35,7 +35,7 @@ class _RebuiltStack(torch.autograd.Function):
     def forward(ctx, h, V, W, activation, scale):
         kept = [h]
         for weights in zip(*_parts(V, W), strict=True):
-            kept.append(residual_stack(kept[-1], *weights, activation, scale))
+            kept.append(plain_stack(kept[-1], *weights, activation, scale))
         ctx.save_for_backward(V, W, *kept)
         ctx.activation, ctx.scale = activation, scale
         return kept[-1]
@@ -139,7 +139,7 @@ def _backwards(*columns):
 
 
 def _make_layers(V, W, grad_V, grad_W, activation, scale):
-    """The layers, the scalings in their weights, to the bit as ``residual_stack``."""
+    """The layers, the scalings in their weights, to the bit as ``plain_stack``."""
     tensors = zip(scaled_layers(V, W, scale), grad_V, grad_W, strict=True)
     return [_Layer(*weights, *grads, activation) for weights, *grads in tensors]
 

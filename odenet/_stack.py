@@ -3,6 +3,17 @@
 from math import sqrt
 
 import torch
+from torch.autograd import forward_ad
+
+from odenet._workspace import (
+    SMALL,
+    elementwise,
+    give_back,
+    is_worth_keeping,
+    take_workspace,
+)
+
+TILE = SMALL  # entries of a layer's inner states that are evaluated at once
 
 
 def velocity(h, V, W, activation):
@@ -17,13 +28,6 @@ def residual_states(h, V, W, activation, scale):
     for V_k, W_k in zip(V, W, strict=True):
         states.append(states[-1] + scale * velocity(states[-1], V_k, W_k, activation))
     return states
-
-
-def residual_stack(h, V, W, activation, scale):
-    """The last state h_L; the scalings enter the weights once, for all layers."""
-    for V_k, W_k in scaled_layers(V, W, scale):
-        h = torch.addmm(h, activation(h @ W_k), V_k)
-    return h
 
 
 def imitating_states(h, V, W, activation, scale, depth):
@@ -41,16 +45,20 @@ def imitating_states(h, V, W, activation, scale, depth):
     infinite L, and there is no step ahead for L = l. The weights are to be those at the
     middles of the layers.
     """
-    ahead = 0.5 * (1 - len(V) / depth)
+    a = steps_ahead(len(V), depth)
     layers = scaled_layers(V, W, scale)
-    V_1, W_1 = layers[0]
-    probe = torch.lerp(h, torch.addmm(h, activation(h @ W_1), V_1), ahead)
+    point = torch.lerp(h, _apply(h, h, *layers[0], activation), a)
     states = [h]
     for V_k, W_k in layers:
-        h = torch.addmm(h, activation(probe @ W_k), V_k)
-        probe = torch.lerp(states[-1], h, 1 + ahead)
+        h = _apply(h, point, V_k, W_k, activation)
+        point = torch.lerp(states[-1], h, 1 + a)
         states.append(h)
     return states
+
+
+def steps_ahead(n_layers, depth):
+    """How far layers look ahead that imitate a depth; None is their own."""
+    return 0.0 if depth is None else 0.5 * (1 - n_layers / depth)
 
 
 def scaled_layers(V, W, scale):
@@ -59,3 +67,132 @@ def scaled_layers(V, W, scale):
     V = (V.transpose(1, 2) * (scale / sqrt(m))).unbind(0)
     W = (W.transpose(1, 2) / sqrt(q)).unbind(0)
     return list(zip(V, W, strict=True))
+
+
+def _apply(h, point, V_k, W_k, activation):
+    """The state after a layer, of scaled weights, whose velocity is that at a point."""
+    return torch.addmm(h, activation(point @ W_k), V_k)
+
+
+def plain_stack(h, V, W, activation, scale, depth=None):
+    """The last state by operations that torch can differentiate, in any way."""
+    if depth is not None:
+        return imitating_states(h, V, W, activation, scale, depth)[-1]
+    for V_k, W_k in scaled_layers(V, W, scale):
+        h = _apply(h, h, V_k, W_k, activation)
+    return h
+
+
+def residual_stack(h, V, W, activation, scale, depth=None):
+    """The last state h_L, equal to ``plain_stack`` up to rounding and faster.
+
+    Parameters
+    ----------
+    h : Tensor of shape (n, q)
+    V : Tensor of shape (L, q, m)
+    W : Tensor of shape (L, m, q)
+    activation : Activation
+    scale : float
+        Factor of the residuals, 1/L for a discretised ODE.
+    depth : int, float or None
+        If given, the depth that the layers imitate (:func:`imitating_states`).
+
+    Notes
+    -----
+    With a leading axis of n_models in h, V and W, of as many stacks at once.
+    """
+    if not _can_be_written_in_place(h, V, W):
+        return _plain_stacks(h, V, W, activation, scale, depth)
+    if torch.is_grad_enabled() and any(t.requires_grad for t in (h, V, W)):
+        stack = _Stack.apply if is_worth_keeping(h, V) else _plain_stacks
+        return stack(h, V, W, activation, scale, depth)
+    if h.dim() == 3:
+        return _plain_stacks(h, V, W, activation, scale, depth)
+    return _evaluate(h, V, W, activation, scale, depth)
+
+
+def _plain_stacks(h, V, W, activation, scale, depth):
+    if h.dim() == 2:
+        return plain_stack(h, V, W, activation, scale, depth)
+    stacks = zip(h, V, W, strict=True)
+    return torch.stack([plain_stack(*s, activation, scale, depth) for s in stacks])
+
+
+def _can_be_written_in_place(*tensors):
+    """Not where torch transforms or traces the operations, or another number format."""
+    return not (
+        torch.compiler.is_compiling()
+        or torch._C._are_functorch_transforms_active()
+        or any(t.dtype not in (torch.float32, torch.float64) for t in tensors)
+        or any(t.device.type not in ("cpu", "cuda") for t in tensors)
+        or any(forward_ad.unpack_dual(t).tangent is not None for t in tensors)
+    )
+
+
+class _Stack(torch.autograd.Function):
+    """The stack in a workspace, with a backward that is written by hand."""
+
+    @staticmethod
+    def forward(ctx, h, V, W, *settings):
+        ctx.save_for_backward(h, V, W)
+        ctx.settings = settings
+        ctx.workspace, last = _forward(h, V, W, *settings)
+        return last
+
+    @staticmethod
+    def backward(ctx, g):
+        inputs, nothing = ctx.saved_tensors, (None,) * len(ctx.settings)
+        if torch.is_grad_enabled():
+            return *_plain_gradients(ctx, inputs, g), *nothing
+        workspace, ctx.workspace = ctx.workspace, None
+        if workspace is None:  # given back by an earlier backward of the same graph
+            workspace, _ = _forward(*inputs, *ctx.settings)
+        gradients = workspace.backward(g)
+        give_back(workspace)
+        return *gradients, *nothing
+
+
+def _forward(h, V, W, activation, scale, depth):
+    workspace = take_workspace(h, V)
+    ahead = steps_ahead(V.shape[-3], depth)
+    return workspace, workspace.forward(h, V, W, activation, scale, ahead)
+
+
+def _plain_gradients(ctx, inputs, g):
+    """Gradients that can be differentiated again (``create_graph=True``)."""
+    last = _plain_stacks(*inputs, *ctx.settings)
+    needed = [
+        t for t, needs in zip(inputs, ctx.needs_input_grad, strict=False) if needs
+    ]
+    gradients = iter(torch.autograd.grad(last, needed, g, create_graph=True))
+    return [next(gradients) if needs else None for needs in ctx.needs_input_grad[:3]]
+
+
+def _evaluate(h, V, W, activation, scale, depth):
+    """The last state, without a stored one, of a tile of samples after another."""
+    layers, m = scaled_layers(V, W, scale), V.shape[-1]
+    ahead = steps_ahead(len(V), depth)
+    tiles = h.split(max(1, TILE // m)) if h.device.type == "cpu" else [h]
+    return torch.cat([_evaluate_tile(t, layers, activation, ahead) for t in tiles])
+
+
+def _evaluate_tile(h, layers, activation, ahead):
+    z = h.new_empty(len(h), layers[0][0].shape[0])
+    a = torch.empty_like(z)
+    flat_z, flat_a = elementwise(z), elementwise(a)
+
+    def velocity_into(h, point, V_k, W_k):
+        torch.mm(point, W_k, out=z)
+        activation.write(flat_z, flat_a)
+        return h.addmm_(a, V_k)
+
+    if not ahead:
+        h = h.clone()
+        for layer in layers:
+            velocity_into(h, h, *layer)
+        return h
+    point = torch.lerp(h, velocity_into(h.clone(), h, *layers[0]), ahead)
+    for layer in layers:
+        before, h = h, velocity_into(h.clone(), point, *layer)
+        torch.lerp(before, h, 1 + ahead, out=point)
+    return h

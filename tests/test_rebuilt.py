@@ -9,7 +9,7 @@ import torch
 from odenet import _rebuilt
 from odenet._module import ACTIVATIONS
 from odenet._rebuilt import _Layer, rebuilt_stack
-from odenet._stack import residual_stack
+from odenet._stack import plain_stack
 
 TOLERANCES = {torch.float64: 1e-10, torch.float32: 1e-4}
 COULD_NOT = "The states of {} of {} layers could not be rebuilt backwards"
@@ -38,7 +38,7 @@ def gradients(stack, h, V, W, activation="gelu"):
 
 
 def relative_errors(problem, activation="gelu"):
-    exact = gradients(residual_stack, *problem, activation)
+    exact = gradients(plain_stack, *problem, activation)
     rebuilt = gradients(rebuilt_stack, *problem, activation)
     return [
         ((a - b).norm() / a.norm()).item() for a, b in zip(exact, rebuilt, strict=True)
@@ -87,7 +87,7 @@ def saved_bytes(stack, depth):
         return t
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-        last = stack(*problem, torch.tanh, 1 / depth)
+        last = stack(*problem, ACTIVATIONS["tanh"], 1 / depth)
     assert last.requires_grad
     return sum(saved.values())
 
@@ -96,7 +96,7 @@ def test_states_saved_do_not_grow_with_the_depth():
     """Those between 8 parts, h_0 being an input; stored, each layer has its own."""
     assert saved_bytes(rebuilt_stack, 1000) == saved_bytes(rebuilt_stack, 16)
     assert saved_bytes(rebuilt_stack, 16) == 8 * 50 * 6 * 8
-    assert saved_bytes(residual_stack, 64) >= 64 * 50 * (6 + 8) * 8
+    assert saved_bytes(plain_stack, 64) >= 64 * 50 * (6 + 8) * 8
 
 
 def test_rebuilt_states_are_let_go(monkeypatch):
@@ -117,8 +117,8 @@ def test_recomputed_states_are_as_many_as_the_root_of_the_depth(monkeypatch):
 @pytest.mark.parametrize("depth", [1, 5, 8, 9, 100])
 def test_value_is_that_of_the_stored_states_to_the_bit(depth):
     problem = make_problem(depth)
-    arguments = (*problem, torch.tanh, 1 / depth)
-    expected = residual_stack(*arguments)
+    arguments = (*problem, ACTIVATIONS["tanh"], 1 / depth)
+    expected = plain_stack(*arguments)
     assert torch.equal(rebuilt_stack(*arguments), expected)
     with torch.no_grad():
         last = rebuilt_stack(*arguments)
@@ -129,7 +129,7 @@ def test_value_is_that_of_the_stored_states_to_the_bit(depth):
 def test_without_gradients_it_is_just_the_forward(monkeypatch):
     monkeypatch.setattr(_rebuilt, "_RebuiltStack", None)
     with torch.no_grad():
-        rebuilt_stack(*make_problem(4), torch.tanh, 1 / 4)
+        rebuilt_stack(*make_problem(4), ACTIVATIONS["tanh"], 1 / 4)
 
 
 @pytest.mark.parametrize("needed", list(itertools.product([True, False], repeat=3))[:7])
@@ -145,7 +145,7 @@ def test_any_of_the_gradients_alone(needed, size):
 def test_gradcheck():
     h, V, W = make_problem(20, n=2, q=2, m=3)
     assert torch.autograd.gradcheck(
-        lambda *tensors: rebuilt_stack(*tensors, torch.tanh, 1 / 20), (h, V, W)
+        lambda *tensors: rebuilt_stack(*tensors, ACTIVATIONS["tanh"], 1 / 20), (h, V, W)
     )
 
 
@@ -153,7 +153,7 @@ def test_gradcheck():
 def test_a_second_derivative_is_refused(function):
     """Also where the function of h_L is linear, so that its own one is zero."""
     h, V, W = make_problem(16)
-    last = rebuilt_stack(h, V, W, torch.tanh, 1 / 16)
+    last = rebuilt_stack(h, V, W, ACTIVATIONS["tanh"], 1 / 16)
     with pytest.raises(RuntimeError, match="no second derivatives"):
         torch.autograd.grad(function(last), V, create_graph=True)
 
@@ -195,7 +195,7 @@ def test_only_the_part_that_fails_is_recomputed():
 @pytest.mark.parametrize("activation", ["relu", "identity"])
 def test_overflow_is_noticed(activation):
     problem = make_problem(64, size=1e6, dtype=torch.float32)
-    exact = gradients(residual_stack, *problem, activation)
+    exact = gradients(plain_stack, *problem, activation)
     assert not exact[0].isfinite().all()
     with pytest.warns(UserWarning, match="layers could not be rebuilt"):
         rebuilt = gradients(rebuilt_stack, *problem, activation)
@@ -243,8 +243,7 @@ def test_a_large_row_spoils_no_other():
     with torch.no_grad():
         h[0] *= 1e6
     exact, rebuilt = (
-        gradients(stack, h, V, W, "tanh")[0]
-        for stack in (residual_stack, rebuilt_stack)
+        gradients(stack, h, V, W, "tanh")[0] for stack in (plain_stack, rebuilt_stack)
     )
     assert ((exact - rebuilt).norm(dim=1) / exact.norm(dim=1)).max() < 1e-4
 

@@ -1,0 +1,96 @@
+"""Activations: as functions for autograd, and written in place with their gradients."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import pi, sqrt
+
+import torch
+import torch.nn.functional as F
+
+aten = torch.ops.aten
+
+
+@dataclass(frozen=True)
+class Activation:
+    """A function of every entry, in the forms that the residual stack needs.
+
+    Parameters
+    ----------
+    function : callable
+        ``function(z)``, differentiable.
+    write : callable
+        ``write(z, out)`` writes the function's values.
+    pull_back : callable
+        ``pull_back(g, z, a, out)`` writes g times the derivative at z, where the
+        values are a.
+    """
+
+    function: Callable
+    write: Callable
+    pull_back: Callable
+
+    def __call__(self, z):
+        return self.function(z)
+
+
+def _is_slow(z):
+    """On the CPU torch computes the float64 GELU by a scalar error function."""
+    return z.dtype == torch.float64 and z.device.type == "cpu"
+
+
+def _gelu(z):
+    if _is_slow(z):
+        return z * (0.5 + 0.5 * torch.erf(z * sqrt(0.5)))
+    return F.gelu(z)
+
+
+def _write_gelu(z, out):
+    if not _is_slow(z):
+        return F.gelu(z, out=out)
+    return torch.mul(z, sqrt(0.5), out=out).erf_().add_(1).mul_(z).mul_(0.5)
+
+
+def _pull_back_gelu(g, z, a, out):
+    if not _is_slow(z):
+        return aten.gelu_backward.grad_input(g, z, grad_input=out)
+    distribution = torch.mul(z, sqrt(0.5)).erf_().add_(1)
+    torch.mul(z, z, out=out).mul_(-0.5).exp_().mul_(z).mul_(sqrt(2 / pi))
+    return out.add_(distribution).mul_(g).mul_(0.5)
+
+
+def _write_silu(z, out):
+    return torch.sigmoid(z, out=out).mul_(z)
+
+
+ACTIVATIONS = {
+    "gelu": Activation(_gelu, _write_gelu, _pull_back_gelu),
+    "tanh": Activation(
+        torch.tanh,
+        lambda z, out: torch.tanh(z, out=out),
+        lambda g, z, a, out: aten.tanh_backward.grad_input(g, a, grad_input=out),
+    ),
+    "silu": Activation(
+        F.silu,
+        _write_silu,
+        lambda g, z, a, out: aten.silu_backward.grad_input(g, z, grad_input=out),
+    ),
+    "softplus": Activation(
+        F.softplus,
+        lambda z, out: F.softplus(z, out=out),
+        lambda g, z, a, out: aten.softplus_backward.grad_input(
+            g, z, 1, 20, grad_input=out
+        ),
+    ),
+    "relu": Activation(
+        torch.relu,
+        lambda z, out: torch.clamp(z, min=0, out=out),
+        lambda g, z, a, out: aten.threshold_backward.grad_input(
+            g, z, 0, grad_input=out
+        ),
+    ),
+    "identity": Activation(
+        torch.clone,
+        lambda z, out: out.copy_(z),
+        lambda g, z, a, out: out.copy_(g),
+    ),
+}
