@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import pi, sqrt
+from math import sqrt
 
 import torch
 import torch.nn.functional as F
@@ -33,29 +33,11 @@ class Activation:
         return self.function(z)
 
 
-def _is_slow(z):
-    """On the CPU torch computes the float64 GELU by a scalar error function."""
-    return z.dtype == torch.float64 and z.device.type == "cpu"
-
-
-def _gelu(z):
-    if _is_slow(z):
-        return z * (0.5 + 0.5 * torch.erf(z * sqrt(0.5)))
-    return F.gelu(z)
-
-
 def _write_gelu(z, out):
-    if not _is_slow(z):
+    """On the CPU torch computes the float64 GELU by a scalar error function."""
+    if z.dtype != torch.float64 or z.device.type != "cpu":
         return F.gelu(z, out=out)
     return torch.mul(z, sqrt(0.5), out=out).erf_().add_(1).mul_(z).mul_(0.5)
-
-
-def _pull_back_gelu(g, z, a, out):
-    if not _is_slow(z):
-        return aten.gelu_backward.grad_input(g, z, grad_input=out)
-    distribution = torch.mul(z, sqrt(0.5)).erf_().add_(1)
-    torch.mul(z, z, out=out).mul_(-0.5).exp_().mul_(z).mul_(sqrt(2 / pi))
-    return out.add_(distribution).mul_(g).mul_(0.5)
 
 
 def _write_silu(z, out):
@@ -63,7 +45,11 @@ def _write_silu(z, out):
 
 
 ACTIVATIONS = {
-    "gelu": Activation(_gelu, _write_gelu, _pull_back_gelu),
+    "gelu": Activation(
+        F.gelu,
+        _write_gelu,
+        lambda g, z, a, out: aten.gelu_backward.grad_input(g, z, grad_input=out),
+    ),
     "tanh": Activation(
         torch.tanh,
         lambda z, out: torch.tanh(z, out=out),

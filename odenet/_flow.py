@@ -191,13 +191,10 @@ class GradientFlow(FlowOptimizer):
         for stage in method.stages[1:]:
             point = self._evaluate(y, closure)
             self._check_loss(start, before, point, h, slack=0.1)
-            y = (
-                (1 - stage.mu - stage.nu) * start.y
-                + stage.mu * point.y
-                + stage.nu * before.y
-                + h * stage.mu_tilde * point.velocity
-                + h * stage.gamma_tilde * start.velocity
-            )
+            y = start.y * (1 - stage.mu - stage.nu)
+            y.add_(point.y, alpha=stage.mu).add_(before.y, alpha=stage.nu)
+            y.add_(point.velocity, alpha=h * stage.mu_tilde)
+            y.add_(start.velocity, alpha=h * stage.gamma_tilde)
             before = point
         end = self._evaluate(y, closure)
         rounding = 10 * torch.finfo(y.dtype).eps

@@ -13,6 +13,11 @@ class SquaredError:
         return (output - y).square().sum(dim=1)
 
     @staticmethod
+    def gradient(output, y):
+        """Gradient of the loss of every sample, shape (n, n_outputs)."""
+        return 2 * (output - y)
+
+    @staticmethod
     def score(output, y, weight):
         """Weighted R2, the mean over the outputs; 0 where y is constant."""
         weight = weight[:, None]
@@ -45,6 +50,11 @@ class LogisticLoss(_Classification):
         return F.softplus(output[:, 0]) - output[:, 0] * y
 
     @staticmethod
+    def gradient(output, y):
+        """Gradient of the loss of every sample, shape (n, 1)."""
+        return torch.sigmoid(output) - y[:, None]
+
+    @staticmethod
     def decide(output):
         """Index of the likelier class."""
         return (output[:, 0] > 0).long()
@@ -57,6 +67,11 @@ class CrossEntropy(_Classification):
     def per_sample(output, y):
         """Loss of every sample, shape (n,)."""
         return F.cross_entropy(output, y, reduction="none")
+
+    @staticmethod
+    def gradient(output, y):
+        """Gradient of the loss of every sample, shape (n, n_classes)."""
+        return torch.softmax(output, dim=1) - F.one_hot(y, output.shape[1])
 
     @staticmethod
     def decide(output):

@@ -4,6 +4,7 @@ import copy
 from numbers import Integral
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from odenet._activations import ACTIVATIONS
@@ -179,7 +180,7 @@ class ResidualNetwork(nn.Module):
 
     def embed(self, x):
         """First state h_0, shape (n, state_dim)."""
-        return torch.addmm(self.embedding[:, -1], x, self.embedding[:, :-1].T)
+        return F.pad(x, (0, 1), value=1.0) @ self.embedding.T
 
     def _layers(self):
         scale = self.depth**-self.depth_scaling

@@ -101,14 +101,14 @@ def residual_stack(h, V, W, activation, scale, depth=None):
     -----
     With a leading axis of n_models in h, V and W, of as many stacks at once.
     """
-    if not _can_be_written_in_place(h, V, W):
-        return _plain_stacks(h, V, W, activation, scale, depth)
-    if torch.is_grad_enabled() and any(t.requires_grad for t in (h, V, W)):
-        stack = _Stack.apply if is_worth_keeping(h, V) else _plain_stacks
-        return stack(h, V, W, activation, scale, depth)
-    if h.dim() == 3:
-        return _plain_stacks(h, V, W, activation, scale, depth)
-    return _evaluate(h, V, W, activation, scale, depth)
+    with_gradients = torch.is_grad_enabled() and any(t.requires_grad for t in (h, V, W))
+    if with_gradients and is_written(h, V, W):
+        stack = _Stack.apply
+    elif with_gradients or h.dim() == 3 or not _is_ordinary(h, V, W):
+        stack = _plain_stacks
+    else:
+        stack = _evaluate
+    return stack(h, V, W, activation, scale, depth)
 
 
 def _plain_stacks(h, V, W, activation, scale, depth):
@@ -118,7 +118,12 @@ def _plain_stacks(h, V, W, activation, scale, depth):
     return torch.stack([plain_stack(*s, activation, scale, depth) for s in stacks])
 
 
-def _can_be_written_in_place(*tensors):
+def is_written(h, V, W):
+    """Whether gradients are computed in a workspace."""
+    return _is_ordinary(h, V, W) and is_worth_keeping(h, V)
+
+
+def _is_ordinary(*tensors):
     """Not where torch transforms or traces the operations, or another number format."""
     return not (
         torch.compiler.is_compiling()

@@ -1,16 +1,21 @@
 """One sweep along a flow: the scores of all depths at all flow times, on one fold."""
 
 import copy
+from functools import partial
 
 import numpy as np
 from sklearn.base import clone
 from sklearn.utils import _safe_indexing
 
 from odenet._callbacks import Checkpoints
+from odenet._devices import torch_threads
 from odenet._gap import is_rough
+from odenet._gradients import BatchedGradients
+from odenet._lockstep import Lockstep
 
 PATIENCE = 3.0  # times the flow time of the best score, after which a sweep ends
 MIN_WAIT = 3  # flow times since the best score
+THIN = 50_000  # multiplications in a layer, up to which folds gain from lockstep
 
 
 class Sweep:
@@ -33,6 +38,20 @@ class Sweep:
         self.flow_times = flow_times
         self.scorer = scorer
         self.classes = classes
+
+    def run_all(self, X, y, splits, *args):
+        """All folds, in lockstep where their layers are thin: see :meth:`run`."""
+        folds = [partial(self.run, X, y, split, *args) for split in splits]
+        work = max(len(train) for train, _ in splits) * self._multiplications(X)
+        if work > THIN:
+            return [fold() for fold in folds]
+        with torch_threads(work):
+            return Lockstep(BatchedGradients()).run(folds)
+
+    def _multiplications(self, X):
+        """In a layer, for one sample."""
+        state_dim = self.estimator.state_dim or X.shape[1]
+        return self.estimator.width * state_dim
 
     def run(self, X, y, split, sample_weight, score_params):
         """One fold.

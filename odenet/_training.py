@@ -12,6 +12,8 @@ from skorch import NeuralNet
 from skorch.callbacks import EpochTimer, PassthroughScoring
 
 from odenet._callbacks import Monitor
+from odenet._gradients import GradientRequest
+from odenet._lockstep import ask_partner
 from odenet._losses import penalty
 from odenet._refinement import VERDICTS
 
@@ -216,13 +218,12 @@ class TrainingNet(NeuralNet):
     def _accumulate_gradients(self, batch):
         """Gradient of the objective, summed over chunks that bound the memory."""
         X, y = batch
-        outputs, total = [], X["weight"].new_zeros(())
-        for x_part, weight, y_part in self._chunks(X["X"], X["weight"], y):
-            output = self.module_(x_part)
-            loss = (weight * self.loss.per_sample(output, y_part)).sum() / len(y)
-            loss.backward()
-            total += loss.detach()
-            outputs.append(output.detach())
+        ask, outputs, total = ask_partner(), [], X["weight"].new_zeros(())
+        for x, share, y_part in self._chunks(X["X"], X["weight"] / len(y), y):
+            request = GradientRequest(self.module_, self.loss, x, y_part, share)
+            output, part = ask(request) if ask else request.answer()
+            outputs.append(output)
+            total += part
         if self.alpha or self.smoothness_penalty:
             extra = penalty(self.module_, self.alpha, self.smoothness_penalty)
             extra.backward()

@@ -131,6 +131,9 @@ class FlowOptimizer(torch.optim.Optimizer):
                 for p, rate in zip(self._params, self._rates, strict=True)
             ]
         )
+        self._theta = torch.empty_like(self._scale)
+        parts = zip(self._params, self._split(self._theta), strict=True)
+        self._theta_parts = [part.view_as(p) for p, part in parts]
         start = self._evaluate(self._scaled(self._params), closure)
         if not isfinite(start.loss) or not start.velocity.isfinite().all():
             raise FloatingPointError(
@@ -140,9 +143,8 @@ class FlowOptimizer(torch.optim.Optimizer):
 
     def _moved(self):
         """Whether somebody else has changed the parameters or the rates."""
-        ours = self._split(self._point.y * self._scale)
-        pairs = zip(self._params, ours, strict=True)
-        same = all(torch.equal(p.flatten(), values) for p, values in pairs)
+        torch.mul(self._point.y, self._scale, out=self._theta)
+        same = all(map(torch.equal, self._params, self._theta_parts))
         return not same or self._rates != self._current_rates()
 
     def _scaled(self, parts):
@@ -173,15 +175,18 @@ class FlowOptimizer(torch.optim.Optimizer):
 
     @torch.no_grad()
     def _velocity(self, gradient):
+        """The flow's right-hand side, in memory of the gradient."""
+        velocity = gradient.mul_(self._scale).neg_()
         if self.clip is None:
-            return -self._scale * gradient
-        right_hand_side = -self._scale.square() * gradient
-        return right_hand_side.clamp(-self.clip, self.clip) / self._scale
+            return velocity
+        velocity.mul_(self._scale).clamp_(-self.clip, self.clip)
+        return velocity.div_(self._scale)
 
     @torch.no_grad()
     def _write(self, y):
-        for p, values in zip(self._params, self._split(y * self._scale), strict=True):
-            p.copy_(values.view_as(p))
+        torch.mul(y, self._scale, out=self._theta)
+        for p, values in zip(self._params, self._theta_parts, strict=True):
+            p.copy_(values)
 
     def _split(self, flat):
         return flat.split([p.numel() for p in self._params])

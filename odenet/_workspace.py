@@ -112,7 +112,7 @@ class Workspace:
         r_{k-1}`, the gradients obey :math:`dh_{k-1} = dh_k + dp_k` and
         :math:`dr_{k-1} = dh_k + (1 + c)\,dp_k`. For c = 0 both are the same.
         """
-        grad_V, grad_W = torch.empty_like(self.V.mT), torch.empty_like(self.W.mT)
+        grad_V, grad_W = (t.new_empty(t.mT.shape) for t in (self.V, self.W))
         dh = g.clone() if self.ahead else None
         for end in range(self.depth, 0, -self.block):
             layers = slice(max(0, end - self.block), end)

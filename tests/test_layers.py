@@ -11,6 +11,7 @@ LAYERS = [
     {
         "schemes",
         "_activations",
+        "_lockstep",
         "_chebyshev",
         "_resampling",
         "_workspace",
@@ -20,7 +21,7 @@ LAYERS = [
         "_ode_predictions",
     },
     {"_stack", "_rows", "_standardizer", "_losses", "_vector_field"},
-    {"_rebuilt"},
+    {"_rebuilt", "_gradients"},
     {"_module", "_flow"},
     {"solvers", "_diagnostics"},
     {"_ode"},
