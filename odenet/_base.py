@@ -3,6 +3,7 @@
 import copy
 import warnings
 from contextlib import contextmanager
+from math import inf
 from numbers import Integral, Real
 
 import torch
@@ -28,6 +29,7 @@ from odenet._validation import (
     StrOptions,
     fit_context,
 )
+from odenet._workspace import forget_workspaces
 from odenet.schemes import SCHEMES
 from odenet.solvers import SOLVERS, Solver, has_mini_batches, resolve_solver
 
@@ -147,7 +149,7 @@ class BaseResODE(
         if past is not None and self._has_passed(self.flow_time, solver):
             return self
         seed, generator = self._draw_seed()
-        samples = train = merge_repeated(*samples, seed)
+        samples, train = merge_repeated(*samples, seed), None
         if validation is None and self._holds_out(len(samples[-1])):
             train, validation = self._hold_out(*samples)
         fitted = self._start(samples, generator) if past is None else self._fitted()
@@ -156,22 +158,24 @@ class BaseResODE(
         depths = self._depths(module, past)
         with self._scikit_learn_callbacks(X, y, fitted) as observer:
             fitting = Fitting(self, fitted, depths, past, generator, observer)
-            net = fitting.run(samples, train, validation)
+            tensors = [
+                None if part is None else self._tensors(fitted, *part)
+                for part in (samples, train, validation)
+            ]
+            net = fitting.run(*tensors)
             self._finish(fitted, net, fitting.depth_path)
         return self
 
-    def _sweep(self, X, y, sample_weight, checkpoints):
-        """Follow the flow while a callback evaluates this estimator on the way."""
+    def _prepare(self, X, y, sample_weight):
+        """The start of a fit without validation samples, and its samples as tensors."""
         device = self._resolve_device()
         samples = self._check_samples(X, y, sample_weight, reset=True)
         seed, generator = self._draw_seed()
         samples = merge_repeated(*samples, seed)
         fitted = self._start(samples, generator)
-        module = fitted["module_"].to(device)
+        fitted["module_"].to(device)
         vars(self).update(fitted)
-        depths = self._depths(module)
-        fitting = Fitting(self, fitted, depths, None, generator, checkpoints)
-        return fitting.sweep(samples, checkpoints.flow_times[-1])
+        return fitted, self._tensors(fitted, *samples)
 
     def _depths(self, module, past=None):
         """The depths to train at."""
@@ -241,7 +245,7 @@ class BaseResODE(
         else:
             net = self.net_
         fitted["module_"] = net.module_
-        self._train(net, fitted, samples, weights_have_mean_one=False)
+        self._train(net, self._tensors(fitted, *samples, weights_have_mean_one=False))
         self._finish(fitted, net, [] if first else self.depth_path_)
         return self
 
@@ -294,14 +298,23 @@ class BaseResODE(
         names = ("module_", "_X_standardizer", "_y_standardizer")
         return {name: copy.deepcopy(getattr(self, name)) for name in names}
 
-    def _make_net(self, module, *, callbacks=None, solver=None, **settings):
+    def _make_net(
+        self,
+        module,
+        *,
+        callbacks=None,
+        solver=None,
+        loss=None,
+        net_class=TrainingNet,
+        **settings,
+    ):
         """A net to train the module with; by default with the user's callbacks."""
         callbacks = list((self.callbacks or []) if callbacks is None else callbacks)
         if self.verbose:
             callbacks.append(ProgressBar())
-        return TrainingNet(
+        return net_class(
             module,
-            self._loss(),
+            loss or self._loss(),
             solver or resolve_solver(self.solver),
             alpha=self.alpha,
             smoothness_penalty=self.smoothness_penalty,
@@ -322,14 +335,14 @@ class BaseResODE(
             estimator=self, X=X, y=y, reconstruction_attributes=self._fitted
         )
 
-    def _train(self, net, fitted, samples, validation=None, weights_have_mean_one=True):
-        train = self._tensors(fitted, *samples, weights_have_mean_one)
-        held_out = None if validation is None else self._tensors(fitted, *validation)
-        module = fitted["module_"]
-        n_rows = min(len(train), net.solver.batch_size or len(train))
+    def _train(self, net, train, held_out=None):
+        """Train a net on tensors."""
+        module = net.module_
+        n_rows = min(train.weight.numel(), net.solver.batch_size or inf)
         with torch_threads(n_rows * module.state_dim * module.width):
             net.partial_fit((train, held_out))
         module.zero_grad(set_to_none=True)
+        forget_workspaces()
 
     def _finish(self, fitted, net, depth_path):
         """Set the fitted attributes."""

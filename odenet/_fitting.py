@@ -49,29 +49,30 @@ class Fitting:
 
         Parameters
         ----------
-        samples, train, validation : tuple of ndarray, or None
-            Inputs, targets and weights: of all samples to train on, of those without
-            the ones held out, and to validate on.
+        samples : Samples
+        train : Samples or None
+            Those that are not held out; None where none are.
+        validation : Samples or None
         """
         chooses = validation is not None and self.estimator.early_stopping is not False
         start = copy.deepcopy(self.fitted["module_"].state_dict())
         net = self._train(
-            train,
+            samples if train is None else train,
             validation,
             self.past,
             self._horizon(chooses),
             early_stopping=chooses,
             only_chooses=chooses and not has_mini_batches(self.estimator),
         )
-        again = train is not samples or len(self.depths) > 1
+        again = train is not None or len(self.depths) > 1
         if again and net.has_chosen_flow_time:
             net = self._follow_to_the_chosen_time(samples, net, start)
         net.monitor.schedule = None  # it holds the weights of the start
         return net
 
-    def sweep(self, samples, horizon):
+    def sweep(self, samples, horizon, **settings):
         """Train for what is seen on the way."""
-        return self._train(samples, None, None, horizon, only_chooses=True)
+        return self._train(samples, None, None, horizon, only_chooses=True, **settings)
 
     def _horizon(self, chooses):
         """Flow time at which to stop."""
@@ -105,7 +106,7 @@ class Fitting:
         if past is not None:
             net.resume(past)
         with net.observed_by(self.observer):
-            self.estimator._train(net, self.fitted, train, validation)
+            self.estimator._train(net, train, validation)
         if schedule is not None:
             self.depth_path += schedule.path
         return net

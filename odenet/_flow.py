@@ -223,11 +223,12 @@ class GradientFlow(FlowOptimizer):
         return factor
 
     def _local_error(self, start, end, h):
-        """Embedded estimate over the tolerance: the largest of the parameters' RMS."""
+        """Embedded estimate over the tolerance: the largest RMS of a parameter."""
         local = 0.8 * (start.y - end.y) + 0.4 * h * (start.velocity + end.velocity)
         size = torch.maximum(start.y.abs(), end.y.abs()) * self._scale
         ratio = local * self._scale / (self.atol + self.rtol * size)
-        return max(part.square().mean().sqrt().item() for part in self._split(ratio))
+        squares = [rows.square().mean(dim=1).max() for rows in self._rows(ratio)]
+        return torch.stack(squares).max().sqrt().item()
 
     def _update_radius(self, point, closure):
         """Re-estimate the spectral radius, and how fast it grows from step to step."""

@@ -152,16 +152,21 @@ class ResidualNetwork(nn.Module):
     @property
     def state_dim(self):
         """Dimension q of the state."""
-        return self.V.shape[1]
+        return self.V.shape[-2]
 
     @property
     def width(self):
         """Inner width m of a residual."""
-        return self.V.shape[2]
+        return self.V.shape[-1]
+
+    @property
+    def scale(self):
+        r"""The factor :math:`1 / L^\beta` of a residual."""
+        return self.depth**-self.depth_scaling
 
     def forward(self, x):
         """Output F(x), shape (n, n_outputs), for x of shape (n, n_features)."""
-        return self.last_state(x) @ self.head.T
+        return self.last_state(x) @ self.head.mT
 
     def last_state(self, x):
         """Last state h_L, shape (n, state_dim)."""
@@ -180,11 +185,10 @@ class ResidualNetwork(nn.Module):
 
     def embed(self, x):
         """First state h_0, shape (n, state_dim)."""
-        return F.pad(x, (0, 1), value=1.0) @ self.embedding.T
+        return F.pad(x, (0, 1), value=1.0) @ self.embedding.mT
 
     def _layers(self):
-        scale = self.depth**-self.depth_scaling
-        return self.V, self.W, ACTIVATIONS[self.activation], scale
+        return self.V, self.W, ACTIVATIONS[self.activation], self.scale
 
     def parameter_groups(self):
         """Parameters with the rates of the gradient flow: 1 for A and B, L for V and W.
@@ -192,10 +196,11 @@ class ResidualNetwork(nn.Module):
         The gradient of one layer is O(1/L); the rate L gives all depths the same flow
         (Marion, Wu, Sander and Biau, ICLR 2024, equation 4).
         """
-        return [
-            {"params": [self.embedding, self.head], "lr": 1.0},
-            {"params": [self.V, self.W], "lr": float(self.depth)},
-        ]
+        ends = {"params": [self.embedding, self.head], "lr": 1.0}
+        layers = {"params": [self.V, self.W], "lr": float(self.depth)}
+        if self.V.dim() == 4:
+            ends["models_axis"], layers["models_axis"] = 0, 1
+        return [ends, layers]
 
     def with_depth(self, depth, interpolation="linear", *, imitate=False):
         """The network of another depth whose weights sample the same function of depth.

@@ -2,12 +2,11 @@
 
 import warnings
 from inspect import signature
-from itertools import chain, pairwise
+from itertools import chain
 from math import inf
 from numbers import Integral, Real
 
 import numpy as np
-from joblib import effective_n_jobs
 from scipy.stats import rankdata
 from sklearn import get_config
 from sklearn.base import clone, is_classifier
@@ -101,8 +100,8 @@ class PathSearchMixin:
         sweep = Sweep(estimator, depths, flow_times, self._scorer(), classes)
         splits = self._splitter(y).split(X, y, **routed.splitter.split)
         folds = Parallel(n_jobs=self.n_jobs)(
-            delayed(sweep.run_all)(X, y, part, sample_weight, routed.scorer.score)
-            for part in _parts(list(splits), effective_n_jobs(self.n_jobs))
+            delayed(sweep.run)(X, y, part, sample_weight, routed.scorer.score)
+            for part in sweep.parts(list(splits), checked.n_features_in_)
         )
         scores, stop_reasons = zip(*chain.from_iterable(folds), strict=True)
         _warn_of_failures(stop_reasons)
@@ -220,13 +219,6 @@ class PathSearchMixin:
             best = int(min(simple, key=lambda i: (flow_time[i], depth[i])))
         self.best_index_, self.best_score_ = best, float(mean[best])
         self.n_splits_ = n_folds
-
-
-def _parts(splits, n_parts):
-    """Splits in at most so many parts, none of them empty."""
-    n_parts = min(n_parts, len(splits))
-    ends = [len(splits) * i // n_parts for i in range(n_parts + 1)]
-    return [splits[start:end] for start, end in pairwise(ends)]
 
 
 def _takes_weights(scoring):

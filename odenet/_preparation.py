@@ -71,14 +71,14 @@ class PreparationMixin:
         return self.early_stopping and n_rows > 1
 
     def _hold_out(self, X, y, weight):
-        """Training and validation samples; None where no row is to spare."""
+        """Training and validation samples; both None where no row is to spare."""
         fraction = self.validation_fraction
         if self.early_stopping == "auto":
             least = MIN_ROWS_TO_HOLD_OUT / len(y)
             fraction = max(fraction, min(LARGEST_SHARE_TO_HOLD_OUT, least))
         mask = validation_mask(weight, fraction, self._strata(y))
         if not mask.any():
-            return (X, y, weight), None
+            return None, None
         return (X[~mask], y[~mask], weight[~mask]), (X[mask], y[mask], weight[mask])
 
     def _start(self, samples, generator):

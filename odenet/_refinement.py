@@ -228,14 +228,21 @@ class DepthSchedule:
         """The network and what its optimizer remembers, at another depth."""
         module, optimizer = net.module_, net.optimizer_
         weights = self.weights_at(module.state_dict(), depth)
+        shapes = module.V.shape, module.W.shape
+
+        def like_layers(value):
+            """What belongs to the layers at the new depth; other values unchanged."""
+            if not torch.is_tensor(value) or value.shape not in shapes:
+                return value
+            return resample(value, depth, "constant")
+
         if net.solver.batch_size is None:
-            groups = module.parameter_groups
-            with optimizer.reparametrised(groups, lambda part: _like(part, depth)):
+            with optimizer.reparametrised(module.parameter_groups, like_layers):
                 module.set_weights(weights)
         else:
             for p in (module.V, module.W):
                 for name, value in optimizer.state.get(p, {}).items():
-                    optimizer.state[p][name] = _like(value, depth)
+                    optimizer.state[p][name] = like_layers(value)
             module.set_weights(weights)
         module.imitated_depth = self._imitated(depth)
 
@@ -259,9 +266,3 @@ def _gap(module, samples):
         return ode_gap(module, samples.X[:ROWS_FOR_GAP])
     except RuntimeError:
         return inf
-
-
-def _like(value, depth):
-    """What belongs to the layers' weights, at another depth; other values unchanged."""
-    stacked = torch.is_tensor(value) and value.dim() == 3
-    return resample(value, depth, "constant") if stacked else value

@@ -18,8 +18,8 @@ TILE = SMALL  # entries of a layer's inner states that are evaluated at once
 
 def velocity(h, V, W, activation):
     r"""Vector field :math:`V \sigma(W h / \sqrt{q}) / \sqrt{m}` of one layer."""
-    q, m = V.shape
-    return activation(h @ W.T / sqrt(q)) @ V.T / sqrt(m)
+    *_, q, m = V.shape
+    return activation(h @ W.mT / sqrt(q)) @ V.mT / sqrt(m)
 
 
 def residual_states(h, V, W, activation, scale):
@@ -63,15 +63,16 @@ def steps_ahead(n_layers, depth):
 
 def scaled_layers(V, W, scale):
     """Pairs of matrices that multiply from the right, with the scalings in them."""
-    _, q, m = V.shape
-    V = (V.transpose(1, 2) * (scale / sqrt(m))).unbind(0)
-    W = (W.transpose(1, 2) / sqrt(q)).unbind(0)
+    *_, q, m = V.shape
+    V = (V.mT * (scale / sqrt(m))).unbind(0)
+    W = (W.mT / sqrt(q)).unbind(0)
     return list(zip(V, W, strict=True))
 
 
 def _apply(h, point, V_k, W_k, activation):
     """The state after a layer, of scaled weights, whose velocity is that at a point."""
-    return torch.addmm(h, activation(point @ W_k), V_k)
+    add_product = torch.addmm if h.dim() == 2 else torch.baddbmm
+    return add_product(h, activation(point @ W_k), V_k)
 
 
 def plain_stack(h, V, W, activation, scale, depth=None):
@@ -88,34 +89,24 @@ def residual_stack(h, V, W, activation, scale, depth=None):
 
     Parameters
     ----------
-    h : Tensor of shape (n, q)
-    V : Tensor of shape (L, q, m)
-    W : Tensor of shape (L, m, q)
+    h : Tensor of shape (n, q) or (n_models, n, q)
+    V : Tensor of shape (L, q, m) or (L, n_models, q, m)
+    W : Tensor of shape (L, m, q) or (L, n_models, m, q)
+        With an axis of models: that of a stack for each.
     activation : Activation
     scale : float
         Factor of the residuals, 1/L for a discretised ODE.
     depth : int, float or None
         If given, the depth that the layers imitate (:func:`imitating_states`).
-
-    Notes
-    -----
-    With a leading axis of n_models in h, V and W, of as many stacks at once.
     """
     with_gradients = torch.is_grad_enabled() and any(t.requires_grad for t in (h, V, W))
     if with_gradients and is_written(h, V, W):
         stack = _Stack.apply
     elif with_gradients or h.dim() == 3 or not _is_ordinary(h, V, W):
-        stack = _plain_stacks
+        stack = plain_stack
     else:
         stack = _evaluate
     return stack(h, V, W, activation, scale, depth)
-
-
-def _plain_stacks(h, V, W, activation, scale, depth):
-    if h.dim() == 2:
-        return plain_stack(h, V, W, activation, scale, depth)
-    stacks = zip(h, V, W, strict=True)
-    return torch.stack([plain_stack(*s, activation, scale, depth) for s in stacks])
 
 
 def is_written(h, V, W):
@@ -159,13 +150,13 @@ class _Stack(torch.autograd.Function):
 
 def _forward(h, V, W, activation, scale, depth):
     workspace = take_workspace(h, V)
-    ahead = steps_ahead(V.shape[-3], depth)
+    ahead = steps_ahead(len(V), depth)
     return workspace, workspace.forward(h, V, W, activation, scale, ahead)
 
 
 def _plain_gradients(ctx, inputs, g):
     """Gradients that can be differentiated again (``create_graph=True``)."""
-    last = _plain_stacks(*inputs, *ctx.settings)
+    last = plain_stack(*inputs, *ctx.settings)
     needed = [
         t for t, needs in zip(inputs, ctx.needs_input_grad, strict=False) if needs
     ]

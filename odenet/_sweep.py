@@ -1,21 +1,28 @@
-"""One sweep along a flow: the scores of all depths at all flow times, on one fold."""
+"""One sweep along a flow: the scores of all depths at all flow times, on every fold."""
 
 import copy
-from functools import partial
+from itertools import chain
 
 import numpy as np
 from sklearn.base import clone
 from sklearn.utils import _safe_indexing
 
 from odenet._callbacks import Checkpoints
-from odenet._devices import torch_threads
+from odenet._fitting import Fitting
 from odenet._gap import is_rough
-from odenet._gradients import BatchedGradients
-from odenet._lockstep import Lockstep
+from odenet._module import default_state_dim
+from odenet._together import (
+    StackedLoss,
+    StackedNet,
+    network_of,
+    stack_networks,
+    stack_samples,
+)
 
 PATIENCE = 3.0  # times the flow time of the best score, after which a sweep ends
 MIN_WAIT = 3  # flow times since the best score
-THIN = 50_000  # multiplications in a layer, up to which folds gain from lockstep
+THIN = 100_000  # multiplications in a layer up to which folds gain from one batch
+FAILURES = {"max_evals", "diverged"}
 
 
 class Sweep:
@@ -39,79 +46,129 @@ class Sweep:
         self.scorer = scorer
         self.classes = classes
 
-    def run_all(self, X, y, splits, *args):
-        """All folds, in lockstep where their layers are thin: see :meth:`run`."""
-        folds = [partial(self.run, X, y, split, *args) for split in splits]
-        work = max(len(train) for train, _ in splits) * self._multiplications(X)
-        if work > THIN:
-            return [fold() for fold in folds]
-        with torch_threads(work):
-            return Lockstep(BatchedGradients()).run(folds)
+    def parts(self, splits, n_features):
+        """The splits as they are to be run: thin folds are trained as one."""
+        estimator = self.estimator
+        state_dim = estimator.state_dim or default_state_dim(n_features, 1)
+        n_rows = max(len(train) for train, _ in splits)
+        thin = n_rows * state_dim * estimator.width <= THIN
+        together = thin and estimator.backward == "stored"
+        return [splits] if together else [[split] for split in splits]
 
-    def _multiplications(self, X):
-        """In a layer, for one sample."""
-        state_dim = self.estimator.state_dim or X.shape[1]
-        return self.estimator.width * state_dim
-
-    def run(self, X, y, split, sample_weight, score_params):
-        """One fold.
+    def run(self, X, y, splits, sample_weight, score_params):
+        """Some folds, trained as one if there are several.
 
         Returns
         -------
-        scores : ndarray of shape (n_depths, n_flow_times)
-            NaN after the sweep has ended.
-        stop_reason : str
-            Why it ended.
+        results : list of tuple
+            For every fold its scores, an ndarray of shape (n_depths, n_flow_times)
+            with NaN after the sweep has ended, and a word that says why it ended.
         """
-        train, test = (np.asarray(index) for index in split)
-        estimator = clone(self.estimator)
-        estimator._classes_to_come = self.classes
-        X_test, y_test = _safe_indexing(X, test), _safe_indexing(y, test)
-        score_params = {k: _safe_indexing(v, test) for k, v in score_params.items()}
-        scores = np.full((len(self.depths), len(self.flow_times)), np.nan)
+        folds = [_Fold(self, X, y, s, sample_weight, score_params) for s in splits]
+        if len(folds) == 1:
+            folds[0].run(self.flow_times)
+        elif self._run_together(folds) in FAILURES:
+            # one fold has failed, which is not to end the others
+            parts = [[split] for split in splits]
+            alone = (self.run(X, y, p, sample_weight, score_params) for p in parts)
+            return list(chain.from_iterable(alone))
+        return [(fold.scores, fold.stop_reason) for fold in folds]
+
+    def _run_together(self, folds):
+        modules = [fold.fitted["module_"] for fold in folds]
 
         def visit(net, index):
-            self._check_smoothness(net.module_)
-            for i, depth in enumerate(self.depths):
-                model = estimator._with_module(at_depth(net.module_, depth))
-                scores[i, index] = self.scorer(model, X_test, y_test, **score_params)
-            return self._goes_on(scores[:, : index + 1])
+            for i, fold in enumerate(folds):
+                if fold.stop_reason is None:
+                    fold.visit(network_of(net.module_, i), index)
+            return any(fold.stop_reason is None for fold in folds)
 
-        weight = None if sample_weight is None else _safe_indexing(sample_weight, train)
-        net = estimator._sweep(
-            _safe_indexing(X, train),
-            _safe_indexing(y, train),
-            weight,
-            Checkpoints(self.flow_times, visit),
+        first = folds[0].estimator
+        fitted = {"module_": stack_networks(modules)}
+        fitting = Fitting(first, fitted, first._depths(modules[0]), None, None, None)
+        fitting.observer = Checkpoints(self.flow_times, visit)
+        net = fitting.sweep(
+            stack_samples([fold.tensors for fold in folds]),
+            self.flow_times[-1],
+            net_class=StackedNet,
+            loss=StackedLoss(first._loss()),
         )
-        if net.stop_reason == "interrupted":
-            raise KeyboardInterrupt
-        if net.stop_reason == "stationary":
-            _keep_last_score(scores, lambda index: visit(net, index))
-        return scores, net.stop_reason
+        for i, fold in enumerate(folds):
+            fold.finish(network_of(net.module_, i), net.stop_reason)
+        return net.stop_reason
 
-    def _check_smoothness(self, module):
-        if len(self.depths) > 1 and is_rough(module):
+
+class _Fold:
+    """The training and the test samples of one split, and the scores so far."""
+
+    def __init__(self, sweep, X, y, split, sample_weight, score_params):
+        train, test = (np.asarray(index) for index in split)
+        self.sweep = sweep
+        self.estimator = clone(sweep.estimator)
+        self.estimator._classes_to_come = sweep.classes
+        self.X_test, self.y_test = _safe_indexing(X, test), _safe_indexing(y, test)
+        self.score_params = {
+            k: _safe_indexing(v, test) for k, v in score_params.items()
+        }
+        self.scores = np.full((len(sweep.depths), len(sweep.flow_times)), np.nan)
+        self.stop_reason = None
+        if sample_weight is not None:
+            sample_weight = _safe_indexing(sample_weight, train)
+        self.fitted, self.tensors = self.estimator._prepare(
+            _safe_indexing(X, train), _safe_indexing(y, train), sample_weight
+        )
+
+    def run(self, flow_times):
+        """This fold alone."""
+
+        def visit(net, index):
+            self.visit(net.module_, index)
+            return self.stop_reason is None
+
+        depths = self.estimator._depths(self.fitted["module_"])
+        observer = Checkpoints(flow_times, visit)
+        fitting = Fitting(self.estimator, self.fitted, depths, None, None, observer)
+        net = fitting.sweep(self.tensors, flow_times[-1])
+        self.finish(net.module_, net.stop_reason)
+
+    def visit(self, module, index):
+        """Take the scores at a flow time."""
+        sweep = self.sweep
+        if len(sweep.depths) > 1 and is_rough(module):
             raise ValueError(
                 "`init` must be smooth in depth where one sweep is to serve several "
                 f"depths, got init={self.estimator.init!r}: use GridSearchCV, or one "
                 "depth."
             )
+        for i, depth in enumerate(sweep.depths):
+            model = self.estimator._with_module(at_depth(module, depth))
+            self.scores[i, index] = sweep.scorer(
+                model, self.X_test, self.y_test, **self.score_params
+            )
+        if not self._goes_on(self.scores[:, : index + 1]):
+            self.stop_reason = "callback"
+
+    def finish(self, module, stop_reason):
+        """After the training."""
+        if stop_reason == "interrupted":
+            raise KeyboardInterrupt
+        if self.stop_reason is None and stop_reason == "stationary":
+            self._keep_last_score(module)
+        self.stop_reason = self.stop_reason or stop_reason
 
     def _goes_on(self, scores):
         """False if no score has improved for long."""
         best = np.nan_to_num(scores, nan=-np.inf).max(axis=0).argmax()
         last = scores.shape[1] - 1
-        elapsed = self.flow_times[last] / self.flow_times[best]
+        elapsed = self.sweep.flow_times[last] / self.sweep.flow_times[best]
         return last - best < MIN_WAIT or elapsed < PATIENCE
 
-
-def _keep_last_score(scores, visit):
-    """A flow that is stationary has the same score at all later times."""
-    unvisited = np.flatnonzero(np.isnan(scores[0]))
-    if len(unvisited):
-        visit(unvisited[0])
-        scores[:, unvisited] = scores[:, unvisited[:1]]
+    def _keep_last_score(self, module):
+        """A flow that is stationary has the same score at all later times."""
+        unvisited = np.flatnonzero(np.isnan(self.scores[0]))
+        if len(unvisited):
+            self.visit(module, unvisited[0])
+            self.scores[:, unvisited] = self.scores[:, unvisited[:1]]
 
 
 def at_depth(module, depth):

@@ -12,8 +12,7 @@ from skorch import NeuralNet
 from skorch.callbacks import EpochTimer, PassthroughScoring
 
 from odenet._callbacks import Monitor
-from odenet._gradients import GradientRequest
-from odenet._lockstep import ask_partner
+from odenet._gradients import add_gradients
 from odenet._losses import penalty
 from odenet._refinement import VERDICTS
 
@@ -218,10 +217,9 @@ class TrainingNet(NeuralNet):
     def _accumulate_gradients(self, batch):
         """Gradient of the objective, summed over chunks that bound the memory."""
         X, y = batch
-        ask, outputs, total = ask_partner(), [], X["weight"].new_zeros(())
+        outputs, total = [], X["weight"].new_zeros(())
         for x, share, y_part in self._chunks(X["X"], X["weight"] / len(y), y):
-            request = GradientRequest(self.module_, self.loss, x, y_part, share)
-            output, part = ask(request) if ask else request.answer()
+            output, part = add_gradients(self.module_, self.loss, x, y_part, share)
             outputs.append(output)
             total += part
         if self.alpha or self.smoothness_penalty:

@@ -19,7 +19,8 @@ class Point:
 class FlowOptimizer(torch.optim.Optimizer):
     r"""Base of the optimizers that follow :math:`d\theta/dt = -r \nabla l(\theta)`.
 
-    The rate r of a parameter group is its ``lr``. In the scaled parameters
+    The rate r of a parameter group is its ``lr``; a group of stacked models has their
+    axis as ``models_axis``. In the scaled parameters
     :math:`y = \theta / \sqrt{r}` the flow is Euclidean, :math:`dy/dt = -\nabla_y l`, so
     that lengths and curvatures are measured there. A subclass implements
     ``_advance(start, closure) -> (end, h)``: one step of length h in flow time.
@@ -187,6 +188,16 @@ class FlowOptimizer(torch.optim.Optimizer):
         torch.mul(y, self._scale, out=self._theta)
         for p, values in zip(self._params, self._theta_parts, strict=True):
             p.copy_(values)
+
+    def _rows(self, flat):
+        """The parts of a vector y as matrices, with one row for each stacked model."""
+        axes = (g.get("models_axis") for g in self.param_groups for _ in g["params"])
+        for p, part, axis in zip(self._params, self._split(flat), axes, strict=True):
+            yield (
+                part[None]
+                if axis is None
+                else part.view_as(p).movedim(axis, 0).flatten(1)
+            )
 
     def _split(self, flat):
         return flat.split([p.numel() for p in self._params])

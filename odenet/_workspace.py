@@ -21,19 +21,19 @@ MAX_KEPT_BYTES = 2**29  # of each
 class Workspace:
     """Buffers for one gradient of a stack, of fixed shapes.
 
-    States have the shape (n, q), or (n_models, n, q) for models with weights of their
-    own. A layer is evaluated at its point: the state before it, or one ahead of that
+    With an axis of models, of as many stacks at once. A layer is evaluated at its
+    point: the state before it, or one ahead of that, where layers imitate more of them
     (:func:`odenet._stack.imitating_states`).
 
     Parameters
     ----------
     h : Tensor of shape (n, q) or (n_models, n, q)
-    V : Tensor of shape (depth, q, m) or (n_models, depth, q, m)
+    V : Tensor of shape (depth, q, m) or (depth, n_models, q, m)
     """
 
     def __init__(self, h, V):
         *models, n, q = h.shape
-        depth, m = V.shape[-3], V.shape[-1]
+        depth, m = len(V), V.shape[-1]
 
         def buffer(count, *shape):
             return torch.empty(count, *models, *shape, dtype=h.dtype, device=h.device)
@@ -69,8 +69,8 @@ class Workspace:
     def forward(self, h, V, W, activation, scale, ahead):
         """The last state, in memory of its own."""
         *_, q, m = V.shape
-        torch.mul(by_layer(V).mT, scale / sqrt(m), out=self.V)
-        torch.mul(by_layer(W).mT, 1 / sqrt(q), out=self.W)
+        torch.mul(V.mT, scale / sqrt(m), out=self.V)
+        torch.mul(W.mT, 1 / sqrt(q), out=self.W)
         self.activation, self.scale, self.ahead = activation, scale, ahead
         return self._forward_ahead(h) if ahead else self._forward(h)
 
@@ -125,7 +125,7 @@ class Workspace:
         *_, q, m = grad_V.shape
         grad_V.mul_(self.scale / sqrt(m))
         grad_W.div_(sqrt(q))
-        return g, by_model(grad_V), by_model(grad_W)
+        return g, grad_V, grad_W
 
     def _pull_back(self, g, dh, layers):
         """The gradient before these layers; leaves those inside them in g and dz."""
@@ -172,14 +172,6 @@ def elementwise(t):
     return t.mT if t.numel() <= SMALL and t.device.type == "cpu" else t
 
 
-def by_layer(weights):
-    """Weights with the layers as first axis, before that of the models."""
-    return weights.transpose(0, 1) if weights.dim() == 4 else weights
-
-
-by_model = by_layer  # swapping is its own inverse
-
-
 class _Kept(threading.local):
     """Workspaces that wait for the next gradient, of each thread its own."""
 
@@ -211,8 +203,8 @@ def give_back(workspace):
 
 def is_worth_keeping(h, V):
     """Whether a workspace is small enough to wait for the next gradient."""
-    depth, q, m = V.shape[-3:]
-    n_bytes = (depth + 1) * h[..., 0].numel() * (q + 2 * m) * h.element_size()
+    *_, q, m = V.shape
+    n_bytes = (len(V) + 1) * h[..., 0].numel() * (q + 2 * m) * h.element_size()
     return n_bytes <= MAX_KEPT_BYTES
 
 

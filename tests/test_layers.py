@@ -11,7 +11,6 @@ LAYERS = [
     {
         "schemes",
         "_activations",
-        "_lockstep",
         "_chebyshev",
         "_resampling",
         "_workspace",
@@ -29,7 +28,7 @@ LAYERS = [
     {"_refinement"},
     {"_callbacks"},
     {"_training"},
-    {"_inference", "_preparation", "_depth", "_fitting"},
+    {"_inference", "_preparation", "_depth", "_fitting", "_together"},
     {"_base", "_sweep"},
     {"_estimators", "_path_search"},
     {"_cv"},

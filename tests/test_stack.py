@@ -26,17 +26,17 @@ def make_problem(n=7, q=5, m=6, depth=4, *, models=(), dtype=torch.float64, seed
     generator = torch.Generator().manual_seed(seed)
 
     def draw(*shape):
-        return torch.randn(*models, *shape, generator=generator, dtype=dtype)
+        return torch.randn(*shape, generator=generator, dtype=dtype)
 
-    weights = draw(depth, q, m), draw(depth, m, q)
-    inputs = [t.requires_grad_() for t in (draw(n, q), *weights)]
-    return inputs, draw(n, q)
+    weights = draw(depth, *models, q, m), draw(depth, *models, m, q)
+    inputs = [t.requires_grad_() for t in (draw(*models, n, q), *weights)]
+    return inputs, draw(*models, n, q)
 
 
 def value_and_gradients(
     stack, inputs, g, activation=GELU, depth=None, scale=None, **kwargs
 ):
-    scale = scale or 1 / inputs[1].shape[-3]
+    scale = scale or 1 / len(inputs[1])
     last = stack(*inputs, activation, scale, depth)
     return [last, *torch.autograd.grad(last, inputs, g, **kwargs)]
 
@@ -93,9 +93,14 @@ def test_many_models_are_each_as_alone(depth, imitated):
     inputs, g = make_problem(depth=depth, models=(3,))
     together = value_and_gradients(residual_stack, inputs, g, depth=imitated)
     for i in range(3):
-        alone = [t[i].detach().requires_grad_() for t in inputs]
+        alone = [t.detach().requires_grad_() for t in of_model(i, *inputs)]
         expected = value_and_gradients(residual_stack, alone, g[i], depth=imitated)
-        assert_equal_to_rounding([t[i] for t in together], expected)
+        last, *gradients = together
+        assert_equal_to_rounding([last[i], *of_model(i, *gradients)], expected)
+
+
+def of_model(i, h, V, W):
+    return h[i], V[:, i], W[:, i]
 
 
 @pytest.mark.parametrize("models", [(), (2,)])

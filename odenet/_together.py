@@ -1,0 +1,80 @@
+"""Many networks of equal shapes trained as one: their gradient flows are one flow.
+
+The sum of their losses has each network's own gradient in each network's weights. So
+the flow of all is that of the sum, and its steps, which suit the stiffest of them, are
+taken once for all. A network ends where it would have ended alone, up to the solver's
+tolerance.
+"""
+
+import copy
+
+import torch
+from torch.nn.utils.rnn import pad_sequence
+
+from odenet._training import Samples, TrainingNet
+
+
+def stack_networks(networks):
+    """One network with an axis of models: the first, but the second of V and W."""
+    stacked = copy.deepcopy(networks[0])
+    for name, axis in {"embedding": 0, "V": 1, "W": 1, "head": 0}.items():
+        weights = [getattr(network, name).detach() for network in networks]
+        stacked.set_weights({name: torch.stack(weights, dim=axis)})
+    return stacked
+
+
+def network_of(stacked, i):
+    """The i-th of stacked networks, on its own."""
+    network = copy.deepcopy(stacked)
+    A, V, W, B = (p.detach() for p in stacked.parameters())
+    network.set_weights({"embedding": A[i], "V": V[:, i], "W": W[:, i], "head": B[i]})
+    return network
+
+
+def stack_samples(samples):
+    """Samples with an axis of models; short sets end in samples without weight.
+
+    The objective on them is the sum of the models' own, which are means of n samples.
+    """
+    n_models = len(samples)
+    X, y, weight = (
+        pad_sequence(column, batch_first=True)
+        for column in (
+            [s.X for s in samples],
+            [s.y for s in samples],
+            [s.weight * (n_models / len(s)) for s in samples],
+        )
+    )
+    return Samples(X, y, weight)
+
+
+class StackedLoss:
+    """A loss of stacked networks."""
+
+    def __init__(self, loss):
+        self.loss = loss
+
+    def per_sample(self, output, y):
+        """Loss of every sample, shape (n_models, n)."""
+        losses = self.loss.per_sample(output.flatten(0, 1), y.flatten(0, 1))
+        return losses.view(output.shape[:2])
+
+    def gradient(self, output, y):
+        """Gradient of the loss of every sample, shape (n_models, n, n_outputs)."""
+        gradients = self.loss.gradient(output.flatten(0, 1), y.flatten(0, 1))
+        return gradients.view_as(output)
+
+
+class StackedNet(TrainingNet):
+    """Trains stacked networks, without validation samples."""
+
+    def get_loss(self, y_pred, y_true, X=None, training=False):
+        """Sum of the models' losses, without the penalties."""
+        losses = self.loss.per_sample(y_pred, y_true)
+        return (X["weight"] * losses).sum() / len(y_true)
+
+    def loss_of_zero(self, samples):
+        """The loss of networks whose output is zero."""
+        X, y = samples.batch()
+        output = X["X"].new_zeros(*X["weight"].shape, self.module_.head.shape[-2])
+        return self.get_loss(output, y, X=X).item()
