@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import torch
 
-THREADING_PAYS = 10_000_000
+THREADING_PAYS = 3_000_000
 
 
 def resolve_device(device):

@@ -6,14 +6,13 @@ import torch
 from torch.autograd import forward_ad
 
 from odenet._workspace import (
-    SMALL,
     elementwise,
     give_back,
     is_worth_keeping,
     take_workspace,
 )
 
-TILE = SMALL  # entries of a layer's inner states that are evaluated at once
+TILE = 2**18  # entries of the inner states that are evaluated at once
 
 
 def velocity(h, V, W, activation):

@@ -1,0 +1,167 @@
+"""What the benchmarks share: options, rounds, memory, the machine, files of results."""
+
+import argparse
+import json
+import os
+import platform
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+import torch
+
+
+def parse_options(doc):
+    """The options that all benchmarks have."""
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="small and short")
+    parser.add_argument("--json", help="file for the results")
+    parser.add_argument("--png", help="file for the figure")
+    return parser.parse_args()
+
+
+@contextmanager
+def on_threads(n_threads):
+    """So many torch threads, for the time of the context."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n_threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def seconds_per_call(call, shortest=0.0, n_threads=None):
+    """Mean seconds of a call, repeated until the shortest time has passed."""
+    with on_threads(n_threads or torch.get_num_threads()):
+        n_calls, start = 0, perf_counter()
+        while n_calls == 0 or perf_counter() - start < shortest:
+            call()
+            n_calls += 1
+        return (perf_counter() - start) / n_calls
+
+
+def alternate(turns, budget=0.0, n_rounds=(3, 15)):
+    """Median seconds of every contestant, measured in turn.
+
+    Parameters
+    ----------
+    turns : dict
+        Functions that take one measurement and return the seconds.
+    budget : float
+        Seconds for all rounds together, in the limits of ``n_rounds``. A first round is
+        a warm-up and does not count.
+    """
+    for turn in turns.values():
+        turn()
+    least, most = n_rounds
+    rounds, start = [], perf_counter()
+    while len(rounds) < least or (
+        len(rounds) < most and perf_counter() - start < budget
+    ):
+        rounds.append([turn() for turn in turns.values()])
+    columns = zip(*rounds, strict=True)
+    return dict(zip(turns, map(median, columns), strict=True))
+
+
+def best(seconds, name):
+    """The smallest of the medians called ``name`` or ``name ...``; None without any."""
+    medians = [s for key, s in seconds.items() if key.split()[0] == name]
+    return min(medians, default=None)
+
+
+def in_this_process(function, *args):
+    """What a function returns: for short runs, in place of the following."""
+    return function(*args)
+
+
+def in_fresh_process(function, *args):
+    """What a function returns in a Python process of its own."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(function, *args).result()
+
+
+def resident_mb(peak=False):
+    """Resident memory of this process; without /proc its peak, in any case."""
+    # Linux hands ru_maxrss of the parent down to the child, but not VmHWM.
+    status = Path("/proc/self/status")
+    if status.exists():
+        row = "VmHWM:" if peak else "VmRSS:"
+        line = next(s for s in status.read_text().splitlines() if s.startswith(row))
+        return int(line.split()[1]) / 1e3
+    import resource  # not on Windows
+
+    unit = 1e6 if platform.system() == "Darwin" else 1e3
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def growth_mb(call):
+    """What a call returns, and what it adds at most to the resident memory."""
+    reset = Path("/proc/self/clear_refs")
+    if reset.exists():
+        reset.write_text("5")  # the peak so far is forgotten
+    before = resident_mb()
+    return call(), max(0.0, resident_mb(peak=True) - before)
+
+
+def machine(quick=False):
+    """Processor, cores, torch, and the peak of its float32 matrix product."""
+    all_threads = torch.get_num_threads()
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "load": load,  # threads that wait for a core taken by others spoil a timing
+        "torch": torch.__version__,
+        "threads": all_threads,
+        "gflops_one_thread": _peak_gflops(1, quick),
+        "gflops_all_threads": _peak_gflops(all_threads, quick),
+    }
+
+
+def describe(machine):
+    """The machine in one line."""
+    return (
+        f"{machine['processor']}, {machine['cores']} cores (load "
+        f"{cell(machine['load'], 1)}), torch {machine['torch']}, "
+        f"matrix product {machine['gflops_one_thread']:.0f} GFLOP/s on one thread, "
+        f"{machine['gflops_all_threads']:.0f} on {machine['threads']}"
+    )
+
+
+def _processor():
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = (line.partition(":")[2].strip() for line in lines if "model name" in line)
+    return next(names, platform.processor())
+
+
+def _peak_gflops(n_threads, quick):
+    size, n_rounds = (512, 3) if quick else (1024, 20)
+    a, b, out = (torch.ones(size, size) for _ in range(3))
+    turns = [
+        seconds_per_call(lambda: torch.mm(a, b, out=out), 0.01, n_threads)
+        for _ in range(n_rounds)
+    ]
+    return 2 * size**3 / min(turns) / 1e9
+
+
+def cell(value, width, digits=1, suffix=""):
+    """A number of a table, "-" for None."""
+    text = "-" if value is None else f"{value:.{digits}f}{suffix}"
+    return f"{text:>{width}}"
+
+
+def save(options, results, draw):
+    """Write the results and the figure where the options ask for them."""
+    if options.json:
+        Path(options.json).write_text(json.dumps(results, indent=2))
+    if options.png:
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(8, 5), layout="constrained")
+        draw(figure, results)
+        figure.savefig(options.png, dpi=150)

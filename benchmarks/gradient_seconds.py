@@ -1,0 +1,173 @@
+"""How many seconds does one gradient take, beside a plain torch loop, skorch and JAX?
+
+A gradient is a forward pass, the mean squared error of all samples and a backward pass
+to all parameters, in float32. All compute the same formula from the same weights, which
+is checked by the loss. The contestants:
+
+odenet  `ResidualNetwork`, on the threads that the estimators would use
+plain   the formula as a loop over the layers in torch (``_plain.py``)
+skorch  an epoch of `NeuralNetRegressor` with that loop, one batch, without callbacks
+jax     `lax.scan` over the layers, compiled ("-" where JAX is not installed)
+
+All but odenet run on one thread and on all of them, and the better one counts. They
+take turns; ms are medians. GFLOP/s counts the six matrix products of a layer, 12 n q m
+operations; the share is that of the fastest float32 matrix product of this machine, on
+as many threads.
+
+The cores must be free: two threads on one free core take 10 to 1000 times as long. The
+load is printed first.
+
+Expected: two to three times faster than the plain loop on few samples and thin layers,
+where what counts is the overhead of a layer; about level where the products dominate.
+skorch adds its loader to the loop; JAX is ahead in shallow networks of thin layers.
+
+Run:  python benchmarks/gradient_seconds.py [--quick] [--json FILE] [--png FILE]
+"""
+
+import tempfile
+from functools import partial
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import torch
+from _jax_worker import JaxGradient, numbers_of_cores
+from _plain import (
+    Gradient,
+    PlainNetwork,
+    SkorchEpoch,
+    random_network,
+    random_samples,
+    with_constant,
+)
+from _report import (
+    alternate,
+    best,
+    cell,
+    describe,
+    machine,
+    parse_options,
+    save,
+    seconds_per_call,
+)
+
+from odenet._devices import torch_threads
+
+OTHERS = ("plain", "skorch", "jax")
+LARGEST = 3e9
+
+
+class OdenetGradient(Gradient):
+    """On the threads that an estimator would choose."""
+
+    def __call__(self):
+        module = self.module
+        with torch_threads(len(self.X) * module.state_dim * module.width):
+            return super().__call__()
+
+
+def make_contestants(n, q, m, depth):
+    """Network, plain network and samples; a gradient of each but JAX's."""
+    network = random_network(q, m, depth)
+    X, y = random_samples(n, q - 2)
+    X_1 = with_constant(X)
+    calls = {
+        "odenet": OdenetGradient(network, X, y),
+        "plain": Gradient(PlainNetwork(network), X_1, y),
+        "skorch": SkorchEpoch(PlainNetwork(network), X_1, y),
+    }
+    arrays = {name: p.detach().numpy() for name, p in network.named_parameters()}
+    return calls, {**arrays, "X": X_1.numpy(), "y": y.numpy()}
+
+
+def check_losses(calls, arrays, workers):
+    """All must compute the same."""
+    losses = {name: call().item() for name, call in calls.items()}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "problem.npz")
+        np.savez(path, **arrays)
+        losses |= {f"jax {n}": worker.load(path) for n, worker in workers.items()}
+    for name, loss in losses.items():
+        if not abs(loss - losses["odenet"]) <= 1e-4 * losses["odenet"]:
+            raise RuntimeError(f"{name} computes another loss: {losses}.")
+
+
+def measure(point, workers, shortest, budget, n_rounds):
+    """Median seconds of all contestants at one point, and what follows from them."""
+    n, q, m, depth = point
+    calls, arrays = make_contestants(*point)
+    check_losses(calls, arrays, workers)
+    turns = {"odenet": partial(seconds_per_call, calls["odenet"], shortest)}
+    for name, k in product(("plain", "skorch"), {1, torch.get_num_threads()}):
+        turns[f"{name} {k}"] = partial(seconds_per_call, calls[name], shortest, k)
+    for k, worker in workers.items():
+        turns[f"jax {k}"] = partial(worker.turn, shortest)
+    seconds = alternate(turns, budget, n_rounds)
+    result = {"n": n, "q": q, "m": m, "depth": depth, "turns": seconds}
+    result |= {name: best(seconds, name) for name in ("odenet", *OTHERS)}
+    result["gflops"] = 12 * n * q * m * depth / result["odenet"] / 1e9
+    return result
+
+
+def show(result, machine):
+    with torch_threads(result["n"] * result["q"] * result["m"]):
+        alone = torch.get_num_threads() == 1
+    peak = machine["gflops_one_thread" if alone else "gflops_all_threads"]
+    ms = [result[name] and 1e3 * result[name] for name in ("odenet", *OTHERS)]
+    ratios = [t and t / ms[0] for t in ms[1:]]
+    result["ratios"] = dict(zip(OTHERS, ratios, strict=True))
+    result["share"] = result["gflops"] / peak
+    print(
+        f"{result['n']:>6} {result['q']:>4} {result['m']:>4} {result['depth']:>5} | "
+        + " ".join(cell(t, 8, 2) for t in ms)
+        + " | "
+        + " ".join(cell(r, 6, 2) for r in ratios)
+        + f" | {result['gflops']:>7.1f} {result['share']:>6.0%}",
+        flush=True,
+    )
+
+
+def draw(figure, results):
+    axes = figure.subplots(1, 3, sharey=True)
+    for name, axis in zip(OTHERS, axes, strict=True):
+        lines = {}
+        for point in results["points"]:
+            if point[name]:
+                line = lines.setdefault(f"{point['n']}, {point['q']}, {point['m']}", [])
+                line.append((point["depth"], point["ratios"][name]))
+        for label, line in lines.items():
+            axis.loglog(*zip(*line, strict=True), marker="o", label=label)
+        axis.axhline(1, color="grey", linewidth=1)
+        axis.set(xlabel="depth L", title=f"{name} / odenet")
+    axes[0].set_ylabel("ratio of seconds per gradient")
+    axes[0].legend(title="n, q, m", fontsize="x-small")
+
+
+def main():
+    options = parse_options(__doc__)
+    sizes, depths = [(16, 32), (64, 64), (128, 256)], [16, 64, 256, 1024]
+    samples, settings = [100, 1000, 10_000], (0.05, 8.0, (3, 15))
+    if options.quick:
+        sizes, depths, samples, settings = [(16, 32)], [8], [50], (0.0, 0.0, (2, 2))
+    results = {"machine": machine(options.quick), "points": []}
+    print(describe(results["machine"]))
+    print(
+        f"{'':>22} | {'ms per gradient':^35} | {'ratio to odenet':^20} | odenet\n"
+        f"{'n':>6} {'q':>4} {'m':>4} {'L':>5} | {'odenet':>8} {'plain':>8} "
+        f"{'skorch':>8} {'jax':>8} | {'plain':>6} {'skorch':>6} {'jax':>6} | "
+        f"{'GFLOP/s':>7} {'share':>6}"
+    )
+    cores = numbers_of_cores()[: 1 if options.quick else None]
+    workers = {n_cores: JaxGradient(n_cores) for n_cores in cores}
+    for n, (q, m), depth in product(samples, sizes, depths):
+        if n * q * m * depth <= LARGEST:
+            result = measure((n, q, m, depth), workers, *settings)
+            show(result, results["machine"])
+            results["points"].append(result)
+    for worker in workers.values():
+        worker.close()
+    save(options, results, draw)
+
+
+if __name__ == "__main__":
+    main()

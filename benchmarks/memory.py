@@ -1,0 +1,101 @@
+"""What memory does a gradient take, and does it stay flat?
+
+One gradient of 2000 samples (q = 16, m = 64, float32): what it adds at most to the
+resident memory of a fresh process, gradients included, for the loop that anybody would
+write in torch, for `ResidualNetwork` with stored and with rebuilt states, and for a
+prediction without gradients. Then the resident memory after 5 and after 50 fits of a
+small estimator in one process.
+
+Expected: the stored states take less than the plain loop's; rebuilt ones and
+predictions grow with the weights only; 45 fits more add next to nothing.
+
+Run:  python benchmarks/memory.py [--quick] [--json FILE] [--png FILE]
+"""
+
+import torch
+from _plain import Gradient, PlainNetwork, random_network, random_samples, with_constant
+from _report import (
+    cell,
+    growth_mb,
+    in_fresh_process,
+    in_this_process,
+    parse_options,
+    resident_mb,
+    save,
+)
+from sklearn.datasets import make_friedman1
+
+from odenet import ResODERegressor
+from odenet._devices import torch_threads
+
+CONTESTANTS = ("plain", "stored", "rebuilt", "predict")
+
+
+def make_call(name, n, q, m, depth):
+    """One gradient, or one prediction."""
+    backward = "rebuilt" if name == "rebuilt" else "stored"
+    network = random_network(q, m, depth, backward=backward)
+    X, y = random_samples(n, q - 2)
+    if name == "predict":
+        return torch.no_grad()(lambda: network(X))
+    if name == "plain":
+        return Gradient(PlainNetwork(network), with_constant(X), y)
+    return Gradient(network, X, y)
+
+
+def peak_mb(name, n, q, m, depth):
+    """What one call adds at most to the resident memory of this process."""
+    call = make_call(name, n, q, m, depth)
+    make_call(name, 2, q, m, 2)()  # loads what torch loads late
+    with torch_threads(n * q * m):
+        return growth_mb(call)[1]
+
+
+def resident_after_fits(first, last, flow_time):
+    """Megabytes after so many fits, and after more of them."""
+    X, y = make_friedman1(100, random_state=0)
+    measured = []
+    for k in range(1, last + 1):
+        ResODERegressor(8, flow_time=flow_time, random_state=k).fit(X, y)
+        if k in (first, last):
+            measured.append(resident_mb())
+    return measured
+
+
+def draw(figure, results):
+    axis = figure.subplots()
+    rows = results["gradients"]
+    for name in CONTESTANTS:
+        values = [row[name] for row in rows]
+        axis.loglog([row["depth"] for row in rows], values, marker="o", label=name)
+    axis.set(xlabel="depth L", ylabel="MB added to the resident memory")
+    axis.legend()
+
+
+def main():
+    options = parse_options(__doc__)
+    sizes, depths, fits = (2000, 16, 64), [64, 256, 1024], (5, 50, 3.0)
+    names = CONTESTANTS
+    if options.quick:
+        sizes, depths, fits = (200, 16, 64), [16], (1, 2, 0.1)
+        names = ("stored",)
+    results = {"gradients": []}
+    print(f"MB that {sizes[0]} samples add to the resident memory")
+    print(f"{'depth':>5} " + " ".join(f"{name:>8}" for name in CONTESTANTS))
+    for depth in depths:
+        row = {name: in_fresh_process(peak_mb, name, *sizes, depth) for name in names}
+        row = {name: row.get(name) for name in CONTESTANTS}
+        print(f"{depth:>5} " + " ".join(cell(row[name], 8) for name in CONTESTANTS))
+        results["gradients"].append({"depth": depth, **row})
+    run = in_this_process if options.quick else in_fresh_process
+    before, after = run(resident_after_fits, *fits)
+    print(
+        f"after {fits[0]} fits {before:.1f} MB, after {fits[1]} fits {after:.1f} MB "
+        f"({after - before:+.1f})"
+    )
+    results["fits"] = {"first": before, "last": after}
+    save(options, results, draw)
+
+
+if __name__ == "__main__":
+    main()
