@@ -4,12 +4,13 @@ A gradient is a forward pass, the mean squared error of all samples and a backwa
 to all parameters, in float32. All compute the same formula from the same weights, which
 is checked by the loss. The contestants:
 
-odenet  `ResidualNetwork`, on the threads that the estimators would use
+odenet  a gradient as the estimators compute it, on the threads that they would use
+module  `ResidualNetwork` and autograd, on the same threads
 plain   the formula as a loop over the layers in torch (``_plain.py``)
 skorch  an epoch of `NeuralNetRegressor` with that loop, one batch, without callbacks
 jax     `lax.scan` over the layers, compiled ("-" where JAX is not installed)
 
-All but odenet run on one thread and on all of them, and the better one counts. They
+The others run on one thread and on all of them, and the better one counts. They
 take turns; ms are medians. GFLOP/s counts the six matrix products of a layer, 12 n q m
 operations; the share is that of the fastest float32 matrix product of this machine, on
 as many threads.
@@ -52,18 +53,36 @@ from _report import (
 )
 
 from odenet._devices import torch_threads
+from odenet._losses import SquaredError
+from odenet._training import Samples, TrainingNet
+from odenet.solvers import Flow
 
-OTHERS = ("plain", "skorch", "jax")
+OTHERS = ("module", "plain", "skorch", "jax")
 LARGEST = 3e9
 
 
-class OdenetGradient(Gradient):
-    """On the threads that an estimator would choose."""
+class ModuleGradient(Gradient):
+    """By autograd, on the threads that an estimator would choose."""
 
     def __call__(self):
-        module = self.module
-        with torch_threads(len(self.X) * module.state_dim * module.width):
-            return super().__call__()
+        with torch_threads(len(self.X) * self.module.V[0].numel()):
+            return self.gradient()
+
+    def gradient(self):
+        return super().__call__()
+
+
+class OdenetGradient(ModuleGradient):
+    """As an estimator computes it."""
+
+    def __init__(self, module, X, y):
+        super().__init__(module, X, y)
+        self.net = TrainingNet(module, SquaredError(), Flow()).initialize()
+        self.batch = Samples(X, y, torch.ones(len(X))).batch()
+
+    def gradient(self):
+        self.module.zero_grad(set_to_none=True)
+        return self.net._accumulate_gradients(self.batch)[1]
 
 
 def make_contestants(n, q, m, depth):
@@ -73,6 +92,7 @@ def make_contestants(n, q, m, depth):
     X_1 = with_constant(X)
     calls = {
         "odenet": OdenetGradient(network, X, y),
+        "module": ModuleGradient(network, X, y),
         "plain": Gradient(PlainNetwork(network), X_1, y),
         "skorch": SkorchEpoch(PlainNetwork(network), X_1, y),
     }
@@ -97,7 +117,10 @@ def measure(point, workers, shortest, budget, n_rounds):
     n, q, m, depth = point
     calls, arrays = make_contestants(*point)
     check_losses(calls, arrays, workers)
-    turns = {"odenet": partial(seconds_per_call, calls["odenet"], shortest)}
+    turns = {
+        name: partial(seconds_per_call, calls[name], shortest)
+        for name in ("odenet", "module")
+    }
     for name, k in product(("plain", "skorch"), {1, torch.get_num_threads()}):
         turns[f"{name} {k}"] = partial(seconds_per_call, calls[name], shortest, k)
     for k, worker in workers.items():
@@ -152,9 +175,10 @@ def main():
     results = {"machine": machine(options.quick), "points": []}
     print(describe(results["machine"]))
     print(
-        f"{'':>22} | {'ms per gradient':^35} | {'ratio to odenet':^20} | odenet\n"
-        f"{'n':>6} {'q':>4} {'m':>4} {'L':>5} | {'odenet':>8} {'plain':>8} "
-        f"{'skorch':>8} {'jax':>8} | {'plain':>6} {'skorch':>6} {'jax':>6} | "
+        f"{'':>22} | {'ms per gradient':^44} | {'ratio to odenet':^27} | odenet\n"
+        f"{'n':>6} {'q':>4} {'m':>4} {'L':>5} | {'odenet':>8} {'module':>8} "
+        f"{'plain':>8} {'skorch':>8} {'jax':>8} | {'module':>6} {'plain':>6} "
+        f"{'skorch':>6} {'jax':>6} | "
         f"{'GFLOP/s':>7} {'share':>6}"
     )
     cores = numbers_of_cores()[: 1 if options.quick else None]

@@ -12,7 +12,8 @@ from odenet._workspace import (
     take_workspace,
 )
 
-TILE = 2**18  # entries of the inner states that are evaluated at once
+CACHED = 2**18  # entries of a layer's states that are best computed at once
+MIN_ROWS = 1024
 
 
 def velocity(h, V, W, activation):
@@ -100,7 +101,7 @@ def residual_stack(h, V, W, activation, scale, depth=None):
     """
     with_gradients = torch.is_grad_enabled() and any(t.requires_grad for t in (h, V, W))
     if with_gradients and is_written(h, V, W):
-        stack = _Stack.apply
+        stack = _written
     elif with_gradients or h.dim() == 3 or not _is_ordinary(h, V, W):
         stack = plain_stack
     else:
@@ -122,6 +123,18 @@ def _is_ordinary(*tensors):
         or any(t.device.type not in ("cpu", "cuda") for t in tensors)
         or any(forward_ad.unpack_dual(t).tangent is not None for t in tensors)
     )
+
+
+def rows_at_once(q, m):
+    """Samples whose states of one layer stay in a cache."""
+    return max(MIN_ROWS, CACHED // (q + m))
+
+
+def _written(h, V, W, *settings):
+    """The last state, of a part of the samples after another."""
+    parts = h.split(rows_at_once(*V.shape[-2:]), dim=-2)
+    lasts = [_Stack.apply(part, V, W, *settings) for part in parts]
+    return lasts[0] if len(lasts) == 1 else torch.cat(lasts, dim=-2)
 
 
 class _Stack(torch.autograd.Function):
@@ -164,14 +177,13 @@ def _plain_gradients(ctx, inputs, g):
 
 
 def _evaluate(h, V, W, activation, scale, depth):
-    """The last state, without a stored one, of a tile of samples after another."""
-    layers, m = scaled_layers(V, W, scale), V.shape[-1]
-    ahead = steps_ahead(len(V), depth)
-    tiles = h.split(max(1, TILE // m)) if h.device.type == "cpu" else [h]
-    return torch.cat([_evaluate_tile(t, layers, activation, ahead) for t in tiles])
+    """The last state, without storing one, of a part of the samples after another."""
+    layers, ahead = scaled_layers(V, W, scale), steps_ahead(len(V), depth)
+    parts = h.split(rows_at_once(*V.shape[-2:]))
+    return torch.cat([_evaluate_part(p, layers, activation, ahead) for p in parts])
 
 
-def _evaluate_tile(h, layers, activation, ahead):
+def _evaluate_part(h, layers, activation, ahead):
     z = h.new_empty(len(h), layers[0][0].shape[0])
     a = torch.empty_like(z)
     flat_z, flat_a = elementwise(z), elementwise(a)

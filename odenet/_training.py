@@ -15,6 +15,7 @@ from odenet._callbacks import Monitor
 from odenet._gradients import add_gradients
 from odenet._losses import penalty
 from odenet._refinement import VERDICTS
+from odenet._stack import rows_at_once
 
 MAX_STATE_BYTES = 2**28
 
@@ -250,12 +251,13 @@ class TrainingNet(NeuralNet):
         return self.get_loss(output, y, X=X).item()
 
     def _chunks(self, *tensors):
-        """Slices of tensors whose stored states fit into MAX_STATE_BYTES."""
+        """Slices of tensors: the stored states fit into MAX_STATE_BYTES."""
         module = self.module_
         rebuilds = module.backward == "rebuilt" and module.imitated_depth is None
         n_layers = 1 if rebuilds else module.depth
         stored = n_layers * (2 * module.state_dim + 3 * module.width)
         size = max(1, MAX_STATE_BYTES // (stored * module.V.element_size()))
+        size = min(size, rows_at_once(module.state_dim, module.width))
         return zip(*(tensor.split(size) for tensor in tensors), strict=True)
 
     def fit_loop(self, X, y=None, epochs=None, **fit_params):

@@ -14,8 +14,7 @@ import torch
 
 BLOCK = 16  # layers whose weights' gradients are one batched product
 SMALL = 2**15  # entries up to which oneDNN's set-up costs more than it saves
-MAX_KEPT = 2  # workspaces of a thread that wait for the next gradient
-MAX_KEPT_BYTES = 2**29  # of each
+MAX_KEPT_BYTES = 2**30  # of the workspaces of a thread that wait for a gradient
 
 
 class Workspace:
@@ -38,7 +37,7 @@ class Workspace:
         def buffer(count, *shape):
             return torch.empty(count, *models, *shape, dtype=h.dtype, device=h.device)
 
-        self.fits = shapes(h, V)
+        self.fits, self.n_bytes = shapes(h, V), _n_bytes(h, V)
         self.depth, self.block = depth, min(BLOCK, depth)
         self.V, self.W = buffer(depth, m, q), buffer(depth, q, m)
         # the last of these is for the first layer's evaluation at the very start
@@ -176,7 +175,7 @@ class _Kept(threading.local):
     """Workspaces that wait for the next gradient, of each thread its own."""
 
     def __init__(self):
-        self.workspaces = deque(maxlen=MAX_KEPT)
+        self.workspaces = deque()
 
 
 _kept = _Kept()
@@ -197,15 +196,22 @@ def give_back(workspace):
     Not on other devices than the CPU: their allocators keep memory themselves, and
     their streams could still be using it.
     """
-    if workspace.points.device.type == "cpu":
-        _kept.workspaces.append(workspace)
+    if workspace.points.device.type != "cpu":
+        return
+    _kept.workspaces.append(workspace)
+    while sum(kept.n_bytes for kept in _kept.workspaces) > MAX_KEPT_BYTES:
+        _kept.workspaces.popleft()
 
 
 def is_worth_keeping(h, V):
     """Whether a workspace is small enough to wait for the next gradient."""
+    return _n_bytes(h, V) <= MAX_KEPT_BYTES
+
+
+def _n_bytes(h, V):
+    """Bytes of the buffers that grow with depth times samples."""
     *_, q, m = V.shape
-    n_bytes = (len(V) + 1) * h[..., 0].numel() * (q + 2 * m) * h.element_size()
-    return n_bytes <= MAX_KEPT_BYTES
+    return (len(V) + 1) * h[..., 0].numel() * (q + 2 * m) * h.element_size()
 
 
 def forget_workspaces():

@@ -13,7 +13,7 @@ import odenet
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 EXAMPLES = sorted((ROOT / "examples").glob("plot_*.py"))
-BENCHMARKS = sorted((ROOT / "benchmarks").glob("*.py"))
+BENCHMARKS = sorted((ROOT / "benchmarks").glob("[!_]*.py"))
 
 
 MODULES = (odenet, odenet.schemes, odenet.solvers)

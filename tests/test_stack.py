@@ -75,6 +75,7 @@ def test_all_activations(activation, imitated, dtype):
         (3, 4, 2, 17),
         (3, 4, 2, 40),
         (600, 8, 64, 3),
+        (9000, 16, 32, 2),
     ],
     ids=str,
 )
@@ -256,9 +257,12 @@ def test_workspaces_are_used_again(monkeypatch):
 
 
 def test_few_workspaces_are_kept(monkeypatch):
-    for n in range(1, 6):
+    """The latest ones; one of n samples has 5 * n * (5 + 2 * 6) * 8 bytes here."""
+    monkeypatch.setattr(_workspace, "MAX_KEPT_BYTES", 21 * 680)
+    for n in (7, 8, 9, 10, 11):
         value_and_gradients(residual_stack, *make_problem(n=n))
-    assert len(_workspace._kept.workspaces) == 2
+    kept = _workspace._kept.workspaces
+    assert [len(workspace.points[0]) for workspace in kept] == [10, 11]
 
 
 def test_a_large_stack_is_plain(monkeypatch):
