@@ -78,6 +78,7 @@ def _load(path):
 
 
 def _seconds(gradient, wait, problem, shortest):
+    wait(gradient(*problem))  # a warm-up
     n_calls, start = 0, perf_counter()
     while n_calls == 0 or perf_counter() - start < shortest:
         wait(gradient(*problem))

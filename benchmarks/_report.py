@@ -34,9 +34,14 @@ def on_threads(n_threads):
         torch.set_num_threads(before)
 
 
-def seconds_per_call(call, shortest=0.0, n_threads=None):
-    """Mean seconds of a call, repeated until the shortest time has passed."""
+def seconds_per_call(call, shortest=0.0, n_threads=None, warm_up=False):
+    """Mean seconds of a call, repeated until the shortest time has passed.
+
+    A warm-up call brings back caches and threads that another contestant has used.
+    """
     with on_threads(n_threads or torch.get_num_threads()):
+        if warm_up:
+            call()
         n_calls, start = 0, perf_counter()
         while n_calls == 0 or perf_counter() - start < shortest:
             call()

@@ -57,6 +57,7 @@ from odenet._losses import SquaredError
 from odenet._training import Samples, TrainingNet
 from odenet.solvers import Flow
 
+OURS = ("odenet", "module")
 OTHERS = ("module", "plain", "skorch", "jax")
 LARGEST = 3e9
 
@@ -117,12 +118,10 @@ def measure(point, workers, shortest, budget, n_rounds):
     n, q, m, depth = point
     calls, arrays = make_contestants(*point)
     check_losses(calls, arrays, workers)
-    turns = {
-        name: partial(seconds_per_call, calls[name], shortest)
-        for name in ("odenet", "module")
-    }
+    turn = partial(seconds_per_call, warm_up=True)
+    turns = {name: partial(turn, calls[name], shortest) for name in OURS}
     for name, k in product(("plain", "skorch"), {1, torch.get_num_threads()}):
-        turns[f"{name} {k}"] = partial(seconds_per_call, calls[name], shortest, k)
+        turns[f"{name} {k}"] = partial(turn, calls[name], shortest, k)
     for k, worker in workers.items():
         turns[f"jax {k}"] = partial(worker.turn, shortest)
     seconds = alternate(turns, budget, n_rounds)
@@ -151,7 +150,7 @@ def show(result, machine):
 
 
 def draw(figure, results):
-    axes = figure.subplots(1, 3, sharey=True)
+    axes = figure.subplots(1, len(OTHERS), sharey=True)
     for name, axis in zip(OTHERS, axes, strict=True):
         lines = {}
         for point in results["points"]:

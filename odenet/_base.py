@@ -16,6 +16,7 @@ from odenet._depth import DepthMixin
 from odenet._devices import torch_threads
 from odenet._fitting import WARNINGS, Fitting
 from odenet._gap import is_rough
+from odenet._gradients import captured
 from odenet._inference import FittedNetworkMixin
 from odenet._module import ACTIVATIONS, BACKWARDS
 from odenet._preparation import PreparationMixin
@@ -343,6 +344,7 @@ class BaseResODE(
             net.partial_fit((train, held_out))
         module.zero_grad(set_to_none=True)
         forget_workspaces()
+        captured.forget()
 
     def _finish(self, fitted, net, depth_path):
         """Set the fitted attributes."""

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from odenet._activations import ACTIVATIONS
+from odenet._cuda_graph import CapturedGradients
 from odenet._stack import is_written, steps_ahead
 from odenet._workspace import give_back, take_workspace
 
@@ -31,7 +32,8 @@ def add_gradients(module, loss, X, y, share):
     """
     if not _is_by_hand(module, X):
         return _add_by_autograd(module, loss, X, y, share)
-    outputs, total, gradients = _by_hand(module, loss, X, y, share)
+    compute = captured if X.is_cuda else _by_hand
+    outputs, total, gradients = compute(module, loss, X, y, share)
     for p, gradient in zip(module.parameters(), gradients, strict=True):
         p.grad = gradient if p.grad is None else p.grad.add_(gradient)
     return outputs, total
@@ -66,3 +68,6 @@ def _by_hand(module, loss, X, y, share):
     give_back(workspace)
     total = (share * loss.per_sample(outputs, y)).sum()
     return outputs, total, (grad_h.mT @ x, grad_V, grad_W, g.mT @ last)
+
+
+captured = CapturedGradients(_by_hand)

@@ -22,6 +22,7 @@ from odenet._together import (
 PATIENCE = 3.0  # times the flow time of the best score, after which a sweep ends
 MIN_WAIT = 3  # flow times since the best score
 THIN = 100_000  # multiplications in a layer up to which folds gain from one batch
+MAX_TOGETHER = 16  # folds in one batch
 FAILURES = {"max_evals", "diverged"}
 
 
@@ -52,8 +53,8 @@ class Sweep:
         state_dim = estimator.state_dim or default_state_dim(n_features, 1)
         n_rows = max(len(train) for train, _ in splits)
         thin = n_rows * state_dim * estimator.width <= THIN
-        together = thin and estimator.backward == "stored"
-        return [splits] if together else [[split] for split in splits]
+        size = MAX_TOGETHER if thin and estimator.backward == "stored" else 1
+        return [splits[i : i + size] for i in range(0, len(splits), size)]
 
     def run(self, X, y, splits, sample_weight, score_params):
         """Some folds, trained as one if there are several.

@@ -17,7 +17,7 @@ from odenet._losses import penalty
 from odenet._refinement import VERDICTS
 from odenet._stack import rows_at_once
 
-MAX_STATE_BYTES = 2**28
+MAX_STATE_BYTES = 2**29
 
 
 @dataclass(frozen=True)
@@ -255,7 +255,7 @@ class TrainingNet(NeuralNet):
         module = self.module_
         rebuilds = module.backward == "rebuilt" and module.imitated_depth is None
         n_layers = 1 if rebuilds else module.depth
-        stored = n_layers * (2 * module.state_dim + 3 * module.width)
+        stored = n_layers * (module.state_dim + 2 * module.width)
         size = max(1, MAX_STATE_BYTES // (stored * module.V.element_size()))
         size = min(size, rows_at_once(module.state_dim, module.width))
         return zip(*(tensor.split(size) for tensor in tensors), strict=True)

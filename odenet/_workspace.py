@@ -14,7 +14,8 @@ import torch
 
 BLOCK = 16  # layers whose weights' gradients are one batched product
 SMALL = 2**15  # entries up to which oneDNN's set-up costs more than it saves
-MAX_KEPT_BYTES = 2**30  # of the workspaces of a thread that wait for a gradient
+MAX_KEPT = 16  # workspaces of a thread that wait for the next gradient
+MAX_KEPT_BYTES = 2**30  # of all of them
 
 
 class Workspace:
@@ -175,7 +176,7 @@ class _Kept(threading.local):
     """Workspaces that wait for the next gradient, of each thread its own."""
 
     def __init__(self):
-        self.workspaces = deque()
+        self.workspaces = deque(maxlen=MAX_KEPT)
 
 
 _kept = _Kept()

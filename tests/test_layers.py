@@ -11,6 +11,7 @@ LAYERS = [
     {
         "schemes",
         "_activations",
+        "_cuda_graph",
         "_chebyshev",
         "_resampling",
         "_workspace",

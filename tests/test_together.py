@@ -176,6 +176,7 @@ def test_thin_folds_are_trained_as_one_whatever_the_number_of_jobs():
     thin = [(np.arange(100), np.arange(9))] * 3
     thick = [(np.arange(10_000), np.arange(9))] * 3
     assert sweep.parts(thin, 5) == [thin]
+    assert [len(part) for part in sweep.parts(9 * thin, 5)] == [16, 11]
     assert len(sweep.parts(thick, 5)) == 3
     sweep.estimator.backward = "rebuilt"
     assert len(sweep.parts(thin, 5)) == 3
