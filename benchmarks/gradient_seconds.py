@@ -62,18 +62,7 @@ OTHERS = ("module", "plain", "skorch", "jax")
 LARGEST = 3e9
 
 
-class ModuleGradient(Gradient):
-    """By autograd, on the threads that an estimator would choose."""
-
-    def __call__(self):
-        with torch_threads(len(self.X) * self.module.V[0].numel()):
-            return self.gradient()
-
-    def gradient(self):
-        return super().__call__()
-
-
-class OdenetGradient(ModuleGradient):
+class OdenetGradient(Gradient):
     """As an estimator computes it."""
 
     def __init__(self, module, X, y):
@@ -81,7 +70,7 @@ class OdenetGradient(ModuleGradient):
         self.net = TrainingNet(module, SquaredError(), Flow()).initialize()
         self.batch = Samples(X, y, torch.ones(len(X))).batch()
 
-    def gradient(self):
+    def __call__(self):
         self.module.zero_grad(set_to_none=True)
         return self.net._accumulate_gradients(self.batch)[1]
 
@@ -93,7 +82,7 @@ def make_contestants(n, q, m, depth):
     X_1 = with_constant(X)
     calls = {
         "odenet": OdenetGradient(network, X, y),
-        "module": ModuleGradient(network, X, y),
+        "module": Gradient(network, X, y),
         "plain": Gradient(PlainNetwork(network), X_1, y),
         "skorch": SkorchEpoch(PlainNetwork(network), X_1, y),
     }
@@ -113,13 +102,19 @@ def check_losses(calls, arrays, workers):
             raise RuntimeError(f"{name} computes another loss: {losses}.")
 
 
+def n_threads_of_estimators(n, q, m):
+    with torch_threads(n * q * m):
+        return torch.get_num_threads()
+
+
 def measure(point, workers, shortest, budget, n_rounds):
     """Median seconds of all contestants at one point, and what follows from them."""
     n, q, m, depth = point
     calls, arrays = make_contestants(*point)
     check_losses(calls, arrays, workers)
     turn = partial(seconds_per_call, warm_up=True)
-    turns = {name: partial(turn, calls[name], shortest) for name in OURS}
+    k = n_threads_of_estimators(n, q, m)
+    turns = {name: partial(turn, calls[name], shortest, k) for name in OURS}
     for name, k in product(("plain", "skorch"), {1, torch.get_num_threads()}):
         turns[f"{name} {k}"] = partial(turn, calls[name], shortest, k)
     for k, worker in workers.items():
@@ -132,8 +127,7 @@ def measure(point, workers, shortest, budget, n_rounds):
 
 
 def show(result, machine):
-    with torch_threads(result["n"] * result["q"] * result["m"]):
-        alone = torch.get_num_threads() == 1
+    alone = n_threads_of_estimators(result["n"], result["q"], result["m"]) == 1
     peak = machine["gflops_one_thread" if alone else "gflops_all_threads"]
     ms = [result[name] and 1e3 * result[name] for name in ("odenet", *OTHERS)]
     ratios = [t and t / ms[0] for t in ms[1:]]

@@ -31,11 +31,8 @@ from sklearn.model_selection import KFold
 from odenet import ResODERegressor
 from odenet._sweep import Sweep
 
-CASES = [
-    (n, m, schedule)
-    for schedule in ("doubling", None)
-    for n, m in [(50, 8), (50, 16), (100, 16), (100, 32), (100, 64), (400, 64)]
-]
+SIZES = [(50, 8), (50, 16), (100, 16), (100, 32), (100, 64), (400, 64)]
+CASES = [(*size, "doubling") for size in SIZES] + [(*size, None) for size in SIZES[:4]]
 
 
 def measure(n, m, schedule, depth, n_rounds):

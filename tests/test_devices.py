@@ -1,6 +1,8 @@
+import joblib
 import numpy as np
 import pytest
 import torch
+from sklearn.model_selection import GridSearchCV
 
 from odenet import ResODERegressor
 from odenet._devices import resolve_device, torch_threads
@@ -44,6 +46,27 @@ def test_thin_layers_get_one_thread_and_the_count_is_restored():
 def test_wide_layers_keep_the_threads_there_are():
     with torch_threads(10**9):
         assert torch.get_num_threads() == 2
+
+
+def test_parallel_searches_do_not_oversubscribe(rng):
+    """Each process trains and predicts on its share of the cores."""
+
+    def n_threads(model, X, y):
+        seen = [torch.get_num_threads()]
+        with torch_threads(10**9):
+            seen.append(torch.get_num_threads())
+        return float(max(seen))
+
+    search = GridSearchCV(
+        ResODERegressor(2, width=4, flow_time=0.1),
+        {"alpha": [0.0, 0.1]},
+        scoring=n_threads,
+        cv=2,
+        n_jobs=2,
+    )
+    search.fit(rng.normal(size=(20, 2)), rng.normal(size=20))
+    allowed = max(1, joblib.cpu_count() // 2)
+    assert (search.cv_results_["mean_test_score"] <= allowed).all()
 
 
 @needs_cuda
