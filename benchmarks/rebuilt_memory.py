@@ -26,11 +26,12 @@ from statistics import median
 from time import perf_counter
 
 import torch
-import torch.nn.functional as F
 from torch.profiler import ProfilerActivity, profile
 
+from odenet._activations import ACTIVATIONS
 from odenet._rebuilt import rebuilt_stack
 from odenet._stack import residual_stack
+from odenet._workspace import forget_workspaces
 
 STACKS = {"stored": residual_stack, "rebuilt": rebuilt_stack}
 
@@ -48,12 +49,13 @@ def make_problem(depth, n_samples, q=16, m=64):
 
 
 def gradients(stack, h, V, W):
-    last = stack(h, V, W, F.gelu, 1 / len(V))
+    last = stack(h, V, W, ACTIVATIONS["gelu"], 1 / len(V))
     return torch.autograd.grad(last.square().sum(), (h, V, W))
 
 
 def megabytes(stack, problem):
     """Peak of the tensors made, and the gradients among them."""
+    forget_workspaces()
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         n_bytes = sum(t.nbytes for t in gradients(stack, *problem))
     with tempfile.TemporaryDirectory() as folder:
