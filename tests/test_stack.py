@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.autograd import forward_ad
 
-from odenet import _workspace
+from odenet import ResODERegressor, _workspace
 from odenet._activations import ACTIVATIONS
 from odenet._stack import plain_stack, residual_stack
 from odenet._workspace import Workspace, forget_workspaces
@@ -272,3 +272,8 @@ def test_a_large_stack_is_plain(monkeypatch):
     results = value_and_gradients(residual_stack, inputs, g)
     assert len(_workspace._kept.workspaces) == 0
     assert_equal_to_rounding(results, value_and_gradients(plain_stack, inputs, g))
+
+
+def test_a_fit_leaves_no_workspaces():
+    ResODERegressor(2, width=4, flow_time=0.1).fit([[0.0], [1.0], [2.0]], [0, 1, 2])
+    assert len(_workspace._kept.workspaces) == 0
