@@ -6,10 +6,9 @@ Around a thin network of few layers, autograd would take longer than the layers 
 import torch
 import torch.nn.functional as F
 
-from odenet._activations import ACTIVATIONS
 from odenet._cuda_graph import CapturedGradients
-from odenet._stack import is_written, steps_ahead
-from odenet._workspace import give_back, take_workspace
+from odenet._stack import forward_in_workspace, is_written
+from odenet._workspace import give_back
 
 
 def add_gradients(module, loss, X, y, share):
@@ -55,13 +54,10 @@ def _is_by_hand(module, X):
 @torch.no_grad()
 def _by_hand(module, loss, X, y, share):
     """Outputs, the sum, and the gradients of A, V, W and B."""
-    A, V, W, B = module.embedding, module.V, module.W, module.head
+    A, B = module.embedding, module.head
     x = F.pad(X, (0, 1), value=1.0)
-    h = x @ A.mT
-    workspace = take_workspace(h, V)
-    activation = ACTIVATIONS[module.activation]
-    ahead = steps_ahead(module.depth, module.imitated_depth)
-    last = workspace.forward(h, V, W, activation, module.scale, ahead)
+    layers = module.layers()
+    workspace, last = forward_in_workspace(x @ A.mT, *layers, module.imitated_depth)
     outputs = last @ B.mT
     g = loss.gradient(outputs, y) * share[..., None]
     grad_h, grad_V, grad_W = workspace.backward(g @ B)

@@ -159,11 +159,6 @@ class ResidualNetwork(nn.Module):
         """Inner width m of a residual."""
         return self.V.shape[-1]
 
-    @property
-    def scale(self):
-        r"""The factor :math:`1 / L^\beta` of a residual."""
-        return self.depth**-self.depth_scaling
-
     def forward(self, x):
         """Output F(x), shape (n, n_outputs), for x of shape (n, n_features)."""
         return self.last_state(x) @ self.head.mT
@@ -171,8 +166,8 @@ class ResidualNetwork(nn.Module):
     def last_state(self, x):
         """Last state h_L, shape (n, state_dim)."""
         if self.imitated_depth is not None:
-            return residual_stack(self.embed(x), *self._layers(), self.imitated_depth)
-        return BACKWARDS[self.backward](self.embed(x), *self._layers())
+            return residual_stack(self.embed(x), *self.layers(), self.imitated_depth)
+        return BACKWARDS[self.backward](self.embed(x), *self.layers())
 
     def hidden_states(self, x):
         """All states h_0, ..., h_L, shape (depth + 1, n, state_dim)."""
@@ -180,15 +175,17 @@ class ResidualNetwork(nn.Module):
 
     def _states(self, x):
         if self.imitated_depth is None:
-            return residual_states(self.embed(x), *self._layers())
-        return imitating_states(self.embed(x), *self._layers(), self.imitated_depth)
+            return residual_states(self.embed(x), *self.layers())
+        return imitating_states(self.embed(x), *self.layers(), self.imitated_depth)
 
     def embed(self, x):
         """First state h_0, shape (n, state_dim)."""
         return F.pad(x, (0, 1), value=1.0) @ self.embedding.mT
 
-    def _layers(self):
-        return self.V, self.W, ACTIVATIONS[self.activation], self.scale
+    def layers(self):
+        """V, W, the activation and the factor of a residual, as a stack takes them."""
+        scale = self.depth**-self.depth_scaling
+        return self.V, self.W, ACTIVATIONS[self.activation], scale
 
     def parameter_groups(self):
         """Parameters with the rates of the gradient flow: 1 for A and B, L for V and W.

@@ -144,7 +144,7 @@ class _Stack(torch.autograd.Function):
     def forward(ctx, h, V, W, *settings):
         ctx.save_for_backward(h, V, W)
         ctx.settings = settings
-        ctx.workspace, last = _forward(h, V, W, *settings)
+        ctx.workspace, last = forward_in_workspace(h, V, W, *settings)
         return last
 
     @staticmethod
@@ -154,13 +154,14 @@ class _Stack(torch.autograd.Function):
             return *_plain_gradients(ctx, inputs, g), *nothing
         workspace, ctx.workspace = ctx.workspace, None
         if workspace is None:  # given back by an earlier backward of the same graph
-            workspace, _ = _forward(*inputs, *ctx.settings)
+            workspace, _ = forward_in_workspace(*inputs, *ctx.settings)
         gradients = workspace.backward(g)
         give_back(workspace)
         return *gradients, *nothing
 
 
-def _forward(h, V, W, activation, scale, depth):
+def forward_in_workspace(h, V, W, activation, scale, depth):
+    """A workspace, ready for ``backward``, and the last state."""
     workspace = take_workspace(h, V)
     ahead = steps_ahead(len(V), depth)
     return workspace, workspace.forward(h, V, W, activation, scale, ahead)
