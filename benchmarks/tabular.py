@@ -1,0 +1,572 @@
+"""How good are the estimators on tables, beside what else one would take?
+
+Test score, seconds and rank of odenet with default settings and of its search along
+the path ("odenet CV", on sets of at most 2000 training rows), of a dummy (mean or
+majority), ridge or logistic regression ("linear"), scikit-learn's perceptron with early
+stopping ("MLP") and with 1000 iterations, its HistGradientBoosting, and, where they are
+installed, XGBoost, LightGBM and pytabkit's RealMLP; beside them published scores, which
+come from protocols of their own.
+
+Data are the 19 tables of the folder ODENET_DATA, else those that scikit-learn brings
+along or fetches. The splits are standard ones (uci_*; the test rows of adult), else
+five of 80/20. Scores are accuracies, or root mean squared errors in units of the
+target; classifiers have log loss and Brier score besides. A standard error is that of
+the mean over splits, which share samples: it is a scale, not a test.
+
+All models run with default settings, one thread, and the split's number for a seed.
+Perceptron and linear model see standardised columns and categories one-hot; odenet and
+the trees see the raw table, categories as such. The perceptron's target is standardised
+as well, for it has no scale of its own and would lose by the units alone.
+
+Ranks compare means over the splits that all the models ranked have; two mean ranks that
+differ by less than the critical difference (Nemenyi, 5 %) are not told apart. A model
+that has failed, or lacks a set, is not ranked.
+
+Every result is a line in the file of results, and is not computed again: start the
+script again after an end of any kind; start it anew, with another file, after a change
+of the code. Processes that share the work write to the same file or to several:
+
+    python benchmarks/tabular.py --part 1/2 --results a.jsonl
+    python benchmarks/tabular.py --part 2/2 --results b.jsonl
+    python benchmarks/tabular.py --table --results a.jsonl b.jsonl
+
+Expected: trees and RealMLP in front, odenet no worse than the better perceptron.
+
+Run:  python benchmarks/tabular.py [--quick] [--json FILE] [--png FILE]
+"""
+
+import argparse
+import json
+import warnings
+from functools import partial
+from importlib.util import find_spec
+from math import floor, inf, log10, sqrt
+from pathlib import Path
+from statistics import mean, median, stdev
+from tempfile import TemporaryDirectory
+from time import perf_counter
+
+import numpy as np
+import torch
+from _report import describe, machine, save
+from _tables import available, load, published
+from scipy.stats import rankdata, studentized_range
+from sklearn.compose import (
+    TransformedTargetRegressor,
+    make_column_selector,
+    make_column_transformer,
+)
+from sklearn.dummy import DummyClassifier, DummyRegressor
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+)
+from sklearn.linear_model import LogisticRegression, RidgeCV
+from sklearn.metrics import accuracy_score, root_mean_squared_error
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from threadpoolctl import threadpool_limits
+
+import odenet
+
+PERCEPTRONS = ("MLP", "MLP 1000")
+PACKAGES = {"XGBoost": "xgboost", "LightGBM": "lightgbm", "RealMLP": "pytabkit"}
+MODELS = ("odenet", "odenet CV", "dummy", "linear", *PERCEPTRONS, "HistGB", *PACKAGES)
+QUICK_SETS, QUICK_ROWS = ("diabetes", "wine"), 150
+FACTS = ("depth_", "flow_time_", "n_iter_", "n_grad_evals_", "stop_reason_")
+
+
+# Models
+
+
+def make_models(table, seed, quick=False):
+    """Functions that make the estimators, by name."""
+    classify = table.task == "classification"
+    trees = (
+        HistGradientBoostingClassifier if classify else HistGradientBoostingRegressor
+    )
+    linear = LogisticRegression(max_iter=1000) if classify else RidgeCV()
+    return {
+        "odenet": partial(make_odenet, table, seed, quick),
+        "odenet CV": partial(make_odenet_cv, table, seed, quick),
+        "dummy": DummyClassifier if classify else DummyRegressor,
+        "linear": partial(prepared, table, linear),
+        "MLP": partial(make_mlp, table, seed, early_stopping=True),
+        "MLP 1000": partial(make_mlp, table, seed, max_iter=1000),
+        "HistGB": partial(trees, random_state=seed),
+        "XGBoost": partial(make_xgboost, classify, seed),
+        "LightGBM": partial(make_lightgbm, classify, seed),
+        "RealMLP": partial(make_realmlp, classify, seed),
+    }
+
+
+def make_odenet(table, seed, quick):
+    classify = table.task == "classification"
+    estimator = odenet.ResODEClassifier if classify else odenet.ResODERegressor
+    small = {"depth": 2, "flow_time": 1.0} if quick else {}
+    return estimator(random_state=seed, **small)
+
+
+def make_odenet_cv(table, seed, quick):
+    classify = table.task == "classification"
+    estimator = odenet.ResODEClassifierCV if classify else odenet.ResODERegressorCV
+    small = {"depths": [2], "flow_times": [1.0, 2.0], "cv": 2} if quick else {}
+    return estimator(random_state=seed, **small)
+
+
+def make_mlp(table, seed, **settings):
+    if table.task == "classification":
+        return prepared(table, MLPClassifier(random_state=seed, **settings))
+    mlp = MLPRegressor(random_state=seed, **settings)
+    mlp = TransformedTargetRegressor(mlp, transformer=StandardScaler())
+    return prepared(table, mlp)
+
+
+def prepared(table, model):
+    """The model behind standardised columns and one-hot categories."""
+    if not table.has_categories:
+        return make_pipeline(StandardScaler(), model)
+    one_hot = OneHotEncoder(
+        drop="if_binary", handle_unknown="ignore", sparse_output=False
+    )
+    columns = make_column_transformer(
+        (one_hot, make_column_selector(dtype_include="category")),
+        remainder=StandardScaler(),
+    )
+    return make_pipeline(columns, model)
+
+
+def make_xgboost(classify, seed):
+    from xgboost import XGBClassifier, XGBRegressor
+
+    estimator = XGBClassifier if classify else XGBRegressor
+    return estimator(enable_categorical=True, n_jobs=1, random_state=seed)
+
+
+def make_lightgbm(classify, seed):
+    from lightgbm import LGBMClassifier, LGBMRegressor
+
+    estimator = LGBMClassifier if classify else LGBMRegressor
+    return estimator(n_jobs=1, random_state=seed, verbose=-1)
+
+
+def make_realmlp(classify, seed):
+    from pytabkit import RealMLP_TD_Classifier, RealMLP_TD_Regressor
+
+    estimator = RealMLP_TD_Classifier if classify else RealMLP_TD_Regressor
+    return estimator(device="cpu", n_threads=1, random_state=seed)
+
+
+# Measurements
+
+
+def measure(make, table, split, quick):
+    """Scores and seconds of one fit, or the error that it raised; warnings by name."""
+    train, test = (rows[: QUICK_ROWS if quick else None] for rows in split)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            result = fit_and_score(make(), table.rows(train), table.rows(test))
+        except Exception as error:  # any: the row of results tells it
+            result = {"error": f"{type(error).__name__}: {error}"}
+    names = sorted({warning.category.__name__ for warning in caught})
+    return {"n_train": len(train), **result, "warnings": names}
+
+
+def fit_and_score(model, train, test):
+    start = perf_counter()
+    model.fit(*train)
+    seconds, start = perf_counter() - start, perf_counter()
+    predicted = np.ravel(model.predict(test[0]))
+    times = {"seconds": seconds, "predict_seconds": perf_counter() - start}
+    scores = classification_scores if test[1].dtype.kind == "i" else regression_scores
+    return {**scores(model, *test, predicted), **times, **facts(model)}
+
+
+def regression_scores(model, X, y, predicted):
+    return {"score": float(root_mean_squared_error(y, predicted))}
+
+
+def classification_scores(model, X, y, predicted):
+    score = {"score": float(accuracy_score(y, predicted))}
+    if not hasattr(model, "predict_proba"):
+        return score
+    n_classes = 1 + max(y.max(), model.classes_.max())
+    probabilities = np.zeros((len(y), n_classes))
+    probabilities[:, model.classes_] = model.predict_proba(X)
+    likelihoods = probabilities[np.arange(len(y)), y].clip(1e-15)  # of all models alike
+    squares = (probabilities - np.eye(n_classes)[y]) ** 2
+    return {
+        **score,
+        "log_loss": float(-np.log(likelihoods).mean()),
+        "brier": float(squares.sum(axis=1).mean()),
+    }
+
+
+def facts(model):
+    """What a fitted network of odenet knows of itself; nothing for other models."""
+    if not hasattr(model, "depth_smoothness_"):
+        return {}
+    return {
+        **{name.rstrip("_"): getattr(model, name, None) for name in FACTS},
+        "von_neumann_ratio": float(model.depth_smoothness_.von_neumann_ratio),
+        "solver": str(getattr(model, "solver_", model.solver)),
+        "odenet": odenet.__version__,
+    }
+
+
+# Pieces of work and their results
+
+
+def share_of_work(tables, models, options):
+    """Splits, sets and models of this part: every part gets its share of every model.
+
+    All models of one set and split follow each other, on the machine as it then is.
+    """
+    pieces = [
+        (split, name, model)
+        for model in models
+        for name, table in tables.items()
+        for split, (train, _) in enumerate(table.splits[: options.splits])
+        if model != "odenet CV" or len(train) <= options.cv_rows
+    ]
+    part, n_parts = options.part
+    order = list(tables)
+    return sorted(
+        pieces[part - 1 :: n_parts], key=lambda piece: (piece[0], order.index(piece[1]))
+    )
+
+
+def run(pieces, tables, files, quick):
+    """Compute the pieces that no file has yet, and append them to the first file."""
+    done = read(files)
+    end_line(files[0])
+    for split, name, model in pieces:
+        if (name, model, split) in done:
+            continue
+        table = tables[name]
+        make = make_models(table, split, quick)[model]
+        row = {"data": name, "model": model, "split": split, "task": table.task}
+        row |= measure(make, table, table.splits[split], quick)
+        with open(files[0], "a") as file:
+            file.write(json.dumps(row, default=np.generic.item) + "\n")
+        outcome = row.get("error") or f"{row['score']:.4g} in {row['seconds']:.2f} s"
+        print(f"{name}, split {split}, {model}: {outcome}", flush=True)
+
+
+def end_line(file):
+    """Set a line that a kill has cut off apart from the next one."""
+    if Path(file).exists() and not Path(file).read_text().endswith("\n"):
+        with open(file, "a") as stream:
+            stream.write("\n")
+
+
+def read(files):
+    """Rows of results by set, model and split; a line cut off by a kill is none."""
+    rows = {}
+    for line in "\n".join(
+        Path(file).read_text() for file in files if Path(file).exists()
+    ).splitlines():
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        rows[row["data"], row["model"], row["split"]] = row
+    return rows
+
+
+def values(rows, name, model, key):
+    """What a model has by split of a set; nothing where a split failed."""
+    own = {split: row for (n, m, split), row in rows.items() if (n, m) == (name, model)}
+    if any("error" in row for row in own.values()):
+        return {}
+    return {split: row[key] for split, row in own.items() if row.get(key) is not None}
+
+
+def common_means(rows, name, models, key="score"):
+    """Means by model over the splits that all of them have; None without one."""
+    by_model = {model: values(rows, name, model, key) for model in models}
+    common = set.intersection(*map(set, by_model.values()))
+    if not common:
+        return None
+    return {m: mean(own[split] for split in common) for m, own in by_model.items()}
+
+
+def is_regression(rows, name):
+    return any(n == name and r["task"] == "regression" for (n, _, _), r in rows.items())
+
+
+# Ranks
+
+
+def mean_ranks(rows, names, models):
+    """Mean ranks of the models, and their critical difference, over the sets."""
+    if len(models) < 2:
+        return None
+    means = {name: common_means(rows, name, models) for name in names}
+    ranks = [
+        rankdata([s if is_regression(rows, name) else -s for s in scores.values()])
+        for name, scores in means.items()
+        if scores
+    ]
+    if not ranks:
+        return None
+    return {
+        "sets": len(ranks),
+        "ranks": dict(zip(models, np.mean(ranks, axis=0).tolist(), strict=True)),
+        "critical_difference": critical_difference(len(models), len(ranks)),
+    }
+
+
+def critical_difference(n_models, n_sets, level=0.05):
+    """Nemenyi's: q / sqrt(2) * sqrt(k (k + 1) / (6 n)), q the studentised range."""
+    q = studentized_range.ppf(1 - level, n_models, inf) / sqrt(2)
+    return float(q * sqrt(n_models * (n_models + 1) / (6 * n_sets)))
+
+
+def all_ranks(rows, names, models):
+    """Of the models that have all sets, and of all models on the sets that all have."""
+    has = {(n, m): bool(values(rows, n, m, "score")) for n in names for m in models}
+    complete = [m for m in models if all(has[n, m] for n in names)]
+    shared = [n for n in names if all(has[n, m] for m in models)]
+    both = [mean_ranks(rows, names, complete)]
+    if complete != models:
+        both.append(mean_ranks(rows, shared, models))
+    return [ranks for ranks in both if ranks]
+
+
+# Summary
+
+
+def gains(rows, names, model, others):
+    """Relative gains on the best of the others by set; a loss is negative."""
+    result = {}
+    for name in names:
+        means = common_means(rows, name, (model, *others))
+        if means and is_regression(rows, name):
+            result[name] = 1 - means[model] / min(means[other] for other in others)
+        elif means:
+            result[name] = means[model] / max(means[other] for other in others) - 1
+    return result
+
+
+def summarise(rows, names, model, ranks):
+    """Wins and losses of one model in numbers."""
+    on_mlp = gains(rows, names, model, PERCEPTRONS)
+    on_linear = gains(rows, names, model, ("linear",))
+    own = [row for (_, m, _), row in rows.items() if m == model]
+    ratios = seconds_ratios(rows, names, model, "MLP 1000")
+    return {
+        "model": model,
+        "sets": len({row["data"] for row in own}),
+        "errors": sum("error" in row for row in own),
+        "better_than_mlp": [name for name, gain in on_mlp.items() if gain > 0],
+        "equal_to_mlp": [name for name, gain in on_mlp.items() if gain == 0],
+        "worse_than_mlp": [name for name, gain in on_mlp.items() if gain < 0],
+        "ranks": [rank_beside_mlp(table["ranks"], model) for table in ranks],
+        "least_gain_on_linear": min(
+            ((gain, name) for name, gain in on_linear.items()), default=None
+        ),
+        "seconds_of_mlp_1000": median(ratios) if ratios else None,
+        "most_seconds": greatest(own, "seconds"),
+        "greatest_von_neumann_ratio": greatest(own, "von_neumann_ratio"),
+    }
+
+
+def seconds_ratios(rows, names, model, other):
+    both = (common_means(rows, name, (model, other), "seconds") for name in names)
+    return [means[model] / means[other] for means in both if means]
+
+
+def rank_beside_mlp(ranks, model):
+    """The mean rank and how far it is behind that of the better perceptron."""
+    better = min((ranks[name] for name in PERCEPTRONS if name in ranks), default=None)
+    if model not in ranks or better is None:
+        return None
+    return ranks[model], ranks[model] - better
+
+
+def greatest(rows, key):
+    """The greatest value and the set where it is."""
+    pairs = ((row[key], row["data"]) for row in rows if row.get(key) is not None)
+    return max(pairs, default=None)
+
+
+# Tables
+
+
+def show(rows):
+    """Print all tables; ranks and summaries are returned too."""
+    names = list(dict.fromkeys(name for name, _, _ in rows))
+    models = [m for m in MODELS if any(m == model for _, model, _ in rows)]
+    classified = [name for name in names if not is_regression(rows, name)]
+    show_grid(
+        "scores, and in brackets the standard error in their last digits; published",
+        [name for name in names if name not in classified] + classified,
+        models,
+        partial(score_cell, rows),
+        lambda name: ", ".join(f"{k} {v}" for k, v in published(name).items()),
+    )
+    show_grid("median seconds of a fit", names, models, partial(seconds_cell, rows))
+    if classified:
+        title = "log loss/Brier score"
+        show_grid(title, classified, models, partial(probability_cell, rows))
+    ranks = all_ranks(rows, names, models)
+    for table in ranks:
+        show_ranks(**table)
+    own = [model for model in ("odenet", "odenet CV") if model in models]
+    summaries = [summarise(rows, names, model, ranks) for model in own]
+    for summary in summaries:
+        show_summary(summary, ranks)
+    return {"ranks": ranks, "summaries": summaries}
+
+
+def show_grid(title, names, models, text, end=lambda name: ""):
+    print(f"\n{title}\n{'':<25}" + "".join(f" {model:>13}" for model in models))
+    for name in names:
+        cells = "".join(f" {text(name, model):>13}" for model in models)
+        print(f"{name:<25}{cells}  {end(name)}".rstrip())
+
+
+def score_cell(rows, name, model):
+    """4.82(12) is 4.82 with a standard error of 0.12."""
+    own = list(values(rows, name, model, "score").values())
+    if not own:
+        return "error" if any((name, model) == key[:2] for key in rows) else "-"
+    error = stdev(own) / sqrt(len(own)) if len(own) > 1 else 0.0
+    if not 0 < error < inf:
+        return f"{mean(own):.4g}"
+    digits = max(0, 1 - floor(log10(error)))
+    return f"{mean(own):.{digits}f}({round(error * 10**digits)})"
+
+
+def seconds_cell(rows, name, model):
+    own = values(rows, name, model, "seconds").values()
+    return f"{median(own):.2f}" if own else "-"
+
+
+def probability_cell(rows, name, model):
+    both = [values(rows, name, model, key).values() for key in ("log_loss", "brier")]
+    return "/".join(f"{mean(own):.3f}" for own in both) if all(both) else "-"
+
+
+def show_ranks(sets, ranks, critical_difference):
+    print(f"\nmean ranks on {sets} sets, critical difference {critical_difference:.2f}")
+    for model, rank in sorted(ranks.items(), key=lambda item: item[1]):
+        print(f"{rank:>6.2f}  {model}")
+
+
+def show_summary(summary, ranks):
+    print(f"\n{summary['model']}: {summary['sets']} sets, {summary['errors']} errors")
+    for outcome in ("better_than_mlp", "equal_to_mlp", "worse_than_mlp"):
+        names = summary[outcome]
+        text = outcome.replace("_", " ").replace("mlp", "the better MLP")
+        print(f"  {text}: {len(names)} {' '.join(names)}".rstrip())
+    for pair, table in zip(summary["ranks"], ranks, strict=True):
+        if pair:
+            print(
+                f"  mean rank on {table['sets']} sets: {pair[0]:.2f}, {pair[1]:+.2f} "
+                f"beside the MLPs ({table['critical_difference']:.2f} is critical)"
+            )
+    if summary["least_gain_on_linear"]:
+        gain, name = summary["least_gain_on_linear"]
+        print(f"  least gain on linear: {gain:+.1%} ({name})")
+    if summary["seconds_of_mlp_1000"] is not None:
+        print(f"  median of seconds / MLP 1000: {summary['seconds_of_mlp_1000']:.2f}")
+    for key in ("most_seconds", "greatest_von_neumann_ratio"):
+        if summary[key]:
+            value, name = summary[key]
+            print(f"  {key.replace('_', ' ')}: {value:.3g} ({name})")
+
+
+def draw(figure, results):
+    """Mean ranks; bars of half a critical difference: apart where they do not meet."""
+    axes = np.ravel(figure.subplots(max(1, len(results["ranks"])), squeeze=False))
+    for axis, table in zip(axes, results["ranks"], strict=False):
+        ranks = sorted(table["ranks"].items(), key=lambda item: -item[1])
+        models, places = zip(*ranks, strict=True)
+        half = table["critical_difference"] / 2
+        axis.errorbar(places, models, xerr=half, fmt="o", capsize=3)
+        axis.set_xlabel(
+            f"mean rank on {table['sets']} sets, ± half a critical difference"
+        )
+
+
+# The command
+
+
+def parse_options():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--quick", action="store_true", help="small and short")
+    add("--json", help="file for rows, ranks and summary")
+    add("--png", help="file for the figure of the mean ranks")
+    add("--results", nargs="+", help="JSON lines to read; new ones go to the first")
+    add("--models", nargs="+", choices=MODELS, default=MODELS)
+    add("--data", nargs="+", help="names of sets")
+    add("--splits", type=int, help="at most so many splits of every set")
+    add("--cv-rows", type=int, default=2000, help="most training rows of odenet CV")
+    add("--part", type=part, default=(1, 1), help="I/N: do only every N-th piece")
+    add("--table", action="store_true", help="run nothing, print what is there")
+    return parser.parse_args()
+
+
+def part(text):
+    """The numbers of "I/N"."""
+    i, n = map(int, text.split("/"))
+    if not 1 <= i <= n:
+        raise argparse.ArgumentTypeError(f"I of I/N must be in 1 ... N, got {text}.")
+    return i, n
+
+
+def load_all(names):
+    """Tables by name; those that cannot be had are said."""
+    tables = {}
+    for name in names:
+        try:
+            tables[name] = load(name)
+        except (OSError, ValueError) as error:
+            print(f"{name}: cannot be loaded ({error}), skipped")
+    return tables
+
+
+def installed(models, quick):
+    """The models that can run; those that cannot are said."""
+    found = []
+    for model in models:
+        if model in PACKAGES and find_spec(PACKAGES[model]) is None:
+            print(f"{model}: {PACKAGES[model]} is not installed, skipped")
+        elif not (quick and model == "RealMLP"):
+            found.append(model)
+    return found
+
+
+def compute(options, files):
+    """All results that are asked for and not there yet; tells the machine."""
+    torch.set_num_threads(1)
+    here = machine(options.quick)
+    print(describe(here))
+    tables = load_all(options.data or (QUICK_SETS if options.quick else available()))
+    models = installed(options.models, options.quick)
+    if options.quick:
+        options.splits = 1
+    odenet.ResODERegressor(2, flow_time=0.1).fit(np.eye(9), np.arange(9))  # a warm-up
+    with threadpool_limits(1):
+        run(share_of_work(tables, models, options), tables, files, options.quick)
+    return here
+
+
+def main():
+    options = parse_options()
+    with TemporaryDirectory() as folder:
+        default = Path(folder, "x.jsonl") if options.quick else "tabular.jsonl"
+        files = options.results or [default]
+        here = None if options.table else compute(options, files)
+        rows = read(files)
+    results = {"machine": here, "rows": list(rows.values()), **show(rows)}
+    save(options, results, draw)
+
+
+if __name__ == "__main__":
+    main()
