@@ -3,7 +3,6 @@
 import copy
 import warnings
 from contextlib import contextmanager
-from math import inf
 from numbers import Integral, Real
 
 import torch
@@ -52,7 +51,7 @@ class BaseResODE(
         "state_dim": [Interval(Integral, 1, None, closed="left"), None],
         "activation": [StrOptions(set(ACTIVATIONS))],
         "init": [StrOptions(set(SCHEMES)), callable],
-        "solver": [StrOptions(set(SOLVERS)), Solver],
+        "solver": [StrOptions({*SOLVERS, "auto"}), Solver],
         "flow_time": [Interval(Real, 0, None, closed="neither"), None],
         "depth_schedule": [StrOptions({"doubling"}), "array-like", None],
         "gap_tol": [Interval(Real, 0, None, closed="neither")],
@@ -61,6 +60,8 @@ class BaseResODE(
         "early_stopping": ["boolean", StrOptions({"auto"})],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "standardize": ["boolean"],
+        "categorical_features": ["array-like", StrOptions({"from_dtype"}), None],
+        "allow_nan": ["boolean"],
         "backward": [StrOptions(set(BACKWARDS))],
         "callbacks": [list, None],
         "device": [str, torch.device],
@@ -78,7 +79,7 @@ class BaseResODE(
         state_dim=None,
         activation="gelu",
         init="tied",
-        solver="flow",
+        solver="auto",
         flow_time=None,
         depth_schedule="doubling",
         gap_tol=0.01,
@@ -87,6 +88,8 @@ class BaseResODE(
         early_stopping="auto",
         validation_fraction=0.1,
         standardize=True,
+        categorical_features="from_dtype",
+        allow_nan=False,
         backward="stored",
         callbacks=None,
         device="auto",
@@ -109,6 +112,8 @@ class BaseResODE(
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.standardize = standardize
+        self.categorical_features = categorical_features
+        self.allow_nan = allow_nan
         self.backward = backward
         self.callbacks = callbacks
         self.device = device
@@ -141,16 +146,18 @@ class BaseResODE(
             return self._fit(X, y, sample_weight, X_val, y_val)
 
     def _fit(self, X, y, sample_weight, X_val, y_val):
-        solver, device = resolve_solver(self.solver), self._resolve_device()
+        resolve_solver(self.solver)
+        device = self._resolve_device()
         past = self.net_.progress if self.warm_start and hasattr(self, "net_") else None
         if past is not None:
             self._check_same_network()
         samples = self._check_samples(X, y, sample_weight, reset=past is None)
         validation = self._check_validation_samples(X_val, y_val)
-        if past is not None and self._has_passed(self.flow_time, solver):
-            return self
         seed, generator = self._draw_seed()
         samples, train = merge_repeated(*samples, seed), None
+        solver = resolve_solver(self.solver, len(samples[-1]), self.flow_time)
+        if past is not None and self._has_passed(self.flow_time, solver):
+            return self
         if validation is None and self._holds_out(len(samples[-1])):
             train, validation = self._hold_out(*samples)
         fitted = self._start(samples, generator) if past is None else self._fitted()
@@ -158,7 +165,7 @@ class BaseResODE(
         module.backward = self.backward
         depths = self._depths(module, past)
         with self._scikit_learn_callbacks(X, y, fitted) as observer:
-            fitting = Fitting(self, fitted, depths, past, generator, observer)
+            fitting = Fitting(self, solver, fitted, depths, past, generator, observer)
             tensors = [
                 None if part is None else self._tensors(fitted, *part)
                 for part in (samples, train, validation)
@@ -202,7 +209,8 @@ class BaseResODE(
     def partial_fit(self, X, y, sample_weight=None):
         """Train for one pass over a part of the data; for mini-batch solvers.
 
-        The first call settles the standardisation and starts the network.
+        The first call settles the standardisation and the categories, and starts the
+        network.
 
         Parameters
         ----------
@@ -296,7 +304,7 @@ class BaseResODE(
 
     def _fitted(self):
         """What predictions need; the network as a copy, to be trained further."""
-        names = ("module_", "_X_standardizer", "_y_standardizer")
+        names = ("module_", "_X_encoder", "_y_standardizer")
         return {name: copy.deepcopy(getattr(self, name)) for name in names}
 
     def _make_net(
@@ -339,7 +347,8 @@ class BaseResODE(
     def _train(self, net, train, held_out=None):
         """Train a net on tensors."""
         module = net.module_
-        n_rows = min(train.weight.numel(), net.solver.batch_size or inf)
+        n_rows = train.weight.numel()
+        n_rows = min(n_rows, net.solver.rows_of_a_batch(n_rows))
         with torch_threads(n_rows * module.state_dim * module.width):
             net.partial_fit((train, held_out))
         module.zero_grad(set_to_none=True)
@@ -349,6 +358,7 @@ class BaseResODE(
     def _finish(self, fitted, net, depth_path):
         """Set the fitted attributes."""
         vars(self).update(fitted, net_=net, depth_path_=depth_path)
+        self.solver_ = net.solver
         self.loss_curve_ = net.curve("train_loss", role="fit")
         self.validation_loss_curve_ = net.curve("valid_loss")
         self.validation_scores_ = net.curve("valid_score")

@@ -9,6 +9,7 @@ from tqdm.auto import tqdm
 
 SETTLED_TIME = 10.0  # flow time before which nothing is concluded from a curve
 PATIENCE = 3.0  # times the flow time of the lowest validation loss
+SHARE_TO_WAIT = 0.5  # of the epochs to the lowest validation loss of mini-batches
 MIN_WAIT = 10  # steps since the lowest validation loss
 FLAT = 1e-4  # relative decrease of the loss per unit of log flow time
 
@@ -47,19 +48,19 @@ class Monitor(Callback):
             )
         self.largest_loss = 10 * max(self.start_loss, net.loss_of_zero(X[0]))
         self.evals_before = getattr(net.optimizer_, "n_grad_evals", 0)
-        self.start = self.kept = _weights(net.module_), self.flow_time
-        self._judge_anew(net, self.start_loss)
+        self.start = self.kept = net.weights(), self.flow_time
+        self._judge_anew(net, inf if self.early_stopping else self.start_loss)
 
-    def _judge_anew(self, net, loss):
-        """Forget what was concluded from the losses so far."""
-        lowest_loss = inf if self.early_stopping else loss
-        self.lowest = lowest_loss, len(net.history), self.flow_time
-        self.kept_losses = self.flatness_reference = None
+    def _judge_anew(self, net, loss, losses=None):
+        """Forget what was concluded so far: these weights are to be beaten."""
+        self.lowest = loss, len(net.history), self.flow_time
+        self.began = len(net.history)
+        self.kept_losses, self.flatness_reference = losses, None
 
     def on_epoch_begin(self, net, **kwargs):
         """The weights that the mean loss of an epoch of mini-batches speaks of."""
         if net.solver.batch_size is not None and not self.early_stopping:
-            self.epoch_weights = _weights(net.module_), None
+            self.epoch_weights = net.weights(), None
 
     def on_epoch_end(self, net, dataset_train=None, dataset_valid=None, **kwargs):
         """Record, keep the best, judge."""
@@ -72,28 +73,31 @@ class Monitor(Callback):
         self.flow_time = row.get("flow_time")
         loss = row["valid_loss"] if self.early_stopping else row["train_loss"]
         if self._is_better(net, loss):
-            self.kept = self.epoch_weights or (_weights(net.module_), self.flow_time)
+            self.kept = self.epoch_weights or (net.weights(), self.flow_time)
             self.kept_losses = net.valid_losses
         if loss < self.lowest[0]:
             self.lowest = loss, row["epoch"], self.flow_time
         net.stop_reason = self._reason_to_stop(net, row)
         if self.schedule is not None:
-            chooses = self.early_stopping and self.schedule.only_chooses
-            self._follow_schedule(net, dataset_valid if chooses else dataset_train)
+            self._follow_schedule(net, dataset_train, dataset_valid)
 
-    def _follow_schedule(self, net, samples):
-        """Mini-batches choose among the weights of the full depth only."""
-        was_done, depth = self.schedule.is_done(net), net.module_.depth
-        self.schedule.judge(net, samples)
-        if net.module_.depth != depth:
-            self.flatness_reference = None
-        arrives = self.schedule.is_done(net) and not was_done
-        if arrives and self.early_stopping and not self.schedule.only_chooses:
-            self._go_back(net, self.kept)
-            self._judge_anew(net, self.start_loss)
+    def _follow_schedule(self, net, samples, validation):
+        """What was concluded at one depth does not hold at the next."""
+        chooses = self.early_stopping and self.schedule.only_chooses
+        depth, is_done = net.module_.depth, self.schedule.is_done(net)
+        self.schedule.judge(net, validation if chooses else samples)
+        if (depth, is_done) == (net.module_.depth, self.schedule.is_done(net)):
+            return
+        self.flatness_reference = None
+        if self.early_stopping and not self.schedule.only_chooses:
+            losses = net.losses(validation)
+            loss = (validation.weight * losses).sum() / validation.weight.sum()
+            self.kept = net.weights(), self.flow_time
+            self._judge_anew(net, loss.item(), losses)
 
     def on_train_end(self, net, X=None, y=None, **kwargs):
         """Go back to the weights kept where that is asked for, or needed."""
+        net.module_.set_weights(net.weights())
         if not net.objective(X[0]) <= self.largest_loss:
             net.stop_reason = "diverged"
         if self.early_stopping or net.stop_reason == "diverged":
@@ -104,6 +108,13 @@ class Monitor(Callback):
             self.schedule.finish(net, X[0])
         self.start = self.kept = self.kept_losses = self.epoch_weights = None
 
+    def go_back(self, net):
+        """To the best weights, where early stopping knows them; else to the average."""
+        if self.early_stopping:
+            self._go_back(net, self.kept)
+        else:
+            net.module_.set_weights(net.weights())
+
     def _go_back(self, net, point):
         weights, self.flow_time = point
         if self.schedule is not None:
@@ -111,8 +122,15 @@ class Monitor(Callback):
         net.module_.set_weights(weights)
 
     def _is_better(self, net, loss):
-        """Whether to keep these weights instead of the ones kept."""
-        if not self.early_stopping or self.kept_losses is None:
+        """Whether to keep these weights instead of the ones kept.
+
+        The average of mini-batches' weights needs no margin: it is compared often.
+        """
+        if (
+            self.flow_time is None
+            or not self.early_stopping
+            or self.kept_losses is None
+        ):
             return loss < self.lowest[0]
         return _exceeds(self.kept_losses, net.valid_losses, net.valid_weight)
 
@@ -136,12 +154,19 @@ class Monitor(Callback):
         if self.kept_losses is None:
             return False
         if self.flow_time is None:
-            return epoch - lowest_epoch >= net.solver.patience
+            return epoch - lowest_epoch >= self._patience(net, lowest_epoch)
         if epoch - lowest_epoch < MIN_WAIT:
             return False
         if self.flow_time < max(SETTLED_TIME, PATIENCE * lowest_time):
             return False
         return _exceeds(net.valid_losses, self.kept_losses, net.valid_weight)
+
+    def _patience(self, net, lowest_epoch):
+        """Epochs to wait for a lower loss, or half of those it took, if they are more."""
+        least = net.solver.patience
+        if self.schedule is not None:
+            least = max(1, least * self.schedule.share_of_patience(net))
+        return max(least, SHARE_TO_WAIT * (lowest_epoch - self.began))
 
     def _is_stationary(self, net, loss):
         """No decrease beyond rounding, or one below FLAT per unit of log flow time."""
@@ -167,10 +192,6 @@ def _exceeds(losses, others, weight):
     mean = (share * difference).sum()
     variance = (share * (difference - mean).square()).sum()
     return bool(mean > (variance * share.square().sum()).sqrt())
-
-
-def _weights(module):
-    return {name: p.detach().clone() for name, p in module.state_dict().items()}
 
 
 class Checkpoints(Callback):

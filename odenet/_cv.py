@@ -31,6 +31,8 @@ class ResODERegressorCV(PathSearchMixin, ResODERegressor):
         A solver that follows the flow.
     depth_schedule, alpha, smoothness_penalty, standardize : optional
         As in :class:`ResODERegressor`; the ``depth_schedule`` is "doubling" or None.
+    categorical_features, allow_nan : optional
+        As in :class:`ResODERegressor`; the folds share the categories of all samples.
     backward, device, dtype, random_state, verbose : optional
         As in :class:`ResODERegressor`.
 
@@ -91,6 +93,8 @@ class ResODERegressorCV(PathSearchMixin, ResODERegressor):
         alpha=0.0,
         smoothness_penalty=0.0,
         standardize=True,
+        categorical_features="from_dtype",
+        allow_nan=False,
         backward="stored",
         device="auto",
         dtype="float32",
@@ -112,6 +116,8 @@ class ResODERegressorCV(PathSearchMixin, ResODERegressor):
         self.alpha = alpha
         self.smoothness_penalty = smoothness_penalty
         self.standardize = standardize
+        self.categorical_features = categorical_features
+        self.allow_nan = allow_nan
         self.backward = backward
         self.device = device
         self.dtype = dtype
@@ -144,8 +150,12 @@ class ResODEClassifierCV(PathSearchMixin, ResODEClassifier):
         As in :class:`ResODEClassifier`.
     solver : {"flow", "gd"} or solver object, default="flow"
         A solver that follows the flow.
-    depth_schedule, alpha, smoothness_penalty, standardize, class_weight : optional
+    depth_schedule, alpha, smoothness_penalty, standardize : optional
         As in :class:`ResODEClassifier`; the ``depth_schedule`` is "doubling" or None.
+    class_weight, label_smoothing : optional
+        As in :class:`ResODEClassifier`.
+    categorical_features, allow_nan : optional
+        As in :class:`ResODEClassifier`; the folds share the categories of all samples.
     backward, device, dtype, random_state, verbose : optional
         As in :class:`ResODEClassifier`.
 
@@ -206,7 +216,10 @@ class ResODEClassifierCV(PathSearchMixin, ResODEClassifier):
         alpha=0.0,
         smoothness_penalty=0.0,
         standardize=True,
+        categorical_features="from_dtype",
+        allow_nan=False,
         class_weight=None,
+        label_smoothing=0.05,
         backward="stored",
         device="auto",
         dtype="float32",
@@ -228,7 +241,10 @@ class ResODEClassifierCV(PathSearchMixin, ResODEClassifier):
         self.alpha = alpha
         self.smoothness_penalty = smoothness_penalty
         self.standardize = standardize
+        self.categorical_features = categorical_features
+        self.allow_nan = allow_nan
         self.class_weight = class_weight
+        self.label_smoothing = label_smoothing
         self.backward = backward
         self.device = device
         self.dtype = dtype

@@ -2,8 +2,7 @@
 
 import copy
 
-import numpy as np
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from odenet._devices import torch_threads
 from odenet._gap import ExtrapolatedNetwork, ode_gap, warn_if_rough
@@ -144,9 +143,9 @@ class DepthMixin:
         True
         """
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype=np.float64)
+        X = self._read(X)
         with torch_threads(len(X) * self.module_.V[0].numel()):
-            return ode_gap(self.module_, self._X_standardizer(X), method)
+            return ode_gap(self.module_, self._X_encoder(X), method)
 
     def richardson_predict(self, X):
         r"""Predict by :math:`2 F_{2L} - F_L`, which is the neural ODE's up to O(1/L^2).

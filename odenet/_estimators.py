@@ -1,5 +1,7 @@
 """The two estimators."""
 
+from numbers import Real
+
 import numpy as np
 import torch
 from scipy.special import expit, log_expit, log_softmax, softmax
@@ -7,12 +9,12 @@ from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils import compute_class_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from odenet._base import BaseResODE
 from odenet._losses import CrossEntropy, LogisticLoss, SquaredError
 from odenet._standardizer import Standardizer, fit_standardizer
-from odenet._validation import StrOptions
+from odenet._validation import Interval, StrOptions
 from odenet.solvers import has_mini_batches
 
 
@@ -31,7 +33,7 @@ class ResODERegressor(RegressorMixin, BaseResODE):
         Inner width m of a residual.
     state_dim : int, default=None
         Dimension q of the state. None is min(n_features + 1, 128) + n_outputs, and at
-        least 16.
+        least 16; every category counts as a feature.
     activation : {"gelu", "tanh", "silu", "softplus", "relu", "identity"}, \
             default="gelu"
         Activation of a residual. With "relu" the theorems do not hold.
@@ -40,11 +42,12 @@ class ResODERegressor(RegressorMixin, BaseResODE):
         "iid" the network is no discretised ODE. A name stands for the scheme with
         ``scale=4``, so that a fit soon is more than linear; an object is used as it is,
         and ``Tied()`` is the start of the paper.
-    solver : {"flow", "gd", "sgd", "adamw"} or solver object, default="flow"
+    solver : {"auto", "flow", "gd", "sgd", "adamw"} or solver object, default="auto"
         How the network is trained: see :mod:`odenet.solvers`, whose objects carry the
         settings of each. "flow" follows the gradient flow of all samples by an adaptive
         stabilised Runge-Kutta method, "gd" by gradient descent with small steps; "sgd"
-        and "adamw" train on mini-batches.
+        and "adamw" train on mini-batches. "auto" is "flow" for up to 500 distinct
+        samples, or where a ``flow_time`` is given, else "adamw"; ``solver_`` tells.
     flow_time : float, default=None
         Horizon T of "flow" and "gd"; the other solvers have none. None lets the data
         decide: training ends when the validation loss has risen, or the training loss
@@ -80,6 +83,18 @@ class ResODERegressor(RegressorMixin, BaseResODE):
         Whether to scale the columns of X and of y inside the model, which is undone in
         ``predict``. Inputs beyond some standard deviations are drawn in smoothly, to
         4 at most; columns that are constant in training are ignored.
+    categorical_features : "from_dtype", array-like of bool, int or str, or None, \
+            default="from_dtype"
+        The columns that hold categories, by a mask, by indices or by names.
+        "from_dtype" takes those of a pandas or polars frame whose dtype is one of
+        categories or strings, None none. Inside the model a category is a column of
+        its own, for which the matrix A learns a vector, as an embedding does; two
+        categories share one column. A missing value is a category if training has met
+        it, and a category that training has not met is all zeros.
+    allow_nan : bool, default=False
+        Whether numbers may be missing (NaN). One that is takes the mean of its column,
+        and where training has met NaN in a column, a further column inside the model
+        says which numbers are missing.
     backward : {"stored", "rebuilt"}, default="stored"
         Whether a gradient stores the states of all layers, or rebuilds them from the
         last one on the way back: slower, in memory that does not grow with depth.
@@ -123,6 +138,8 @@ class ResODERegressor(RegressorMixin, BaseResODE):
         fits. "n_iter" counts the steps of both.
     depth_smoothness_ : DepthSmoothness
         How smooth the weights are in depth.
+    solver_ : solver object
+        What the network was trained by.
     flow_time_ : float
         Flow time of the weights kept; None for mini-batch solvers.
     loss_curve_ : list of float
@@ -183,9 +200,7 @@ class ResODERegressor(RegressorMixin, BaseResODE):
         return y.ravel() if self._y_is_1d else y
 
     def _check_X_y(self, X, y, reset):
-        return validate_data(
-            self, X, y, reset=reset, dtype=np.float64, multi_output=True, y_numeric=True
-        )
+        return self._read(X, y, reset, multi_output=True, y_numeric=True)
 
     def _encode_target(self, y, reset):
         columns = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
@@ -233,7 +248,7 @@ class ResODEClassifier(ClassifierMixin, BaseResODE):
         Inner width m of a residual.
     state_dim : int, default=None
         Dimension q of the state. None is min(n_features + 1, 128) + n_outputs, and at
-        least 16.
+        least 16; every category counts as a feature.
     activation : {"gelu", "tanh", "silu", "softplus", "relu", "identity"}, \
             default="gelu"
         Activation of a residual. With "relu" the theorems do not hold.
@@ -242,11 +257,12 @@ class ResODEClassifier(ClassifierMixin, BaseResODE):
         "iid" the network is no discretised ODE. A name stands for the scheme with
         ``scale=4``, so that a fit soon is more than linear; an object is used as it is,
         and ``Tied()`` is the start of the paper.
-    solver : {"flow", "gd", "sgd", "adamw"} or solver object, default="flow"
+    solver : {"auto", "flow", "gd", "sgd", "adamw"} or solver object, default="auto"
         How the network is trained: see :mod:`odenet.solvers`, whose objects carry the
         settings of each. "flow" follows the gradient flow of all samples by an adaptive
         stabilised Runge-Kutta method, "gd" by gradient descent with small steps; "sgd"
-        and "adamw" train on mini-batches.
+        and "adamw" train on mini-batches. "auto" is "flow" for up to 500 distinct
+        samples, or where a ``flow_time`` is given, else "adamw"; ``solver_`` tells.
     flow_time : float, default=None
         Horizon T of "flow" and "gd"; the other solvers have none. None lets the data
         decide: training ends when the validation loss has risen, or the training loss
@@ -282,8 +298,23 @@ class ResODEClassifier(ClassifierMixin, BaseResODE):
         Whether to scale the columns of X inside the model. Inputs beyond some standard
         deviations are drawn in smoothly, to 4 at most; columns that are constant in
         training are ignored.
+    categorical_features : "from_dtype", array-like of bool, int or str, or None, \
+            default="from_dtype"
+        The columns that hold categories, by a mask, by indices or by names.
+        "from_dtype" takes those of a pandas or polars frame whose dtype is one of
+        categories or strings, None none. Inside the model a category is a column of
+        its own, for which the matrix A learns a vector, as an embedding does; two
+        categories share one column. A missing value is a category if training has met
+        it, and a category that training has not met is all zeros.
+    allow_nan : bool, default=False
+        Whether numbers may be missing (NaN). One that is takes the mean of its column,
+        and where training has met NaN in a column, a further column inside the model
+        says which numbers are missing.
     class_weight : dict or "balanced", default=None
         Weights of the classes; "balanced" gives all the same total weight.
+    label_smoothing : float, default=0.05
+        Probability that a label is taken to be spread over all classes alike. It keeps
+        the logits bounded: without it the flow of separable classes has no limit.
     backward : {"stored", "rebuilt"}, default="stored"
         Whether a gradient stores the states of all layers, or rebuilds them from the
         last one on the way back: slower, in memory that does not grow with depth.
@@ -329,6 +360,8 @@ class ResODEClassifier(ClassifierMixin, BaseResODE):
         fits. "n_iter" counts the steps of both.
     depth_smoothness_ : DepthSmoothness
         How smooth the weights are in depth.
+    solver_ : solver object
+        What the network was trained by.
     flow_time_ : float
         Flow time of the weights kept; None for mini-batch solvers.
     loss_curve_ : list of float
@@ -369,6 +402,7 @@ class ResODEClassifier(ClassifierMixin, BaseResODE):
     _parameter_constraints = {
         **BaseResODE._parameter_constraints,
         "class_weight": [dict, StrOptions({"balanced"}), None],
+        "label_smoothing": [Interval(Real, 0, 1, closed="left")],
     }
 
     def __init__(
@@ -379,7 +413,7 @@ class ResODEClassifier(ClassifierMixin, BaseResODE):
         state_dim=None,
         activation="gelu",
         init="tied",
-        solver="flow",
+        solver="auto",
         flow_time=None,
         depth_schedule="doubling",
         gap_tol=0.01,
@@ -388,7 +422,10 @@ class ResODEClassifier(ClassifierMixin, BaseResODE):
         early_stopping="auto",
         validation_fraction=0.1,
         standardize=True,
+        categorical_features="from_dtype",
+        allow_nan=False,
         class_weight=None,
+        label_smoothing=0.05,
         backward="stored",
         callbacks=None,
         device="auto",
@@ -412,6 +449,8 @@ class ResODEClassifier(ClassifierMixin, BaseResODE):
             early_stopping=early_stopping,
             validation_fraction=validation_fraction,
             standardize=standardize,
+            categorical_features=categorical_features,
+            allow_nan=allow_nan,
             backward=backward,
             callbacks=callbacks,
             device=device,
@@ -421,12 +460,14 @@ class ResODEClassifier(ClassifierMixin, BaseResODE):
             verbose=verbose,
         )
         self.class_weight = class_weight
+        self.label_smoothing = label_smoothing
 
     @available_if(has_mini_batches)
     def partial_fit(self, X, y, classes=None, sample_weight=None):
         """Train for one pass over a part of the data; for mini-batch solvers.
 
-        The first call settles the standardisation and starts the network.
+        The first call settles the standardisation and the categories, and starts the
+        network.
 
         Parameters
         ----------
@@ -528,7 +569,7 @@ class ResODEClassifier(ClassifierMixin, BaseResODE):
         return np.column_stack([log_expit(-logits), log_expit(logits)])
 
     def _check_X_y(self, X, y, reset):
-        X, y = validate_data(self, X, y, reset=reset, dtype=np.float64)
+        X, y = self._read(X, y, reset)
         check_classification_targets(y)
         return X, y
 
@@ -579,4 +620,5 @@ class ResODEClassifier(ClassifierMixin, BaseResODE):
         return y if len(self.classes_) > 2 else y.double()
 
     def _loss(self):
-        return CrossEntropy() if len(self.classes_) > 2 else LogisticLoss()
+        loss = CrossEntropy if len(self.classes_) > 2 else LogisticLoss
+        return loss(self.label_smoothing)

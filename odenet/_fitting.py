@@ -4,9 +4,9 @@ import copy
 from time import perf_counter
 
 from odenet._callbacks import Monitor
+from odenet._coarse_to_fine import CoarseToFine
 from odenet._refinement import DepthSchedule
 from odenet._training import Progress
-from odenet.solvers import has_mini_batches
 
 UNJUDGED_FLOW_TIME = 100.0  # horizon where no validation loss says when to stop
 WARNINGS = {
@@ -24,18 +24,30 @@ class Fitting:
     Parameters
     ----------
     estimator : BaseResODE
+    solver : Solver
     fitted : dict
         The network and the standardisation.
     depths : list of int
         The depths to train at, in ascending order.
     past : Progress, default=None
         Of an earlier fit that is continued, at the network's own depth.
-    generator : torch.Generator
-    observer : skorch callback or None
+    generator : torch.Generator, default=None
+        Of the order of mini-batches.
+    observer : skorch callback, default=None
     """
 
-    def __init__(self, estimator, fitted, depths, past, generator, observer):
+    def __init__(
+        self,
+        estimator,
+        solver,
+        fitted,
+        depths,
+        past=None,
+        generator=None,
+        observer=None,
+    ):
         self.estimator = estimator
+        self.solver = solver
         self.fitted = fitted
         self.depths = depths
         self.past = past
@@ -62,7 +74,7 @@ class Fitting:
             self.past,
             self._horizon(chooses),
             early_stopping=chooses,
-            only_chooses=chooses and not has_mini_batches(self.estimator),
+            only_chooses=chooses and self.solver.batch_size is None,
         )
         again = train is not None or len(self.depths) > 1
         if again and net.has_chosen_flow_time:
@@ -98,6 +110,7 @@ class Fitting:
         schedule = self._schedule(only_chooses)
         net = self.estimator._make_net(
             self.fitted["module_"],
+            solver=self.solver,
             generator=self.generator,
             monitor=Monitor(early_stopping, schedule),
             horizon=horizon,
@@ -116,7 +129,8 @@ class Fitting:
         if self.past is not None and len(self.depths) == 1:
             return None
         estimator = self.estimator
-        return DepthSchedule(
+        walk = DepthSchedule if self.solver.batch_size is None else CoarseToFine
+        return walk(
             self.depths,
             gap_tol=estimator.gap_tol if estimator.depth == "auto" else None,
             only_chooses=only_chooses,

@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from odenet._devices import evaluation_dtype, resolve_device_or_cpu, torch_threads
 from odenet._diagnostics import depth_smoothness
@@ -63,14 +63,15 @@ class FittedNetworkMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
     def _evaluate(self, X, method, *args, axis=0):
         """A method of the network at the rows of X, as an array."""
-        X = validate_data(self, X, reset=False, dtype=np.float64)
-        X = self._X_standardizer(X)
+        X = self._read(X)
         module = self._module_for_evaluation()
         like = {"dtype": module.V.dtype, "device": module.V.device}
         parts = np.split(X, range(ROWS_AT_ONCE, len(X), ROWS_AT_ONCE))
         with torch_threads(module.V[0].numel() * len(parts[0])), torch.no_grad():
             results = [
-                getattr(module, method)(torch.tensor(part, **like), *args)
+                getattr(module, method)(
+                    torch.tensor(self._X_encoder(part), **like), *args
+                )
                 for part in parts
             ]
         if hasattr(module, "n_evals_"):

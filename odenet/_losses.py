@@ -1,5 +1,7 @@
 """Losses, the score that goes with each, and the penalties on the weights."""
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 
@@ -34,44 +36,52 @@ class SquaredError:
 
 
 class _Classification:
-    @classmethod
-    def score(cls, output, y, weight):
+    def score(self, output, y, weight):
         """Weighted accuracy."""
-        right = (cls.decide(output) == y).to(weight.dtype)
+        right = (self.decide(output) == y).to(weight.dtype)
         return ((weight * right).sum() / weight.sum()).item()
 
 
+@dataclass(frozen=True)
 class LogisticLoss(_Classification):
     """Cross-entropy of two classes, from one output: the logit of class 1."""
 
-    @staticmethod
-    def per_sample(output, y):
-        """Loss of every sample, shape (n,)."""
-        return F.softplus(output[:, 0]) - output[:, 0] * y
+    label_smoothing: float = 0.0
 
-    @staticmethod
-    def gradient(output, y):
+    def per_sample(self, output, y):
+        """Loss of every sample, shape (n,)."""
+        return F.softplus(output[:, 0]) - output[:, 0] * self._smoothed(y)
+
+    def gradient(self, output, y):
         """Gradient of the loss of every sample, shape (n, 1)."""
-        return torch.sigmoid(output) - y[:, None]
+        return torch.sigmoid(output) - self._smoothed(y)[:, None]
 
     @staticmethod
     def decide(output):
         """Index of the likelier class."""
         return (output[:, 0] > 0).long()
 
+    def _smoothed(self, y):
+        return y + self.label_smoothing * (0.5 - y)
 
+
+@dataclass(frozen=True)
 class CrossEntropy(_Classification):
     """Cross-entropy of three classes or more, from one logit each."""
 
-    @staticmethod
-    def per_sample(output, y):
-        """Loss of every sample, shape (n,)."""
-        return F.cross_entropy(output, y, reduction="none")
+    label_smoothing: float = 0.0
 
-    @staticmethod
-    def gradient(output, y):
+    def per_sample(self, output, y):
+        """Loss of every sample, shape (n,)."""
+        smoothing = self.label_smoothing
+        return F.cross_entropy(output, y, reduction="none", label_smoothing=smoothing)
+
+    def gradient(self, output, y):
         """Gradient of the loss of every sample, shape (n, n_classes)."""
-        return torch.softmax(output, dim=1) - F.one_hot(y, output.shape[1])
+        one_hot = F.one_hot(y, output.shape[1])
+        uniform = 1 / output.shape[1]
+        smoothed = one_hot + self.label_smoothing * (uniform - one_hot)
+        return torch.softmax(output, dim=1) - smoothed
 
     @staticmethod
     def decide(output):

@@ -195,6 +195,7 @@ class ResidualNetwork(nn.Module):
         """
         ends = {"params": [self.embedding, self.head], "lr": 1.0}
         layers = {"params": [self.V, self.W], "lr": float(self.depth)}
+        layers["has_depth"] = True
         if self.V.dim() == 4:
             ends["models_axis"], layers["models_axis"] = 0, 1
         return [ends, layers]

@@ -97,11 +97,12 @@ class PathSearchMixin:
         checked = clone(estimator)
         checked._check_samples(X, y, sample_weight, reset=True)
         classes = getattr(checked, "classes_", None)
-        sweep = Sweep(estimator, depths, flow_times, self._scorer(), classes)
+        columns = checked._columns
+        sweep = Sweep(estimator, depths, flow_times, self._scorer(), classes, columns)
         splits = self._splitter(y).split(X, y, **routed.splitter.split)
         folds = Parallel(n_jobs=self.n_jobs)(
             delayed(sweep.run)(X, y, part, sample_weight, routed.scorer.score)
-            for part in sweep.parts(list(splits), checked.n_features_in_)
+            for part in sweep.parts(list(splits), columns.n_inputs)
         )
         scores, stop_reasons = zip(*chain.from_iterable(folds), strict=True)
         _warn_of_failures(stop_reasons)

@@ -5,13 +5,15 @@ from math import sqrt
 
 import numpy as np
 import torch
-from sklearn.utils import check_random_state
+from sklearn.utils import check_array, check_random_state, check_X_y
+from sklearn.utils.validation import validate_data
 
+from odenet._columns import as_table, read_columns
 from odenet._devices import resolve_device
+from odenet._encoder import fit_encoder
 from odenet._module import ResidualNetwork, default_state_dim
 from odenet._rows import validation_mask
 from odenet._schedules import DEEPEST
-from odenet._standardizer import Standardizer, fit_standardizer
 from odenet._training import Samples
 from odenet._validation import check_sample_weight
 from odenet.schemes import SCHEMES
@@ -20,12 +22,19 @@ MIN_ROWS_TO_STOP_EARLY = 200
 MIN_ROWS_TO_HOLD_OUT = 100
 LARGEST_SHARE_TO_HOLD_OUT = 0.3
 START_SCALE = 4.0  # standard deviation of W at the start, for schemes given by name
-STATE_SHARE = 1 / 8  # |h_0|^2 / q of a standardised sample
+STATE_SHARE = 1 / 2  # |h_0|^2 / q of a standardised sample
 LIMIT = 4.0  # bound of standardised inputs, in standard deviations
 
 
 class PreparationMixin:
     """What an estimator does before it trains."""
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = self.allow_nan
+        chosen = self.categorical_features
+        tags.input_tags.categorical = not (chosen is None or isinstance(chosen, str))
+        return tags
 
     def _resolve_device(self):
         device = resolve_device(self.device)
@@ -41,12 +50,33 @@ class PreparationMixin:
             seed = check_random_state(self.random_state).randint(2**31)
         return int(seed), torch.Generator().manual_seed(int(seed))
 
+    def _read(self, X, y="no_validation", reset=False, **checks):
+        """Inputs as a matrix of numbers, with checks as of ``validate_data``."""
+        if reset:
+            announced = getattr(self, "_columns_to_come", None)
+            self._columns = announced or read_columns(
+                X, self.categorical_features, self.allow_nan
+            )
+        columns = self._columns
+        checks["ensure_all_finite"] = "allow-nan" if columns.allow_nan else True
+        checks["dtype"] = np.float64
+        if not columns.categories:
+            return validate_data(self, X, y, reset=reset, **checks)
+        X = as_table(X)
+        validate_data(self, X, y, reset=reset, skip_check_array=True)
+        X = columns.read(X)
+        if isinstance(y, str):
+            return check_array(X, estimator=self, input_name="X", **checks)
+        return check_X_y(X, y, estimator=self, **checks)
+
     def _check_samples(self, X, y, sample_weight, reset):
         """Inputs, encoded targets and weights of the samples that have any weight."""
         X, y = self._check_X_y(X, y, reset)
         weight = check_sample_weight(sample_weight, X)
         kept = weight > 0
         X, y = X[kept], self._encode_target(y[kept], reset)
+        if reset and self._columns.numeric is None:
+            self._columns, X = self._columns.settled(X)
         weight = self._weigh_classes(y, weight[kept])
         if not weight.any():
             raise ValueError(
@@ -82,12 +112,12 @@ class PreparationMixin:
         return (X[~mask], y[~mask], weight[~mask]), (X[mask], y[mask], weight[mask])
 
     def _start(self, samples, generator):
-        """The standardisation and the network at the start, as fitted attributes."""
+        """The encoding and the network at the start, as fitted attributes."""
         X, y, weight = samples
-        n_features, n_outputs = X.shape[1], self._n_network_outputs
-        state_dim = self.state_dim or default_state_dim(n_features, n_outputs)
+        n_inputs, n_outputs = self._columns.n_inputs, self._n_network_outputs
+        state_dim = self.state_dim or default_state_dim(n_inputs, n_outputs)
         module = ResidualNetwork(
-            n_features,
+            n_inputs,
             n_outputs,
             depth=DEEPEST if self.depth == "auto" else self.depth,
             width=self.width,
@@ -98,13 +128,13 @@ class PreparationMixin:
             generator=generator,
             dtype=getattr(torch, self.dtype),
         )
-        X_standardizer = Standardizer.identity(n_features)
+        scaling = {}
         if self.standardize:
-            gain = sqrt(STATE_SHARE * max(1.0, state_dim / (n_features + 1)))
-            X_standardizer = fit_standardizer(X, weight, gain, LIMIT)
+            gain = sqrt(STATE_SHARE * max(1.0, state_dim / (n_inputs + 1)))
+            scaling = {"gain": gain, "limit": LIMIT, "scored": True}
         return {
             "module_": module,
-            "_X_standardizer": X_standardizer,
+            "_X_encoder": fit_encoder(self._columns, X, weight, **scaling),
             "_y_standardizer": self._fit_y_standardizer(y, weight),
         }
 
@@ -125,7 +155,7 @@ class PreparationMixin:
             weight = weight / weight.mean()
         y = self._target_tensor(y, fitted["_y_standardizer"])
         return Samples(
-            X=torch.tensor(fitted["_X_standardizer"](X), **like),
+            X=torch.tensor(fitted["_X_encoder"](X), **like),
             y=y.to(**like) if y.is_floating_point() else y.to(like["device"]),
             weight=torch.tensor(weight, **like),
         )

@@ -1,82 +1,30 @@
-"""Depth refinement while training: few layers first, that imitate many.
+"""Depth refinement along a flow: few layers first, that imitate many.
 
-While a network is shallow it imitates the deep one that it is going to be, up to
-O(1/l^2) (:func:`odenet._stack.imitating_states`), and so it is trained as the deep one.
-What is left of the difference is measured against the next depth.
+What is left of the difference to the deep network is measured against the next depth.
 """
 
-import copy
-import warnings
-from dataclasses import asdict, dataclass
-from math import inf, nan
-from time import perf_counter
-
-import torch
-from sklearn.exceptions import ConvergenceWarning
-
-from odenet._gap import ode_gap
-from odenet._losses import penalty
-from odenet._resampling import resample
-from odenet._schedules import DEEPEST
+from odenet._depth_walk import VERDICTS, DepthWalk
 
 TOLERANCE = 1e-3  # of the loss, for its difference between a depth and the next
 NEGLIGIBLE = 1e-3  # of the loss at the start: as a loss, as good as zero
-ROWS = 2048  # samples on which depths are compared
-ROWS_FOR_GAP = 512  # samples on which the gap to the neural ODE is measured
-EVALS_BETWEEN = 10  # gradient evaluations of a flow between comparisons
-EPOCHS_BETWEEN = 5
-FINAL_EVALS = 4  # gradient evaluations of a flow's final stretch ...
+EVALS_BETWEEN = 10  # gradient evaluations between comparisons
+FINAL_EVALS = 4  # gradient evaluations of the final stretch ...
 FINAL_SHARE = 0.02  # ... and the most of its flow time
-FINAL_EPOCHS = 0.1  # share of max_epochs
-VERDICTS = {"horizon", "stationary", "early_stopping"}
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """A network at another depth, beside itself, on the same samples."""
-
-    loss: float  # with its penalties, at the other depth
-    loss_gap: float  # minus the loss before
-    output_gap: float  # distance of the outputs, relative to the size of the new ones
-
-
-class DepthSchedule:
-    """Takes a network in training through a list of depths.
+class DepthSchedule(DepthWalk):
+    """Takes the flow of a network through a list of depths.
 
     It goes on to the next depth where the loss differs by more than TOLERANCE there,
-    and to the last one for the final stretch of the training.
-
-    Parameters
-    ----------
-    depths : list of int
-        Ascending.
-    gap_tol : float, default=None
-        If given, the last depth is settled when the final stretch begins: the smallest
-        whose measured gap to the neural ODE is at most gap_tol, which may be smaller
-        than a depth trained at before.
-    only_chooses : bool, default=False
-        Whether the training only chooses a flow time, and needs no final stretch.
-    began : float, default=None
-        When the fit began, by ``time.perf_counter``.
+    and to the last one for the final stretch of the training. A last depth that is to
+    be settled is so when that begins, and may be smaller than one trained at before.
     """
 
-    def __init__(self, depths, *, gap_tol=None, only_chooses=False, began=None):
-        self.depths = depths
-        self.gap_tol = gap_tol
-        self.full_depth = depths[-1] if gap_tol is None else inf
-        self.only_chooses = only_chooses
-        self.began = perf_counter() if began is None else began
-        self.path = []
-
     def begin(self, net):
-        """Sample the start, of whatever depth, at the first depth."""
-        module = net.module_
-        self.start = {name: getattr(module, name).detach().clone() for name in "VW"}
+        """Sample the start at the first depth, and let the steps end in time."""
         self.compared_at = 0.0
         self.reason_to_stop = None
-        one_epoch = net.solver.batch_size is not None and net.max_epochs == 1
-        self._change_depth(net, self.depths[-1 if one_epoch else 0])
-        self._record(net, Comparison(nan, nan, nan))
+        super().begin(net)
         self._limit_steps(net)
 
     def judge(self, net, samples):
@@ -92,52 +40,6 @@ class DepthSchedule:
             self._refine_where_it_matters(net, samples)
         self._limit_steps(net)
 
-    def finish(self, net, samples):
-        """However a training ends, the network has its full depth.
-
-        But not where a flow time was chosen, which is followed from the start again.
-        """
-        if self.only_chooses and net.stop_reason in VERDICTS and net.flow_time:
-            return
-        try:
-            if not self.is_done(net):
-                self._go_to_full_depth(net, samples)
-            if self.gap_tol is not None:
-                self._deepen_to_tolerance(net, samples)
-        except KeyboardInterrupt:
-            net.stop_reason = "interrupted"
-            if self.full_depth == inf:
-                self.full_depth = net.module_.depth
-            self._change_depth(net, self.full_depth)
-
-    def _deepen_to_tolerance(self, net, samples):
-        while (gap := _gap(net.module_, samples)) > self.gap_tol:
-            if net.module_.depth >= DEEPEST:
-                warnings.warn(
-                    f"depth='auto' ends at {DEEPEST} layers, where the gap to the "
-                    f"neural ODE is {gap:.2g}: raise gap_tol={self.gap_tol}, or lower "
-                    "flow_time.",
-                    ConvergenceWarning,
-                    stacklevel=2,
-                )
-                return
-            self.full_depth = 2 * net.module_.depth
-            self._go_to_full_depth(net, samples)
-
-    def is_done(self, net):
-        """Whether the network has its full depth."""
-        return net.module_.imitated_depth is None
-
-    def weights_at(self, weights, depth):
-        """Weights of any depth at another: as far from the start's as they were."""
-        resampled = dict(weights)
-        for name, start in self.start.items():
-            if len(weights[name]) == depth:
-                continue
-            moved = weights[name] - resample(start, len(weights[name]))
-            resampled[name] = resample(start, depth) + resample(moved, depth)
-        return resampled
-
     def _refine_where_it_matters(self, net, samples):
         """Go on as long as the loss differs too much at the next depth."""
         self.compared_at = self._clock(net)
@@ -152,16 +54,11 @@ class DepthSchedule:
 
     def _clock(self, net):
         """Rises by one from comparison to comparison."""
-        if net.flow_time is None:
-            return len(net.history) / EPOCHS_BETWEEN
         return net.n_grad_evals / EVALS_BETWEEN
 
     def _final_stretch_begins(self, net):
         if self.only_chooses:
             return False
-        if net.flow_time is None:
-            n_epochs = max(1, round(FINAL_EPOCHS * net.max_epochs))
-            return len(net.history) >= net.max_epochs - n_epochs
         return net.horizon - net.flow_time <= 1.5 * self._stretch(net)
 
     def _begin_final_stretch(self, net, samples):
@@ -177,92 +74,7 @@ class DepthSchedule:
         return min(FINAL_SHARE * net.horizon, net.optimizer_.reach(FINAL_EVALS))
 
     def _limit_steps(self, net):
-        """A flow's steps end where the final stretch begins."""
-        if net.solver.batch_size is None:
-            at_once = self.only_chooses or self.is_done(net)
-            end = net.horizon if at_once else net.horizon - self._stretch(net)
-            net.optimizer_.horizon = end
-
-    def _go_to_full_depth(self, net, samples):
-        if self.full_depth == inf:
-            self.full_depth = self._depth_within_tolerance(net.module_, samples)
-        comparison = self._compare(net, samples, self.full_depth)
-        self._change_depth(net, self.full_depth)
-        self._record(net, comparison)
-
-    def _depth_within_tolerance(self, module, samples):
-        depth = self.depths[0]
-        while depth < DEEPEST and _gap(self._at(module, depth), samples) > self.gap_tol:
-            depth *= 2
-        return depth
-
-    @torch.no_grad()
-    def _compare(self, net, samples, depth):
-        other = self._at(net.module_, depth)
-        other.imitated_depth = self._imitated(depth)
-        X, y = samples.batch(slice(ROWS))
-        before, after = net.module_(X["X"]), other(X["X"])
-        losses = [
-            net.get_loss(output, y, X=X).item()
-            + float(penalty(module, net.alpha, net.smoothness_penalty))
-            for output, module in ((before, net.module_), (after, other))
-        ]
-        distance, size = (after - before).norm().item(), after.norm().item()
-        return Comparison(
-            loss=losses[1],
-            loss_gap=losses[1] - losses[0],
-            output_gap=distance / size if size > 0 else 0.0,
-        )
-
-    def _at(self, module, depth):
-        """A copy of another depth, which imitates none."""
-        other = copy.deepcopy(module)
-        other.set_weights(self.weights_at(module.state_dict(), depth))
-        other.imitated_depth = None
-        return other
-
-    def _imitated(self, depth):
-        return None if depth == self.full_depth else self.full_depth
-
-    def _change_depth(self, net, depth):
-        """The network and what its optimizer remembers, at another depth."""
-        module, optimizer = net.module_, net.optimizer_
-        weights = self.weights_at(module.state_dict(), depth)
-        shapes = module.V.shape, module.W.shape
-
-        def like_layers(value):
-            """What belongs to the layers at the new depth; other values unchanged."""
-            if not torch.is_tensor(value) or value.shape not in shapes:
-                return value
-            return resample(value, depth, "constant")
-
-        if net.solver.batch_size is None:
-            with optimizer.reparametrised(module.parameter_groups, like_layers):
-                module.set_weights(weights)
-        else:
-            for p in (module.V, module.W):
-                for name, value in optimizer.state.get(p, {}).items():
-                    optimizer.state[p][name] = like_layers(value)
-            module.set_weights(weights)
-        module.imitated_depth = self._imitated(depth)
-
-    def _record(self, net, comparison):
-        self.path.append(
-            {
-                "depth": net.module_.depth,
-                "role": "choose" if self.only_chooses else "fit",
-                "n_iter": len(net.history),
-                "flow_time": net.flow_time,
-                "n_grad_evals": net.n_grad_evals,
-                "seconds": perf_counter() - self.began,
-                **asdict(comparison),
-            }
-        )
-
-
-def _gap(module, samples):
-    """The gap to the neural ODE, infinite where that cannot be integrated."""
-    try:
-        return ode_gap(module, samples.X[:ROWS_FOR_GAP])
-    except RuntimeError:
-        return inf
+        """The steps end where the final stretch begins."""
+        at_once = self.only_chooses or self.is_done(net)
+        end = net.horizon if at_once else net.horizon - self._stretch(net)
+        net.optimizer_.horizon = end

@@ -13,6 +13,7 @@ def merge_repeated(X, y, weight, seed):
     Parameters
     ----------
     X : ndarray of shape (n, d)
+        With NaN equal to NaN.
     y : ndarray of shape (n,) or (n, k)
     weight : ndarray of shape (n,)
         Positive.
@@ -25,9 +26,10 @@ def merge_repeated(X, y, weight, seed):
         With one row for every distinct row of (X, y).
     """
     rows = np.column_stack([X, y]).astype(np.float64) + 0.0  # no negative zeros
+    rows[np.isnan(rows)] = np.nan  # one and the same in its bits
     order = np.argsort(_row_keys(rows, seed), kind="stable")
-    rows = rows[order]
-    is_first = np.concatenate([[True], (rows[1:] != rows[:-1]).any(axis=1)])
+    bits = rows[order].view(np.uint64)
+    is_first = np.concatenate([[True], (bits[1:] != bits[:-1]).any(axis=1)])
     first = order[is_first]
     return X[first], y[first], np.add.reduceat(weight[order], np.flatnonzero(is_first))
 

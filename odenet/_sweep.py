@@ -18,6 +18,7 @@ from odenet._together import (
     stack_networks,
     stack_samples,
 )
+from odenet.solvers import resolve_solver
 
 PATIENCE = 3.0  # times the flow time of the best score, after which a sweep ends
 MIN_WAIT = 3  # flow times since the best score
@@ -38,19 +39,22 @@ class Sweep:
     scorer : callable
     classes : ndarray or None
         All labels, of which a fold may lack some.
+    columns : Columns, default=None
+        All categories, so that the networks of the folds are alike.
     """
 
-    def __init__(self, estimator, depths, flow_times, scorer, classes):
+    def __init__(self, estimator, depths, flow_times, scorer, classes, columns=None):
         self.estimator = estimator
         self.depths = depths
         self.flow_times = flow_times
         self.scorer = scorer
         self.classes = classes
+        self.columns = columns
 
-    def parts(self, splits, n_features):
+    def parts(self, splits, n_inputs):
         """The splits as they are to be run: thin folds are trained as one."""
         estimator = self.estimator
-        state_dim = estimator.state_dim or default_state_dim(n_features, 1)
+        state_dim = estimator.state_dim or default_state_dim(n_inputs, 1)
         n_rows = max(len(train) for train, _ in splits)
         thin = n_rows * state_dim * estimator.width <= THIN
         size = MAX_TOGETHER if thin and estimator.backward == "stored" else 1
@@ -86,8 +90,11 @@ class Sweep:
 
         first = folds[0].estimator
         fitted = {"module_": stack_networks(modules)}
-        fitting = Fitting(first, fitted, first._depths(modules[0]), None, None, None)
-        fitting.observer = Checkpoints(self.flow_times, visit)
+        depths = first._depths(modules[0])
+        observer = Checkpoints(self.flow_times, visit)
+        fitting = Fitting(
+            first, resolve_solver(first.solver), fitted, depths, observer=observer
+        )
         net = fitting.sweep(
             stack_samples([fold.tensors for fold in folds]),
             self.flow_times[-1],
@@ -107,6 +114,7 @@ class _Fold:
         self.sweep = sweep
         self.estimator = clone(sweep.estimator)
         self.estimator._classes_to_come = sweep.classes
+        self.estimator._columns_to_come = sweep.columns
         self.X_test, self.y_test = _safe_indexing(X, test), _safe_indexing(y, test)
         self.score_params = {
             k: _safe_indexing(v, test) for k, v in score_params.items()
@@ -128,7 +136,10 @@ class _Fold:
 
         depths = self.estimator._depths(self.fitted["module_"])
         observer = Checkpoints(flow_times, visit)
-        fitting = Fitting(self.estimator, self.fitted, depths, None, None, observer)
+        solver = resolve_solver(self.estimator.solver)
+        fitting = Fitting(
+            self.estimator, solver, self.fitted, depths, observer=observer
+        )
         net = fitting.sweep(self.tensors, flow_times[-1])
         self.finish(net.module_, net.stop_reason)
 

@@ -3,18 +3,19 @@
 An epoch is a pass over the batches: for the full-batch solvers, one step of the flow.
 """
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from math import inf
+from math import ceil, inf
 
 import torch
 from skorch import NeuralNet
 from skorch.callbacks import EpochTimer, PassthroughScoring
 
+from odenet._averaging import RunningAverage
 from odenet._callbacks import Monitor
+from odenet._depth_walk import VERDICTS
 from odenet._gradients import add_gradients
 from odenet._losses import penalty
-from odenet._refinement import VERDICTS
 from odenet._stack import rows_at_once
 
 MAX_STATE_BYTES = 2**29
@@ -50,7 +51,8 @@ class SliceLoader:
             yield self.samples.batch()
             return
         order = torch.randperm(n, generator=self.generator)
-        for index in order.to(self.samples.y.device).split(self.batch_size):
+        n_batches = ceil(n / self.batch_size)
+        for index in order.to(self.samples.y.device).tensor_split(n_batches):
             yield self.samples.batch(index)
 
 
@@ -94,7 +96,7 @@ class TrainingNet(NeuralNet):
         self.smoothness_penalty = smoothness_penalty
         self.generator = generator
         self.monitor = monitor or Monitor()
-        self.stop_reason = None
+        self.stop_reason = self.average = None
         super().__init__(
             module,
             criterion=loss,
@@ -167,7 +169,7 @@ class TrainingNet(NeuralNet):
 
     def get_iterator(self, dataset, training=False):
         """Batches of slices; validation samples are one batch."""
-        batch_size = self.solver.batch_size if training else None
+        batch_size = self.solver.rows_of_a_batch(len(dataset)) if training else None
         return SliceLoader(dataset, batch_size, self.generator)
 
     def infer(self, x, **fit_params):
@@ -186,7 +188,8 @@ class TrainingNet(NeuralNet):
 
     def validation_step(self, batch, **fit_params):
         """skorch's, and the loss of every sample and the score."""
-        step = super().validation_step(batch, **fit_params)
+        with self.average.shown() if self.average else nullcontext():
+            step = super().validation_step(batch, **fit_params)
         X, y = batch
         self.valid_weight = X["weight"]
         self.valid_losses = self.loss.per_sample(step["y_pred"], y)
@@ -213,6 +216,8 @@ class TrainingNet(NeuralNet):
 
         self._set_training(True)
         loss = self.optimizer_.step(closure)
+        if self.average:
+            self.average.update()
         return {"loss": loss, "y_pred": torch.cat(outputs)}
 
     def _accumulate_gradients(self, batch):
@@ -234,6 +239,17 @@ class TrainingNet(NeuralNet):
         for group in self.module_.parameter_groups():
             for p in group["params"]:
                 p.grad.mul_(group["lr"])
+
+    def weights(self):
+        """A copy of the weights reached: on mini-batches, of their running average."""
+        weights = self.average.weights if self.average else self.module_.state_dict()
+        return {name: p.detach().clone() for name, p in weights.items()}
+
+    @torch.no_grad()
+    def losses(self, samples):
+        """The loss of every sample."""
+        X, y = samples.batch()
+        return self.loss.per_sample(self.module_(X["X"]), y)
 
     @torch.no_grad()
     def objective(self, samples):
@@ -263,6 +279,8 @@ class TrainingNet(NeuralNet):
     def fit_loop(self, X, y=None, epochs=None, **fit_params):
         """skorch's loop; remembers why it ended, and forgets the data."""
         self.stop_reason = self.valid_losses = self.valid_weight = None
+        if self.solver.batch_size is not None:
+            self.average = RunningAverage(self.module_)
         try:
             super().fit_loop(X, y, epochs=epochs, **fit_params)
         except StopTraining:
@@ -270,7 +288,7 @@ class TrainingNet(NeuralNet):
         except KeyboardInterrupt as interrupt:
             self.stop_reason = "callback" if _from_skorch(interrupt) else "interrupted"
         self.stop_reason = self.stop_reason or "max_epochs"
-        self.valid_losses = self.valid_weight = None
+        self.valid_losses = self.valid_weight = self.average = None
         return self
 
     def notify(self, method_name, **cb_kwargs):

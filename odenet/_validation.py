@@ -2,6 +2,7 @@
 
 import numpy as np
 from sklearn.base import _fit_context as fit_context
+from sklearn.utils._missing import is_pandas_na
 from sklearn.utils._param_validation import (
     Interval,
     StrOptions,
@@ -23,6 +24,7 @@ __all__ = [
     "StrOptions",
     "check_sample_weight",
     "fit_context",
+    "is_pandas_na",
     "validate_parameters",
 ]
 

@@ -1,18 +1,27 @@
-"""Solvers: how a network is trained. Small objects that carry their own settings."""
+"""Solvers: how a network is trained. Small objects that carry their own settings.
+
+"auto" is :class:`Flow` for up to 500 distinct training samples, or where a
+``flow_time`` is given, else :class:`AdamW`.
+"""
 
 from numbers import Integral, Real
 
 import torch
 from sklearn.base import BaseEstimator
 
+from odenet._depth_adam import DepthAdamW
 from odenet._flow import ExplicitEuler, GradientFlow
-from odenet._validation import Interval, validate_parameters
+from odenet._validation import Interval, StrOptions, validate_parameters
 
 __all__ = ["SOLVERS", "AdamW", "Flow", "GradientDescent", "SGD", "resolve_solver"]
 
 _POSITIVE = Interval(Real, 0, None, closed="neither")
 _NON_NEGATIVE = Interval(Real, 0, None, closed="left")
 _COUNT = Interval(Integral, 1, None, closed="left")
+
+MOST_FLOW_ROWS = 500  # distinct samples up to which "auto" is the flow
+BATCHES_OF_AN_EPOCH = 16
+FEWEST_ROWS, MOST_ROWS = 32, 256  # of a mini-batch, if they are chosen automatically
 
 
 class Solver(BaseEstimator):
@@ -29,6 +38,10 @@ class _FullBatch(Solver):
     _parameter_constraints = {"max_evals": [_COUNT], "clip": [_POSITIVE, None]}
     batch_size = None
 
+    def rows_of_a_batch(self, n_rows):
+        """All of them."""
+        return n_rows
+
     @property
     def max_epochs(self):
         """Number of steps, never more than of gradient evaluations."""
@@ -40,10 +53,16 @@ class _MiniBatch(Solver):
 
     _parameter_constraints = {
         "learning_rate": [_POSITIVE],
-        "batch_size": [_COUNT],
+        "batch_size": [_COUNT, StrOptions({"auto"})],
         "max_epochs": [_COUNT],
         "patience": [_COUNT],
     }
+
+    def rows_of_a_batch(self, n_rows):
+        """The most samples of a mini-batch of so many."""
+        if self.batch_size != "auto":
+            return self.batch_size
+        return min(MOST_ROWS, max(FEWEST_ROWS, n_rows // BATCHES_OF_AN_EPOCH))
 
 
 class Flow(_FullBatch):
@@ -143,17 +162,21 @@ class SGD(_MiniBatch):
     """Stochastic gradient descent with momentum on mini-batches.
 
     The step is ``learning_rate`` for A and B and ``learning_rate * L`` for V and W, by
-    gradients that are multiplied by L.
+    gradients that are multiplied by L. Its length is constant but that it falls like
+    1/L where a depth schedule refines the network; the weights of a fit are a running
+    average of those after the last steps, a twentieth of all.
 
     Parameters
     ----------
     learning_rate : float, default=0.01
     momentum : float, default=0.9
-    batch_size : int, default=128
-    max_epochs : int, default=100
+    batch_size : int or "auto", default="auto"
+        "auto" is a sixteenth of the training samples, from 32 to 256.
+    max_epochs : int, default=500
         Passes over the training set.
     patience : int, default=20
-        Epochs without a lower validation loss after which early stopping ends a fit.
+        Epochs without a lower validation loss after which early stopping ends a fit,
+        unless half as many as before are more; a refined network has fewer.
 
     Examples
     --------
@@ -173,8 +196,8 @@ class SGD(_MiniBatch):
         self,
         learning_rate=0.01,
         momentum=0.9,
-        batch_size=128,
-        max_epochs=100,
+        batch_size="auto",
+        max_epochs=500,
         patience=20,
     ):
         self.learning_rate = learning_rate
@@ -191,20 +214,30 @@ class SGD(_MiniBatch):
 
 
 class AdamW(_MiniBatch):
-    """Adam with decoupled weight decay on mini-batches.
+    r"""Adam with decoupled weight decay on mini-batches.
 
-    The gradients of V and W are multiplied by L, as the flow's are. Adam divides every
-    gradient by its own size, so that this matters only where gradients are tiny.
+    The gradients of V and W are multiplied by L, as the flow's are, and the running
+    size that Adam divides them by is one for all layers, a mean over depth. So a step
+    is as smooth in depth as the gradient is, and does not depend on L
+    (:math:`|\Delta Z_{k+1} - \Delta Z_k| = O(1/L)`); with a size of every layer's own,
+    which is usual, it would jump where a gradient changes its sign.
+
+    The length of the steps is constant but that it falls like 1/L where a depth
+    schedule refines the network; the weights of a fit are a running average of those
+    after the last steps, a twentieth of all.
 
     Parameters
     ----------
-    learning_rate : float, default=0.003
+    learning_rate : float, default=0.01
     weight_decay : float, default=0.0
-    batch_size : int, default=128
-    max_epochs : int, default=100
+        A step multiplies all weights by ``1 - learning_rate * weight_decay``.
+    batch_size : int or "auto", default="auto"
+        "auto" is a sixteenth of the training samples, from 32 to 256.
+    max_epochs : int, default=500
         Passes over the training set.
     patience : int, default=20
-        Epochs without a lower validation loss after which early stopping ends a fit.
+        Epochs without a lower validation loss after which early stopping ends a fit,
+        unless half as many as before are more; a refined network has fewer.
 
     Examples
     --------
@@ -222,10 +255,10 @@ class AdamW(_MiniBatch):
 
     def __init__(
         self,
-        learning_rate=0.003,
+        learning_rate=0.01,
         weight_decay=0.0,
-        batch_size=128,
-        max_epochs=100,
+        batch_size="auto",
+        max_epochs=500,
         patience=20,
     ):
         self.learning_rate = learning_rate
@@ -236,17 +269,23 @@ class AdamW(_MiniBatch):
 
     def make_optimizer(self, module, horizon):
         """The torch optimizer for a network; a mini-batch solver has no horizon."""
-        return torch.optim.AdamW(
-            module.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay
+        return DepthAdamW(
+            module.parameter_groups(),
+            self.learning_rate,
+            weight_decay=self.weight_decay,
         )
 
 
 SOLVERS = {"flow": Flow, "gd": GradientDescent, "sgd": SGD, "adamw": AdamW}
 
 
-def resolve_solver(solver):
+def resolve_solver(solver, n_rows=0, flow_time=None):
     """The solver object behind a name, or the object itself, validated."""
-    solver = SOLVERS[solver]() if isinstance(solver, str) else solver
+    if isinstance(solver, str):
+        if solver == "auto":
+            is_flow = n_rows <= MOST_FLOW_ROWS or flow_time is not None
+            solver = "flow" if is_flow else "adamw"
+        solver = SOLVERS[solver]()
     solver.validate()
     return solver
 

@@ -22,13 +22,19 @@ CONFIGURATIONS = [
     {**SMALL, "early_stopping": True},
     {**SMALL, "init": "gaussian_process", "alpha": 1e-3, "smoothness_penalty": 1e-3},
     {"depth": "auto", "width": 8, "gap_tol": 0.05, "flow_time": 5.0},
+    {**SMALL, "allow_nan": True},
+    {**SMALL, "categorical_features": [1]},
 ]
 PATH = {"depths": [2, 8], "flow_times": [1.0, 10.0], "cv": 2, "width": 8}
 ESTIMATORS = [
     estimator(**configuration)
     for estimator in (ResODERegressor, ResODEClassifier)
     for configuration in CONFIGURATIONS
-] + [ResODERegressorCV(**PATH), ResODEClassifierCV(**PATH)]
+] + [
+    estimator(**PATH, allow_nan=allow_nan)
+    for estimator in (ResODERegressorCV, ResODEClassifierCV)
+    for allow_nan in (False, True)
+]
 
 
 @parametrize_with_checks(ESTIMATORS)

@@ -62,3 +62,14 @@ def test_every_class_keeps_a_row_to_train_on(fraction):
     mask = validation_mask(np.ones(6), fraction, strata)
     assert set(strata[~mask]) == {0, 1, 2}
     assert set(strata[mask]) == {1, 2}
+
+
+def test_missing_numbers_are_equal_whatever_their_bits():
+    other = -np.abs(np.float64(np.nan))  # NaN with another sign
+    X = np.array([[1.0, np.nan], [1.0, other], [np.nan, 1.0], [1.0, np.nan]])
+    assert len(np.unique(X.view(np.uint64)[:2, 1])) == 2
+    merged, _, weight = merge_repeated(X, np.zeros(4), np.ones(4), seed=0)
+    assert sorted(zip(np.isnan(merged[:, 0]), weight, strict=True)) == [
+        (False, 3.0),
+        (True, 1.0),
+    ]

@@ -1,0 +1,81 @@
+"""Depth refinement on mini-batches: in stages, the shallowest first.
+
+All stages have about the same work: a depth d is trained at for a number of epochs in
+proportion to 1/d, by steps whose length falls like 1/d. So most epochs are cheap, and
+the deep network is left what is fine.
+"""
+
+from math import floor
+
+from odenet._depth_walk import VERDICTS, DepthWalk
+from odenet._schedules import DEEPEST
+
+SHALLOWEST = 8  # layers of the first stage: the steps are long, and the field is rough
+
+
+class CoarseToFine(DepthWalk):
+    """Takes a training on mini-batches through a list of depths.
+
+    A stage ends when its epochs are over, or, with early stopping, when the validation
+    loss has not fallen for long; it hands on the weights that were best. A last depth
+    that is to be settled is the first stage's whose gap is small enough.
+    """
+
+    def begin(self, net):
+        """The first stage; depths without an epoch are left out."""
+        depths = [d for d in self.depths if d >= SHALLOWEST] or self.depths[-1:]
+        self.stages = share_epochs(net.max_epochs, depths)
+        self.depths = list(self.stages)
+        self.epoch = 0
+        super().begin(net)
+
+    def judge(self, net, samples):
+        """After an epoch: go on to the next stage, or let training end."""
+        self.epoch += 1
+        if net.stop_reason and net.stop_reason not in VERDICTS:
+            return
+        is_over = self.epoch >= self.stages[net.module_.depth]
+        if self.is_done(net):
+            net.stop_reason = net.stop_reason or ("max_epochs" if is_over else None)
+        elif is_over or net.stop_reason:
+            net.stop_reason = None
+            net.monitor.go_back(net)
+            self._next_stage(net, samples)
+
+    def share_of_patience(self, net):
+        """As of the epochs: deep networks have less."""
+        return self.depths[0] / net.module_.depth
+
+    def _next_stage(self, net, samples):
+        before = net.module_.depth
+        depth = self._next_depth(net, samples)
+        comparison = self._compare(net, samples, depth)
+        self._change_depth(net, depth)
+        self._record(net, comparison)
+        for group in net.optimizer_.param_groups:
+            group["lr"] *= before / depth
+        self.epoch = 0
+
+    def _next_depth(self, net, samples):
+        depth = net.module_.depth
+        if self.gap_tol is not None and (
+            depth == DEEPEST or self._is_within_tolerance(net.module_, samples, depth)
+        ):
+            self.full_depth = depth
+            return depth
+        return next(d for d in self.depths if d > depth)
+
+
+def share_epochs(max_epochs, depths):
+    """The epochs of every depth, in proportion to 1/depth; one at least for the last.
+
+    Returns
+    -------
+    epochs : dict
+        Of the depths that get any.
+    """
+    unit = max_epochs / sum(1 / depth for depth in depths)
+    epochs = {depth: floor(unit / depth) for depth in depths}
+    epochs[depths[-1]] = max(1, epochs[depths[-1]])
+    epochs[depths[0]] += max_epochs - sum(epochs.values())
+    return {depth: n for depth, n in epochs.items() if n > 0}

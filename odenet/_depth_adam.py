@@ -1,0 +1,70 @@
+"""Adam for weights that are functions of depth."""
+
+import torch
+
+
+class DepthAdamW(torch.optim.Optimizer):
+    r"""AdamW with one second moment for all layers.
+
+    Adam divides the gradient of every weight by its running size. With a size of its
+    own in every layer, the step would be almost a sign: it would jump in depth where
+    the gradient, a smooth function of depth, passes through zero. The mean over depth
+    leaves the step a multiple of the momentum, and so as smooth in depth as that is,
+
+    .. math::
+        v \leftarrow \beta_2 v + (1 - \beta_2) \frac1L \sum_k g_k^2, \qquad
+        \max_k \|\Delta Z_{k+1} - \Delta Z_k\|
+        \le \frac{\eta}{\sqrt{\min v}} \max_k \|\bar g_{k+1} - \bar g_k\|,
+
+    with :math:`g_k = L\, \partial \ell / \partial Z_k`, which tends to a function of
+    depth as L grows, and :math:`\bar g` its running mean. So the flow that small steps
+    follow is the gradient flow with a preconditioner that does not know of depth.
+
+    Parameters
+    ----------
+    groups : iterable of dict
+        As of ``ResidualNetwork.parameter_groups``. Gradients must have been multiplied
+        by the rates that they have there.
+    learning_rate : float
+        Length of a step, for weights of every kind and depth.
+    betas : tuple of float, default=(0.9, 0.95)
+        Decay of the running means of the gradient and of its square.
+    eps : float, default=1e-8
+    weight_decay : float, default=0.0
+        A step shrinks the weights by ``learning_rate * weight_decay``.
+    """
+
+    def __init__(
+        self, groups, learning_rate, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.0
+    ):
+        defaults = {"betas": betas, "eps": eps, "weight_decay": weight_decay}
+        groups = [{**group, "lr": learning_rate} for group in groups]
+        super().__init__(groups, defaults)
+
+    @torch.no_grad()
+    def step(self, closure):
+        """One step; the objective before it."""
+        objective = closure()
+        for group in self.param_groups:
+            for p in group["params"]:
+                self._move(p, group)
+        return objective
+
+    def _move(self, p, group):
+        state = self.state[p]
+        gradient_square = p.grad.square()
+        if group.get("has_depth"):
+            gradient_square = gradient_square.mean(dim=0)
+        if not state:
+            state["n_steps"] = 0
+            state["mean"] = torch.zeros_like(p)
+            state["size"] = torch.zeros_like(gradient_square)
+        state["n_steps"] += 1
+        momentum, decay = group["betas"]
+        state["mean"].lerp_(p.grad, 1 - momentum)
+        state["size"].lerp_(gradient_square, 1 - decay)
+        n_steps, rate = state["n_steps"], group["lr"]
+        scale = (state["size"] / (1 - decay**n_steps)).sqrt_().add_(group["eps"])
+        if group["weight_decay"]:
+            p.mul_(1 - rate * group["weight_decay"])
+        p.addcdiv_(state["mean"], scale, value=-rate / (1 - momentum**n_steps))

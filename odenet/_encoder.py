@@ -1,0 +1,97 @@
+"""From a matrix to the inputs of a network: numbers are scaled, the rest is marked.
+
+The inputs are the columns of numbers, then those of categories, which are 1 for their
+own and 0 else (one column of -1/2 and 1/2 for two categories), then one for every
+column where numbers are missing, which is 1 there. What was not met in training has no
+mark: an unknown category is all zeros, and a missing number the mean.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from odenet._columns import Columns
+from odenet._standardizer import Standardizer, fit_standardizer, side_by_side
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Maps a matrix to inputs; ``fill`` takes the place of missing numbers."""
+
+    columns: Columns
+    fill: np.ndarray
+    standardizer: Standardizer
+
+    def __call__(self, X):
+        """The inputs of every row."""
+        if self.columns.are_plain:
+            return self.standardizer(X)
+        numbers = X.take(self.columns.numeric, axis=1)
+        numbers = np.where(np.isnan(numbers), self.fill, numbers)
+        return self.standardizer(np.hstack([numbers, _marks(self.columns, X)]))
+
+
+def fit_encoder(columns, X, weight, gain=None, limit=np.inf, scored=False):
+    """Numbers of weighted mean 0 and standard deviation ``gain``, marks of ``gain``.
+
+    Parameters
+    ----------
+    columns : Columns
+        Settled.
+    X : ndarray of shape (n, d)
+    weight : ndarray of shape (n,)
+    gain : float, default=None
+        None leaves numbers as they are, and marks by 1.
+    limit : float, default=inf
+        Bound of the numbers, in standard deviations.
+    scored : bool, default=False
+        Whether the numbers are taken half by their normal scores.
+
+    Returns
+    -------
+    encoder : Encoder
+    """
+    numbers = X.take(columns.numeric, axis=1)
+    identity = Standardizer.identity(numbers.shape[1])
+    if columns.are_plain:
+        scaled = (
+            identity
+            if gain is None
+            else fit_standardizer(X, weight, gain, limit, scored)
+        )
+        return Encoder(columns, scaled.mean, scaled)
+    scaled = _fit_to_known(numbers, weight, gain or 1.0, limit, scored)
+    marks = _marks(columns, X)
+    constant = np.ptp(marks, axis=0) == 0
+    marking = Standardizer(
+        mean=np.zeros(marks.shape[1]),
+        scale=np.where(constant, np.inf, 1.0 / (gain or 1.0)),
+    )
+    standardizer = side_by_side([identity if gain is None else scaled, marking])
+    return Encoder(columns, scaled.mean, standardizer)
+
+
+def _fit_to_known(numbers, weight, *settings):
+    """Every column is scaled by the numbers that it has; one without is constant."""
+    known = ~np.isnan(numbers)
+    if known.all():
+        return fit_standardizer(numbers, weight, *settings)
+    columns = []
+    for column, rows in zip(numbers.T, known.T, strict=True):
+        if not rows.any():
+            columns.append(Standardizer(np.zeros(1), np.full(1, np.inf)))
+            continue
+        column = column[rows, None]
+        columns.append(fit_standardizer(column, weight[rows], *settings))
+    return side_by_side(columns)
+
+
+def _marks(columns, X):
+    """Columns that say which category a row has, and where numbers are missing."""
+    marks = [_one_hot(X[:, j], len(c)) for j, c in columns.categories.items()]
+    return np.hstack([*marks, np.isnan(X[:, columns.incomplete])], dtype=float)
+
+
+def _one_hot(indices, n_categories):
+    hot = (indices[:, None] == np.arange(n_categories)).astype(float)
+    return (hot[:, 1:] - hot[:, :1]) / 2 if n_categories == 2 else hot
