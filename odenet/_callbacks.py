@@ -162,7 +162,7 @@ class Monitor(Callback):
         return _exceeds(net.valid_losses, self.kept_losses, net.valid_weight)
 
     def _patience(self, net, lowest_epoch):
-        """Epochs to wait for a lower loss, or half of those it took, if they are more."""
+        """Epochs to wait for a lower loss, or half of those before it if more."""
         least = net.solver.patience
         if self.schedule is not None:
             least = max(1, least * self.schedule.share_of_patience(net))

@@ -44,7 +44,8 @@ class DepthAdamW(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure):
         """One step; the objective before it."""
-        objective = closure()
+        with torch.enable_grad():
+            objective = closure()
         for group in self.param_groups:
             for p in group["params"]:
                 self._move(p, group)

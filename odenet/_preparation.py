@@ -22,7 +22,7 @@ MIN_ROWS_TO_STOP_EARLY = 200
 MIN_ROWS_TO_HOLD_OUT = 100
 LARGEST_SHARE_TO_HOLD_OUT = 0.3
 START_SCALE = 4.0  # standard deviation of W at the start, for schemes given by name
-STATE_SHARE = 1 / 2  # |h_0|^2 / q of a standardised sample
+STATE_SHARE = 1 / 8  # |h_0|^2 / q of a standardised sample
 LIMIT = 4.0  # bound of standardised inputs, in standard deviations
 
 

@@ -216,7 +216,10 @@ def test_in_a_pipeline_and_under_cross_validation():
 def test_nothing_of_a_single_estimator_is_asked_for():
     names = set(make().get_params())
     assert {"depth", "flow_time", "early_stopping", "warm_start"} & names == set()
-    assert set(ResODEClassifierCV().get_params()) - names == {"class_weight"}
+    assert set(ResODEClassifierCV().get_params()) - names == {
+        "class_weight",
+        "label_smoothing",
+    }
     assert clone(make()).get_params() == make().get_params()
     assert not hasattr(make(), "partial_fit")
 

@@ -34,6 +34,7 @@ def test_cross_entropies(loss, n_classes, rng, weight):
     logits = np.hstack([0 * output, output]) if n_classes == 2 else output
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     target = torch.tensor(y, dtype=torch.float64 if n_classes == 2 else torch.int64)
+    loss = loss()
     losses = loss.per_sample(torch.tensor(output), target)
     np.testing.assert_allclose(
         (weight * losses.numpy()).sum() / weight.sum(),
@@ -44,9 +45,28 @@ def test_cross_entropies(loss, n_classes, rng, weight):
     assert score == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(("loss", "n_classes"), [(LogisticLoss, 2), (CrossEntropy, 4)])
+def test_smoothed_labels_are_spread_over_all_classes(loss, n_classes, rng):
+    """The loss is the mean of those of all labels, and so it has a finite minimum."""
+    y = torch.tensor(rng.integers(0, n_classes, size=30))
+    y = y.double() if n_classes == 2 else y
+    output = torch.tensor(rng.normal(size=(30, 1 if n_classes == 2 else n_classes)))
+    labels = [torch.full_like(y, label) for label in range(n_classes)]
+    spread = sum(loss().per_sample(output, label) for label in labels) / n_classes
+    smoothed = loss(0.2).per_sample(output, y)
+    expected = 0.8 * loss().per_sample(output, y) + 0.2 * spread
+    torch.testing.assert_close(smoothed, expected)
+    output.requires_grad_()
+    loss(0.2).per_sample(output, y).sum().backward()
+    torch.testing.assert_close(loss(0.2).gradient(output.detach(), y), output.grad)
+
+
 def test_logistic_loss_is_finite_for_extreme_logits():
     output = torch.tensor([[1e30], [-1e30]])
-    assert LogisticLoss.per_sample(output, torch.tensor([1.0, 0.0])).tolist() == [0, 0]
+    assert LogisticLoss().per_sample(output, torch.tensor([1.0, 0.0])).tolist() == [
+        0,
+        0,
+    ]
 
 
 @pytest.mark.parametrize("depth", [1, 5])

@@ -5,8 +5,9 @@ import torch
 from sklearn.datasets import load_breast_cancer, load_diabetes, make_friedman1
 from sklearn.exceptions import ConvergenceWarning
 
-from odenet import ResidualNetwork, ResODEClassifier, ResODERegressor, _refinement
+from odenet import ResidualNetwork, ResODEClassifier, ResODERegressor, _depth_walk
 from odenet._callbacks import Monitor
+from odenet._coarse_to_fine import CoarseToFine
 from odenet._losses import SquaredError
 from odenet._module import ACTIVATIONS
 from odenet._refinement import DepthSchedule
@@ -151,48 +152,6 @@ def test_most_of_a_flow_is_shallow_and_its_end_deep(solver):
     assert (depths == 64).mean() < 0.3
     assert model.flow_time_ == 10.0
     assert model.stop_reason_ == "horizon"
-
-
-@pytest.mark.parametrize("solver", [SGD(max_epochs=40), AdamW(max_epochs=40)], ids=repr)
-@pytest.mark.parametrize("early_stopping", [False, True])
-def test_mini_batches_walk_too(solver, early_stopping):
-    X, y = friedman(300)
-    settings = {"solver": solver, "early_stopping": early_stopping}
-    walked, full = (fit(32, s, X, y, **settings) for s in ("doubling", None))
-    depths = walked.net_.history[:, "depth"]
-    assert depths[0] == 4
-    assert 1 <= depths.count(32) < 20
-    assert walked.depth_ == walked.module_.depth == 32
-    assert walked.score(X, y) == pytest.approx(full.score(X, y), abs=0.03)
-
-
-def test_mini_batches_choose_among_weights_of_the_full_depth():
-    X, y = friedman(300)
-    X, y, X_val, y_val = X[:200], y[:200], X[200:], y[200:]
-    solver = AdamW(learning_rate=0.02, max_epochs=60)
-    model = ResODERegressor(32, width=32, solver=solver, random_state=0)
-    model.fit(X, y, X_val=X_val, y_val=y_val)
-    losses = {"shallow": [], "full": []}
-    for row in model.net_.history:
-        losses["full" if row["depth"] == 32 else "shallow"].append(row["valid_loss"])
-    final = np.mean((model.predict(X_val) - y_val) ** 2) / np.var(y)
-    assert losses["shallow"]
-    assert min(losses["full"]) * 0.99 < final < 1.2 * min(losses["full"])
-
-
-def test_mini_batches_that_overfit_get_their_patience_at_full_depth(rng):
-    X, y = rng.normal(size=(60, 5)), rng.normal(size=60)
-    solver = AdamW(learning_rate=0.02, max_epochs=300, patience=15)
-    model = ResODERegressor(32, width=32, solver=solver, early_stopping=True)
-    model.set_params(random_state=0).fit(X, y)
-    assert model.stop_reason_ == "early_stopping"
-    assert model.net_.history[:, "depth"].count(32) >= 15
-
-
-def test_one_epoch_is_of_full_depth():
-    X, y = friedman()
-    model = fit(16, "doubling", X, y, solver=SGD(max_epochs=1))
-    assert model.net_.history[:, "depth"] == [16]
 
 
 @pytest.mark.parametrize("settings", [{"smoothness_penalty": 1e-3}, {"alpha": 0.01}])
@@ -380,7 +339,7 @@ def test_auto_depth_grows_in_a_warm_start():
 
 
 def test_auto_depth_tells_where_it_gives_up(monkeypatch):
-    monkeypatch.setattr(_refinement, "DEEPEST", 16)
+    monkeypatch.setattr(_depth_walk, "DEEPEST", 16)
     X, y = friedman()
     with pytest.warns(ConvergenceWarning, match="ends at 16 layers, where the gap"):
         model = fit("auto", "doubling", X, y, gap_tol=1e-7)
@@ -427,7 +386,8 @@ def test_an_interrupt_at_few_layers_leaves_the_full_depth(monkeypatch):
 def make_net(solver, depth=16):
     generator = torch.Generator().manual_seed(0)
     network = ResidualNetwork(3, 1, depth=depth, width=8, generator=generator)
-    schedule = DepthSchedule([4, depth])
+    walk = DepthSchedule if solver.batch_size is None else CoarseToFine
+    schedule = walk([4 if solver.batch_size is None else 8, depth])
     monitor = Monitor(schedule=schedule)
     net = TrainingNet(network, SquaredError(), solver, horizon=10.0, monitor=monitor)
     net.initialize()
@@ -443,16 +403,17 @@ def samples():
 
 @pytest.mark.parametrize("solver", [SGD(), AdamW()], ids=repr)
 def test_states_of_mini_batch_optimizers_go_along(solver):
+    """The size that AdamW divides by is that of all layers."""
     net, schedule = make_net(solver)
     for _ in range(3):
         net.train_step(samples().batch())
-    before = {k: v.clone() for k, v in net.optimizer_.state[net.module_.V].items()}
+    before = dict(net.optimizer_.state[net.module_.V])
     schedule._change_depth(net, 16)
-    for name, after in net.optimizer_.state[net.module_.V].items():
-        if before[name].dim() == 3:
-            assert torch.equal(after, before[name].repeat_interleave(4, dim=0))
-        else:
-            assert torch.equal(after, before[name])
+    after = net.optimizer_.state[net.module_.V]
+    moments = {"mean", "momentum_buffer"} & set(before)
+    for name in moments:
+        assert torch.equal(after[name], before[name].repeat_interleave(2, dim=0))
+    assert all(after[name] is before[name] for name in set(before) - moments)
     net.train_step(samples().batch())
 
 

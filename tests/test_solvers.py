@@ -3,6 +3,7 @@ import torch
 from sklearn.base import clone
 
 from odenet import GradientFlow, ResidualNetwork
+from odenet._depth_adam import DepthAdamW
 from odenet._flow import ExplicitEuler
 from odenet.solvers import SOLVERS, AdamW, Flow, GradientDescent, resolve_solver
 
@@ -21,7 +22,7 @@ def test_solver_is_a_small_object_with_parameters(name):
         ("flow", GradientFlow),
         ("gd", ExplicitEuler),
         ("sgd", torch.optim.SGD),
-        ("adamw", torch.optim.AdamW),
+        ("adamw", DepthAdamW),
     ],
 )
 def test_name_stands_for_an_optimizer(name, optimizer):
@@ -29,8 +30,24 @@ def test_name_stands_for_an_optimizer(name, optimizer):
     made = resolve_solver(name).make_optimizer(network, horizon=3.0)
     assert type(made) is optimizer
     rates = [group["lr"] for group in made.param_groups]
-    expected = {"flow": [1, 5], "gd": [1, 5], "sgd": [0.01], "adamw": [0.003]}
+    expected = {"flow": [1, 5], "gd": [1, 5], "sgd": [0.01], "adamw": [0.01, 0.01]}
     assert rates == pytest.approx(expected[name])
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "flow_time", "expected"),
+    [(500, None, Flow), (501, None, AdamW), (10**6, 3.0, Flow)],
+)
+def test_auto(n_rows, flow_time, expected):
+    assert type(resolve_solver("auto", n_rows, flow_time)) is expected
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "expected"), [(10, 32), (1600, 100), (4096, 256), (10**6, 256)]
+)
+def test_rows_of_an_automatic_batch(n_rows, expected):
+    assert AdamW().rows_of_a_batch(n_rows) == expected
+    assert AdamW(batch_size=7).rows_of_a_batch(n_rows) == 7
 
 
 def test_settings_reach_the_optimizer():
