@@ -108,9 +108,9 @@ def _normal_scores(x, share, gain):
     """Values and their scores: of half their own mass and all that is below them."""
     values, where = np.unique(x, return_inverse=True)
     mass = np.bincount(where, share)
-    below = np.cumsum(mass) - mass / 2
+    scores = ndtri(np.cumsum(mass) - mass / 2)
     if len(values) > MOST_KNOTS:
-        levels = np.linspace(below[0], below[-1], MOST_KNOTS)
-        chosen = np.unique(np.searchsorted(below, levels).clip(max=len(values) - 1))
-        values, below = values[chosen], below[chosen]
-    return values, gain * ndtri(below)
+        evenly = np.linspace(scores[0], scores[-1], MOST_KNOTS)
+        chosen = np.unique(np.searchsorted(scores, evenly).clip(max=len(values) - 1))
+        values, scores = values[chosen], scores[chosen]
+    return values, gain * scores
