@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import torch
 
-SHARE = 1 / 20  # of all steps, which the average is about
+SHARE = 1 / 10  # of all steps, which the average is about
 
 
 class RunningAverage:

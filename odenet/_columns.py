@@ -23,13 +23,15 @@ class Columns:
 
     ``categories`` has a tuple for every column of categories, by its index; None is
     that of missing values. The rest a training set settles: ``numeric``, the indices of
-    the other columns, and ``incomplete``, of those where numbers are missing.
+    the other columns, ``incomplete``, of those where numbers are missing, and
+    ``scored``, of those that are given by their normal scores as well.
     """
 
     categories: dict
     allow_nan: bool
     numeric: np.ndarray | None = None
     incomplete: np.ndarray | None = None
+    scored: np.ndarray | None = None
 
     def read(self, X):
         """The matrix of a table, which comes from :func:`as_table`."""
@@ -44,19 +46,22 @@ class Columns:
             matrix[:, j] = _indices(_values(X, j), categories)
         return matrix
 
-    def settled(self, X):
+    def settled(self, X, scored):
         """The columns of a training set, and its matrix, changed in place.
 
-        Categories that it lacks are forgotten: rows without weight leave no trace.
+        Categories that it lacks are forgotten: rows without weight leave no trace. If
+        columns are to be scored, those are of more than two numbers.
         """
         categories = {}
         for j, known in self.categories.items():
             met, X[:, j] = np.unique(X[:, j], return_inverse=True)
             categories[j] = tuple(known[int(i)] for i in met)
+        numeric = _others(X.shape[1], categories)
         columns = replace(
             self,
             categories=categories,
-            numeric=_others(X.shape[1], categories),
+            numeric=numeric,
+            scored=numeric[_are_many(X[:, numeric])] if scored else numeric[:0],
             incomplete=np.flatnonzero(self.allow_nan and np.isnan(X).any(axis=0)),
         )
         return columns, X
@@ -70,7 +75,8 @@ class Columns:
     def n_inputs(self):
         """Number of columns that the network is given; two categories share one."""
         widths = (len(c) if len(c) > 2 else 1 for c in self.categories.values())
-        return len(self.numeric) + sum(widths) + len(self.incomplete)
+        marks = sum(widths) + len(self.incomplete)
+        return len(self.numeric) + marks + len(self.scored)
 
 
 def read_columns(X, categorical_features, allow_nan):
@@ -109,6 +115,13 @@ def as_table(X):
 
 def _others(n_columns, chosen):
     return np.array([j for j in range(n_columns) if j not in chosen], dtype=int)
+
+
+def _are_many(X):
+    """For every column whether it has more than two distinct numbers."""
+    lowest = np.where(np.isnan(X), np.inf, X).min(axis=0)
+    highest = np.where(np.isnan(X), -np.inf, X).max(axis=0)
+    return ((lowest < X) & (highest > X)).any(axis=0)
 
 
 def _values(X, j):

@@ -2,8 +2,9 @@
 
 The inputs are the columns of numbers, then those of categories, which are 1 for their
 own and 0 else (one column of -1/2 and 1/2 for two categories), then one for every
-column where numbers are missing, which is 1 there. What was not met in training has no
-mark: an unknown category is all zeros, and a missing number the mean.
+column where numbers are missing, which is 1 there, and at last the normal scores of the
+numbers. What was not met in training has no mark: an unknown category is all zeros, and
+a missing number the mean.
 """
 
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from odenet._columns import Columns
+from odenet._normal_scores import NormalScores, fit_normal_scores
 from odenet._standardizer import Standardizer, fit_standardizer, side_by_side
 
 
@@ -21,17 +23,26 @@ class Encoder:
     columns: Columns
     fill: np.ndarray
     standardizer: Standardizer
+    scores: NormalScores
 
     def __call__(self, X):
         """The inputs of every row."""
-        if self.columns.are_plain:
-            return self.standardizer(X)
-        numbers = X.take(self.columns.numeric, axis=1)
-        numbers = np.where(np.isnan(numbers), self.fill, numbers)
-        return self.standardizer(np.hstack([numbers, _marks(self.columns, X)]))
+        numbers = inputs = self._numbers(X)
+        if not self.columns.are_plain:
+            inputs = np.hstack([numbers, _marks(self.columns, X)])
+        inputs = self.standardizer(inputs)
+        if not len(self.columns.scored):
+            return inputs
+        return np.hstack([inputs, self.scores(_scored(self.columns, numbers))])
+
+    def _numbers(self, X):
+        numbers = _numeric(self.columns, X)
+        if not self.columns.allow_nan:
+            return numbers
+        return np.where(np.isnan(numbers), self.fill, numbers)
 
 
-def fit_encoder(columns, X, weight, gain=None, limit=np.inf, scored=False):
+def fit_encoder(columns, X, weight, gain=None, limit=np.inf):
     """Numbers of weighted mean 0 and standard deviation ``gain``, marks of ``gain``.
 
     Parameters
@@ -44,31 +55,36 @@ def fit_encoder(columns, X, weight, gain=None, limit=np.inf, scored=False):
         None leaves numbers as they are, and marks by 1.
     limit : float, default=inf
         Bound of the numbers, in standard deviations.
-    scored : bool, default=False
-        Whether the numbers are taken half by their normal scores.
 
     Returns
     -------
     encoder : Encoder
     """
-    numbers = X.take(columns.numeric, axis=1)
-    identity = Standardizer.identity(numbers.shape[1])
-    if columns.are_plain:
-        scaled = (
-            identity
-            if gain is None
-            else fit_standardizer(X, weight, gain, limit, scored)
-        )
-        return Encoder(columns, scaled.mean, scaled)
-    scaled = _fit_to_known(numbers, weight, gain or 1.0, limit, scored)
-    marks = _marks(columns, X)
+    numbers = _numeric(columns, X)
+    unit = 1.0 if gain is None else gain
+    scaled = _fit_to_known(numbers, weight, unit, limit)
+    fill = scaled.mean
+    if gain is None:
+        scaled = Standardizer.identity(numbers.shape[1])
+    if not columns.are_plain:
+        scaled = side_by_side([scaled, _marking(_marks(columns, X), unit)])
+    scores = fit_normal_scores(_scored(columns, numbers), weight, unit)
+    return Encoder(columns, fill, scaled, scores)
+
+
+def _numeric(columns, X):
+    return X if columns.are_plain else X.take(columns.numeric, axis=1)
+
+
+def _scored(columns, numbers):
+    return numbers[:, np.searchsorted(columns.numeric, columns.scored)]
+
+
+def _marking(marks, unit):
+    """Marks are multiplied by a unit; constant ones are ignored."""
     constant = np.ptp(marks, axis=0) == 0
-    marking = Standardizer(
-        mean=np.zeros(marks.shape[1]),
-        scale=np.where(constant, np.inf, 1.0 / (gain or 1.0)),
-    )
-    standardizer = side_by_side([identity if gain is None else scaled, marking])
-    return Encoder(columns, scaled.mean, standardizer)
+    scale = np.where(constant, np.inf, 1.0 / unit)
+    return Standardizer(np.zeros(marks.shape[1]), scale)
 
 
 def _fit_to_known(numbers, weight, *settings):

@@ -82,7 +82,9 @@ class ResODERegressor(RegressorMixin, BaseResODE):
     standardize : bool, default=True
         Whether to scale the columns of X and of y inside the model, which is undone in
         ``predict``. Inputs beyond some standard deviations are drawn in smoothly, to
-        4 at most; columns that are constant in training are ignored.
+        4 at most; columns that are constant in training are ignored. A column of more
+        than two numbers is given to the network by its normal scores as well, which
+        depend on the order of its values only.
     categorical_features : "from_dtype", array-like of bool, int or str, or None, \
             default="from_dtype"
         The columns that hold categories, by a mask, by indices or by names.
@@ -297,7 +299,8 @@ class ResODEClassifier(ClassifierMixin, BaseResODE):
     standardize : bool, default=True
         Whether to scale the columns of X inside the model. Inputs beyond some standard
         deviations are drawn in smoothly, to 4 at most; columns that are constant in
-        training are ignored.
+        training are ignored. A column of more than two numbers is given to the network
+        by its normal scores as well, which depend on the order of its values only.
     categorical_features : "from_dtype", array-like of bool, int or str, or None, \
             default="from_dtype"
         The columns that hold categories, by a mask, by indices or by names.

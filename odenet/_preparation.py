@@ -76,7 +76,7 @@ class PreparationMixin:
         kept = weight > 0
         X, y = X[kept], self._encode_target(y[kept], reset)
         if reset and self._columns.numeric is None:
-            self._columns, X = self._columns.settled(X)
+            self._columns, X = self._columns.settled(X, scored=self.standardize)
         weight = self._weigh_classes(y, weight[kept])
         if not weight.any():
             raise ValueError(
@@ -131,7 +131,7 @@ class PreparationMixin:
         scaling = {}
         if self.standardize:
             gain = sqrt(STATE_SHARE * max(1.0, state_dim / (n_inputs + 1)))
-            scaling = {"gain": gain, "limit": LIMIT, "scored": True}
+            scaling = {"gain": gain, "limit": LIMIT}
         return {
             "module_": module,
             "_X_encoder": fit_encoder(self._columns, X, weight, **scaling),

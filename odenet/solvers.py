@@ -224,11 +224,11 @@ class AdamW(_MiniBatch):
 
     The length of the steps is constant but that it falls like 1/L where a depth
     schedule refines the network; the weights of a fit are a running average of those
-    after the last steps, a twentieth of all.
+    after the last steps, a tenth of all.
 
     Parameters
     ----------
-    learning_rate : float, default=0.01
+    learning_rate : float, default=0.02
     weight_decay : float, default=0.0
         A step multiplies all weights by ``1 - learning_rate * weight_decay``.
     batch_size : int or "auto", default="auto"
@@ -255,7 +255,7 @@ class AdamW(_MiniBatch):
 
     def __init__(
         self,
-        learning_rate=0.01,
+        learning_rate=0.02,
         weight_decay=0.0,
         batch_size="auto",
         max_epochs=500,

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
-from scipy.stats import kstest
-from sklearn.preprocessing import QuantileTransformer, StandardScaler
+from sklearn.preprocessing import StandardScaler
 
 from odenet._standardizer import Standardizer, fit_standardizer
 
@@ -52,51 +51,3 @@ def test_limit_draws_far_values_in_and_leaves_near_ones(rng):
 def test_identity(rng):
     X = rng.normal(size=(4, 3))
     np.testing.assert_array_equal(Standardizer.identity(3)(X), X)
-
-
-def scores(X, weight=None, **settings):
-    """Twice the mean of a score and of the standardised value, minus the latter."""
-    weight = np.ones(len(X)) if weight is None else weight
-    scored = fit_standardizer(X, weight, scored=True, **settings)(X)
-    return 2 * scored - fit_standardizer(X, weight, **settings)(X)
-
-
-@pytest.mark.parametrize("transform", [np.exp, np.cbrt, lambda x: x**7])
-def test_normal_scores_do_not_depend_on_the_units_of_a_column(transform, rng):
-    X = rng.normal(size=(1000, 1))
-    np.testing.assert_allclose(scores(transform(X)), scores(X), atol=0.02)
-
-
-def test_normal_scores_are_normal(rng):
-    z = scores(rng.exponential(size=(2000, 1)), gain=3.0).ravel() / 3.0
-    assert kstest(z, "norm").statistic < 0.01
-
-
-def test_normal_scores_against_scikit_learn(rng):
-    X = rng.exponential(size=(200, 1))
-    transformer = QuantileTransformer(n_quantiles=200, output_distribution="normal")
-    expected = transformer.fit_transform(X)
-    inner = np.abs(expected) < 2
-    np.testing.assert_allclose(scores(X)[inner], expected[inner], atol=0.05)
-
-
-def test_weights_of_normal_scores_are_repetitions(rng):
-    X, weight = rng.integers(0, 9, size=(30, 2)).astype(float), rng.integers(1, 4, 30)
-    repeated = scores(np.repeat(X, weight, axis=0))
-    np.testing.assert_allclose(np.repeat(scores(X, weight), weight, axis=0), repeated)
-
-
-def test_scores_of_new_values_are_interpolated_and_go_no_further(rng):
-    X = rng.normal(size=(3000, 1))
-    standardizer = fit_standardizer(X, np.ones(3000), limit=4.0, scored=True)
-    assert len(standardizer.knots[0][0]) <= 256
-    far = standardizer(np.array([[1e9], [-1e9]]))
-    assert np.all(np.abs(far) < 4)
-    ordered = standardizer(np.linspace(-6, 6, 500)[:, None]).ravel()
-    assert np.all(np.diff(ordered) > 0)
-
-
-def test_constant_columns_have_no_scores():
-    X = np.column_stack([np.full(9, 3.0), np.arange(9.0)])
-    standardizer = fit_standardizer(X, np.ones(9), scored=True)
-    np.testing.assert_array_equal(standardizer(X + 1)[:, 0], 0)
