@@ -32,8 +32,8 @@ class ResODERegressor(RegressorMixin, BaseResODE):
     width : int, default=64
         Inner width m of a residual.
     state_dim : int, default=None
-        Dimension q of the state. None is min(n_features + 1, 128) + n_outputs, and at
-        least 16; every category counts as a feature.
+        Dimension q of the state. None is min(n_inputs + 1, 128) + n_outputs, and at
+        least 16; a category counts as an input, and the scores of ``standardize`` do.
     activation : {"gelu", "tanh", "silu", "softplus", "relu", "identity"}, \
             default="gelu"
         Activation of a residual. With "relu" the theorems do not hold.
@@ -249,8 +249,8 @@ class ResODEClassifier(ClassifierMixin, BaseResODE):
     width : int, default=64
         Inner width m of a residual.
     state_dim : int, default=None
-        Dimension q of the state. None is min(n_features + 1, 128) + n_outputs, and at
-        least 16; every category counts as a feature.
+        Dimension q of the state. None is min(n_inputs + 1, 128) + n_outputs, and at
+        least 16; a category counts as an input, and the scores of ``standardize`` do.
     activation : {"gelu", "tanh", "silu", "softplus", "relu", "identity"}, \
             default="gelu"
         Activation of a residual. With "relu" the theorems do not hold.

@@ -1,14 +1,15 @@
 import numpy as np
 import pytest
+from scipy.special import ndtri
 
 from odenet._columns import Columns
 from odenet._encoder import fit_encoder
 from odenet._standardizer import fit_standardizer
 
 
-def columns(X, categories=(), allow_nan=False):
+def columns(X, categories=(), allow_nan=False, scored=False):
     categories = {j: tuple(range(3)) for j in categories}
-    return Columns(categories, allow_nan).settled(X)[0]
+    return Columns(categories, allow_nan).settled(X, scored)[0]
 
 
 def test_plain_numbers_are_standardised_and_no_more(rng):
@@ -27,6 +28,17 @@ def test_numbers_come_first_then_categories_then_missing():
     np.testing.assert_array_equal(
         Z, [[5, 1, 0, 0, -0.5, 0], [6, 0, 1, 0, 0.5, 1], [7, 0, 0, 1, -0.5, 0]]
     )
+
+
+def test_scores_come_last_of_columns_with_more_than_two_numbers():
+    X = np.array([[0, 0, 0.0, 1], [1, 0, 1.0, 9], [0, 1, 1.0, np.nan], [2, 1, 1, 4]])
+    met = columns(X, [0], allow_nan=True, scored=True)
+    encoder = fit_encoder(met, X, np.ones(4), gain=2.0)
+    Z = encoder(X)
+    assert met.scored.tolist() == [3]
+    assert Z.shape[1] == met.n_inputs == 3 + 3 + 1 + 1
+    order = Z[[0, 3, 1], -1]
+    np.testing.assert_allclose(order / 2, [ndtri(1 / 6), 0, ndtri(5 / 6)], atol=1e-12)
 
 
 def test_what_was_not_met_has_no_mark():
