@@ -11,6 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.metaestimators import available_if
 
 from odenet._callbacks import ProgressBar, ScikitLearnCallbacks
+from odenet._coarse_to_fine import stages_of
 from odenet._depth import DepthMixin
 from odenet._devices import torch_threads
 from odenet._fitting import WARNINGS, Fitting
@@ -163,7 +164,7 @@ class BaseResODE(
         fitted = self._start(samples, generator) if past is None else self._fitted()
         module = fitted["module_"].to(device)
         module.backward = self.backward
-        depths = self._depths(module, past)
+        depths = self._depths(module, solver, past)
         with self._scikit_learn_callbacks(X, y, fitted) as observer:
             fitting = Fitting(self, solver, fitted, depths, past, generator, observer)
             tensors = [
@@ -185,7 +186,7 @@ class BaseResODE(
         vars(self).update(fitted)
         return fitted, self._tensors(fitted, *samples)
 
-    def _depths(self, module, past=None):
+    def _depths(self, module, solver, past=None):
         """The depths to train at."""
         if past is not None and self.depth != "auto":
             return [module.depth]
@@ -195,8 +196,11 @@ class BaseResODE(
             )
             return list(deeper) or [module.depth]
         depths = depths_to_walk(self.depth, self.depth_schedule)
-        if not isinstance(self.depth_schedule, str) or not is_rough(module):
+        if not isinstance(self.depth_schedule, str):
             return depths
+        if not is_rough(module):
+            in_stages = solver.batch_size is not None and self.depth != "auto"
+            return stages_of(depths) if in_stages else depths
         if self.depth == "auto":
             raise ValueError(
                 "`depth='auto'` needs a start that is smooth in depth, got "

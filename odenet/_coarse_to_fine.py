@@ -23,8 +23,7 @@ class CoarseToFine(DepthWalk):
 
     def begin(self, net):
         """The first stage; depths without an epoch are left out."""
-        depths = [d for d in self.depths if d >= SHALLOWEST] or self.depths[-1:]
-        self.stages = share_epochs(net.max_epochs, depths)
+        self.stages = share_epochs(net.max_epochs, self.depths)
         self.depths = list(self.stages)
         self.epoch = 0
         super().begin(net)
@@ -64,6 +63,15 @@ class CoarseToFine(DepthWalk):
             self.full_depth = depth
             return depth
         return next(d for d in self.depths if d > depth)
+
+
+def stages_of(depths):
+    """A coarse stage, of SHALLOWEST layers or up to twice as many, and the last one.
+
+    Where they were tried, stages between the two made a fit longer and no better.
+    """
+    coarse = [depth for depth in depths if depth >= SHALLOWEST]
+    return [coarse[0], depths[-1]] if len(coarse) > 1 else depths[-1:]
 
 
 def share_epochs(max_epochs, depths):

@@ -90,11 +90,10 @@ class Sweep:
 
         first = folds[0].estimator
         fitted = {"module_": stack_networks(modules)}
-        depths = first._depths(modules[0])
+        solver = resolve_solver(first.solver)
+        depths = first._depths(modules[0], solver)
         observer = Checkpoints(self.flow_times, visit)
-        fitting = Fitting(
-            first, resolve_solver(first.solver), fitted, depths, observer=observer
-        )
+        fitting = Fitting(first, solver, fitted, depths, observer=observer)
         net = fitting.sweep(
             stack_samples([fold.tensors for fold in folds]),
             self.flow_times[-1],
@@ -134,9 +133,9 @@ class _Fold:
             self.visit(net.module_, index)
             return self.stop_reason is None
 
-        depths = self.estimator._depths(self.fitted["module_"])
-        observer = Checkpoints(flow_times, visit)
         solver = resolve_solver(self.estimator.solver)
+        depths = self.estimator._depths(self.fitted["module_"], solver)
+        observer = Checkpoints(flow_times, visit)
         fitting = Fitting(
             self.estimator, solver, self.fitted, depths, observer=observer
         )

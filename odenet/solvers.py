@@ -228,7 +228,7 @@ class AdamW(_MiniBatch):
 
     Parameters
     ----------
-    learning_rate : float, default=0.02
+    learning_rate : float, default=0.04
     weight_decay : float, default=0.0
         A step multiplies all weights by ``1 - learning_rate * weight_decay``.
     batch_size : int or "auto", default="auto"
@@ -255,7 +255,7 @@ class AdamW(_MiniBatch):
 
     def __init__(
         self,
-        learning_rate=0.02,
+        learning_rate=0.04,
         weight_decay=0.0,
         batch_size="auto",
         max_epochs=500,
