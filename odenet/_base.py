@@ -199,8 +199,7 @@ class BaseResODE(
         if not isinstance(self.depth_schedule, str):
             return depths
         if not is_rough(module):
-            in_stages = solver.batch_size is not None and self.depth != "auto"
-            return stages_of(depths) if in_stages else depths
+            return depths if solver.batch_size is None else stages_of(depths)
         if self.depth == "auto":
             raise ValueError(
                 "`depth='auto'` needs a start that is smooth in depth, got "

@@ -1,16 +1,16 @@
 """Depth refinement on mini-batches: in stages, the shallowest first.
 
-All stages have about the same work: a depth d is trained at for a number of epochs in
-proportion to 1/d, by steps whose length falls like 1/d. So most epochs are cheap, and
-the deep network is left what is fine.
+All stages have about the same work at most: a depth d is trained at for a number of
+epochs in proportion to 1/d, by steps whose length falls like 1/d. So most epochs are
+cheap, and the deep network is left what is fine.
 """
 
-from math import floor
+from math import ceil, floor
 
 from odenet._depth_walk import VERDICTS, DepthWalk
-from odenet._schedules import DEEPEST
 
 SHALLOWEST = 8  # layers of the first stage: the steps are long, and the field is rough
+USUAL_REFINEMENT = 8  # of the depth, for the shares of epochs, before it is settled
 
 
 class CoarseToFine(DepthWalk):
@@ -18,11 +18,13 @@ class CoarseToFine(DepthWalk):
 
     A stage ends when its epochs are over, or, with early stopping, when the validation
     loss has not fallen for long; it hands on the weights that were best. A last depth
-    that is to be settled is the first stage's whose gap is small enough.
+    that is to be settled is so after the first stage.
     """
 
     def begin(self, net):
         """The first stage; depths without an epoch are left out."""
+        if self.gap_tol is not None:
+            self.depths = [self.depths[0], USUAL_REFINEMENT * self.depths[0]]
         self.stages = share_epochs(net.max_epochs, self.depths)
         self.depths = list(self.stages)
         self.epoch = 0
@@ -57,12 +59,13 @@ class CoarseToFine(DepthWalk):
 
     def _next_depth(self, net, samples):
         depth = net.module_.depth
-        if self.gap_tol is not None and (
-            depth == DEEPEST or self._is_within_tolerance(net.module_, samples, depth)
-        ):
-            self.full_depth = depth
-            return depth
-        return next(d for d in self.depths if d > depth)
+        if self.gap_tol is None:
+            return next(d for d in self.depths if d > depth)
+        self.full_depth = self._depth_within_tolerance(net.module_, samples)
+        self.stages[self.full_depth] = ceil(
+            self.stages[depth] * depth / self.full_depth
+        )
+        return self.full_depth
 
 
 def stages_of(depths):

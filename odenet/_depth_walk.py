@@ -120,12 +120,9 @@ class DepthWalk:
 
     def _depth_within_tolerance(self, module, samples):
         depth = self.depths[0]
-        while depth < DEEPEST and not self._is_within_tolerance(module, samples, depth):
+        while depth < DEEPEST and _gap(self._at(module, depth), samples) > self.gap_tol:
             depth *= 2
         return depth
-
-    def _is_within_tolerance(self, module, samples, depth):
-        return _gap(self._at(module, depth), samples) <= self.gap_tol
 
     @torch.no_grad()
     def _compare(self, net, samples, depth):

@@ -61,7 +61,9 @@ class ResODERegressor(RegressorMixin, BaseResODE):
         depth. On the sets that were measured the training loss at the end was within
         1 % of that of training at full depth, which None does. "doubling" starts from 4
         to 7 layers; from weights that are not smooth in depth (``init="iid"``) it does
-        what None does.
+        what None does. On mini-batches every depth is a stage, with a share of the
+        epochs in proportion to 1 / depth, and "doubling" has two of them: from 8 to 15
+        layers, and ``depth``.
     gap_tol : float, default=0.01
         The gap allowed for ``depth="auto"``.
     alpha : float, default=0.0
@@ -72,11 +74,11 @@ class ResODERegressor(RegressorMixin, BaseResODE):
         L * sum_k ||Z_{k+1} - Z_k||_F^2, where Z = (V, W) (Marion, NeurIPS 2023).
     early_stopping : bool or "auto", default="auto"
         Whether to hold out samples, to stop when the loss on them has risen, and to
-        choose weights, which are kept until later ones beat them by more than the
-        standard error of the difference. A mini-batch solver ends with these weights;
-        the flow is followed again to their flow time, on all samples. "auto" does so
-        for 200 distinct samples or more, and holds out at least 100 of them, or 30 %
-        of few.
+        choose weights: of a flow, those that no later ones beat by more than the
+        standard error of the difference; it is followed again to their flow time, on
+        all samples. A mini-batch solver ends with the weights of lowest loss. "auto"
+        does so for 200 distinct samples or more, and holds out at least 100 of them,
+        or 30 % of few.
     validation_fraction : float, default=0.1
         Share of the samples (of every class, of their weight) that is held out.
     standardize : bool, default=True
@@ -278,7 +280,9 @@ class ResODEClassifier(ClassifierMixin, BaseResODE):
         depth. On the sets that were measured the training loss at the end was within
         1 % of that of training at full depth, which None does. "doubling" starts from 4
         to 7 layers; from weights that are not smooth in depth (``init="iid"``) it does
-        what None does.
+        what None does. On mini-batches every depth is a stage, with a share of the
+        epochs in proportion to 1 / depth, and "doubling" has two of them: from 8 to 15
+        layers, and ``depth``.
     gap_tol : float, default=0.01
         The gap allowed for ``depth="auto"``.
     alpha : float, default=0.0
@@ -289,11 +293,11 @@ class ResODEClassifier(ClassifierMixin, BaseResODE):
         L * sum_k ||Z_{k+1} - Z_k||_F^2, where Z = (V, W) (Marion, NeurIPS 2023).
     early_stopping : bool or "auto", default="auto"
         Whether to hold out samples, to stop when the loss on them has risen, and to
-        choose weights, which are kept until later ones beat them by more than the
-        standard error of the difference. A mini-batch solver ends with these weights;
-        the flow is followed again to their flow time, on all samples. "auto" does so
-        for 200 distinct samples or more, and holds out at least 100 of them, or 30 %
-        of few.
+        choose weights: of a flow, those that no later ones beat by more than the
+        standard error of the difference; it is followed again to their flow time, on
+        all samples. A mini-batch solver ends with the weights of lowest loss. "auto"
+        does so for 200 distinct samples or more, and holds out at least 100 of them,
+        or 30 % of few.
     validation_fraction : float, default=0.1
         Share of the samples (of every class, of their weight) that is held out.
     standardize : bool, default=True

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from odenet import ResODEClassifier, ResODERegressor
-from odenet._coarse_to_fine import share_epochs
+from odenet._coarse_to_fine import share_epochs, stages_of
 from odenet.solvers import SGD, AdamW
 
 
@@ -26,6 +26,22 @@ def test_epochs_are_shared(depths, max_epochs):
     assert list(epochs) == sorted(epochs)
 
 
+@pytest.mark.parametrize(
+    ("depths", "expected"),
+    [([4, 8, 16, 32, 64], [8, 64]), ([4, 8], [8]), ([1], [1]), ([7, 13, 25], [13, 25])],
+)
+def test_two_stages(depths, expected):
+    assert stages_of(depths) == expected
+
+
+def test_stages_that_are_asked_for():
+    X, y = wave(50)
+    solver = AdamW(max_epochs=12)
+    model = ResODERegressor(16, width=8, solver=solver, depth_schedule=[2, 4, 16])
+    model.fit(X, y)
+    assert [row["depth"] for row in model.depth_path_] == [2, 4, 16]
+
+
 def test_stages_have_equal_work():
     epochs = share_epochs(500, [8, 16, 32, 64])
     assert list(epochs) == [8, 16, 32, 64]
@@ -38,9 +54,9 @@ def test_all_epochs_are_run_where_nothing_is_held_out(solver):
     X, y = wave(100)
     model = ResODERegressor(32, width=8, solver=solver(max_epochs=14), random_state=0)
     model.set_params(early_stopping=False).fit(X, y)
-    assert depths_of(model) == [8] * 8 + [16] * 4 + [32] * 2
+    assert depths_of(model) == [8] * 12 + [32] * 2
     assert model.stop_reason_ == "max_epochs"
-    assert [row["depth"] for row in model.depth_path_] == [8, 16, 32]
+    assert [row["depth"] for row in model.depth_path_] == [8, 32]
 
 
 def test_steps_get_shorter_with_depth():
