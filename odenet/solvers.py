@@ -172,7 +172,7 @@ class SGD(_MiniBatch):
     momentum : float, default=0.9
     batch_size : int or "auto", default="auto"
         "auto" is a sixteenth of the training samples, from 32 to 256.
-    max_epochs : int, default=500
+    max_epochs : int, default=300
         Passes over the training set.
     patience : int, default=20
         Epochs without a lower validation loss after which early stopping ends a fit,
@@ -197,7 +197,7 @@ class SGD(_MiniBatch):
         learning_rate=0.01,
         momentum=0.9,
         batch_size="auto",
-        max_epochs=500,
+        max_epochs=300,
         patience=20,
     ):
         self.learning_rate = learning_rate
@@ -233,7 +233,7 @@ class AdamW(_MiniBatch):
         A step multiplies all weights by ``1 - learning_rate * weight_decay``.
     batch_size : int or "auto", default="auto"
         "auto" is a sixteenth of the training samples, from 32 to 256.
-    max_epochs : int, default=500
+    max_epochs : int, default=300
         Passes over the training set.
     patience : int, default=20
         Epochs without a lower validation loss after which early stopping ends a fit,
@@ -258,7 +258,7 @@ class AdamW(_MiniBatch):
         learning_rate=0.04,
         weight_decay=0.0,
         batch_size="auto",
-        max_epochs=500,
+        max_epochs=300,
         patience=20,
     ):
         self.learning_rate = learning_rate

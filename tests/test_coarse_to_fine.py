@@ -123,3 +123,13 @@ def test_default_solver_of_larger_sets():
     assert isinstance(model.solver_, AdamW)
     assert model.score(X, y > 0) > 0.93
     assert model.depth_smoothness_.von_neumann_ratio < 0.05
+
+
+@pytest.mark.parametrize("solver", [SGD(max_epochs=50), AdamW(max_epochs=50)], ids=repr)
+def test_every_mini_batch_solver_certifies_a_discretised_ode(solver):
+    X, y = wave(600)
+    model = ResODERegressor(solver=solver, random_state=0).fit(X, y)
+    assert model.depth_ == 64
+    assert model.score(X, y) > 0.8
+    assert model.depth_smoothness_.von_neumann_ratio < 0.05
+    assert model.ode_gap(X) < 0.05
