@@ -21,7 +21,7 @@ class Monitor(Callback):
     ----------
     early_stopping : bool, default=False
         Whether the validation loss decides when to stop and which weights to keep.
-    schedule : DepthSchedule, default=None
+    schedule : DepthWalk, default=None
         How the network's depth grows; None leaves it as it is.
     """
 
@@ -50,9 +50,18 @@ class Monitor(Callback):
         self.evals_before = getattr(net.optimizer_, "n_grad_evals", 0)
         self.start = self.kept = net.weights(), self.flow_time
         self._judge_anew(net, inf if self.early_stopping else self.start_loss)
+        if self.early_stopping and net.solver.batch_size is not None:
+            self._judge_by_validation(net, X[1])
+
+    def _judge_by_validation(self, net, validation):
+        """These weights are to be beaten."""
+        losses = net.losses(validation)
+        loss = (validation.weight * losses).sum() / validation.weight.sum()
+        self.kept = net.weights(), self.flow_time
+        self._judge_anew(net, loss.item(), losses)
 
     def _judge_anew(self, net, loss, losses=None):
-        """Forget what was concluded so far: these weights are to be beaten."""
+        """Forget what was concluded so far."""
         self.lowest = loss, len(net.history), self.flow_time
         self.began = len(net.history)
         self.kept_losses, self.flatness_reference = losses, None
@@ -90,14 +99,12 @@ class Monitor(Callback):
             return
         self.flatness_reference = None
         if self.early_stopping and not self.schedule.only_chooses:
-            losses = net.losses(validation)
-            loss = (validation.weight * losses).sum() / validation.weight.sum()
-            self.kept = net.weights(), self.flow_time
-            self._judge_anew(net, loss.item(), losses)
+            self._judge_by_validation(net, validation)
 
     def on_train_end(self, net, X=None, y=None, **kwargs):
         """Go back to the weights kept where that is asked for, or needed."""
         net.module_.set_weights(net.weights())
+        net.average = None
         if not net.objective(X[0]) <= self.largest_loss:
             net.stop_reason = "diverged"
         if self.early_stopping or net.stop_reason == "diverged":

@@ -28,7 +28,7 @@ class ResODERegressorCV(PathSearchMixin, ResODERegressor):
     width, state_dim, activation, init : optional
         As in :class:`ResODERegressor`.
     solver : {"flow", "gd"} or solver object, default="flow"
-        A solver that follows the flow.
+        A solver that follows the flow; "auto" does.
     depth_schedule, alpha, smoothness_penalty, standardize : optional
         As in :class:`ResODERegressor`; the ``depth_schedule`` is "doubling" or None.
     categorical_features, allow_nan : optional
@@ -149,7 +149,7 @@ class ResODEClassifierCV(PathSearchMixin, ResODEClassifier):
     width, state_dim, activation, init : optional
         As in :class:`ResODEClassifier`.
     solver : {"flow", "gd"} or solver object, default="flow"
-        A solver that follows the flow.
+        A solver that follows the flow; "auto" does.
     depth_schedule, alpha, smoothness_penalty, standardize : optional
         As in :class:`ResODEClassifier`; the ``depth_schedule`` is "doubling" or None.
     class_weight, label_smoothing : optional

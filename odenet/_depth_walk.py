@@ -172,9 +172,9 @@ class DepthWalk:
                 for name, value in optimizer.state.get(p, {}).items():
                     optimizer.state[p][name] = like_layers(value)
             module.set_weights(weights)
-        module.imitated_depth = self._imitated(depth)
         if net.average is not None:
             net.average.restart()
+        module.imitated_depth = self._imitated(depth)
 
     def _record(self, net, comparison):
         self.path.append(

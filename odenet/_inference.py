@@ -86,7 +86,10 @@ class FittedNetworkMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         return copy.deepcopy(self.module_).to(dtype)
 
     def __getstate__(self):
-        """Arrays and plain values: no tensor, no device, no training data."""
+        """Arrays and plain values: no tensor, no device, no samples.
+
+        Values of the columns are there as knots of their normal scores.
+        """
         state = super().__getstate__().copy()
         if state.get("module_") is not None:
             module, net = state.pop("module_"), state.pop("net_")

@@ -78,7 +78,7 @@ class CrossEntropy(_Classification):
 
     def gradient(self, output, y):
         """Gradient of the loss of every sample, shape (n, n_classes)."""
-        one_hot = F.one_hot(y, output.shape[1])
+        one_hot = F.one_hot(y, output.shape[1]).to(output.dtype)
         uniform = 1 / output.shape[1]
         smoothed = one_hot + self.label_smoothing * (uniform - one_hot)
         return torch.softmax(output, dim=1) - smoothed

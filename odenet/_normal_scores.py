@@ -6,6 +6,7 @@ import numpy as np
 from scipy.special import ndtri
 
 MOST_KNOTS = 256  # of the map from a column to its scores
+TINY = 1e-9  # share of all mass: the scores are within 6
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,8 @@ def _knots(x, weight, gain):
     """Values and their scores: of half their own mass and all that is below them."""
     values, where = np.unique(x, return_inverse=True)
     mass = np.bincount(where, weight)
-    scores = ndtri((np.cumsum(mass) - mass / 2) / mass.sum())
+    below = (np.cumsum(mass) - mass / 2) / mass.sum()
+    scores = ndtri(below.clip(TINY, 1 - TINY))
     if len(values) > MOST_KNOTS:
         evenly = np.linspace(scores[0], scores[-1], MOST_KNOTS)
         chosen = np.unique(np.searchsorted(scores, evenly).clip(max=len(values) - 1))

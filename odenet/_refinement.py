@@ -3,6 +3,8 @@
 What is left of the difference to the deep network is measured against the next depth.
 """
 
+from math import isfinite
+
 from odenet._depth_walk import VERDICTS, DepthWalk
 
 TOLERANCE = 1e-3  # of the loss, for its difference between a depth and the next
@@ -47,7 +49,7 @@ class DepthSchedule(DepthWalk):
             there = self._compare(net, samples, depth)
             loss = there.loss - there.loss_gap
             allowed = TOLERANCE * (loss + NEGLIGIBLE * net.monitor.start_loss)
-            if abs(there.loss_gap) <= allowed:
+            if abs(there.loss_gap) <= allowed or not isfinite(there.loss):
                 return
             self._change_depth(net, depth)
             self._record(net, there)

@@ -97,6 +97,7 @@ class TrainingNet(NeuralNet):
         self.generator = generator
         self.monitor = monitor or Monitor()
         self.stop_reason = self.average = None
+        self.rows_before = self.evals_before = 0
         super().__init__(
             module,
             criterion=loss,
@@ -132,11 +133,16 @@ class TrainingNet(NeuralNet):
         return Progress(list(self.history), self.flow_time, self.n_grad_evals)
 
     def resume(self, progress):
-        """Go on where another net has ended."""
+        """Go on where another net has ended: by steps as short as its last ones."""
+        self.rows_before = len(progress.history)
+        self.evals_before = progress.n_grad_evals
         self.history.extend(progress.history)
         self.monitor.flow_time = progress.flow_time
         if hasattr(self.optimizer_, "resume"):
             self.optimizer_.resume(progress.flow_time or 0.0, progress.n_grad_evals)
+        elif progress.history:
+            for group in self.optimizer_.param_groups:
+                group["lr"] *= progress.history[0]["depth"] / self.module_.depth
 
     @property
     def flow_time(self):
@@ -148,7 +154,8 @@ class TrainingNet(NeuralNet):
         """Number of gradients computed: for the flow's steps, or of mini-batches."""
         if hasattr(self.optimizer_, "n_grad_evals"):
             return self.optimizer_.n_grad_evals
-        return sum(row.get("train_batch_count", 0) for row in self.history)
+        rows = self.history[self.rows_before :]
+        return self.evals_before + sum(r.get("train_batch_count", 0) for r in rows)
 
     @property
     def has_chosen_flow_time(self):
@@ -279,16 +286,16 @@ class TrainingNet(NeuralNet):
     def fit_loop(self, X, y=None, epochs=None, **fit_params):
         """skorch's loop; remembers why it ended, and forgets the data."""
         self.stop_reason = self.valid_losses = self.valid_weight = None
-        if self.solver.batch_size is not None:
-            self.average = RunningAverage(self.module_)
         try:
+            if self.solver.batch_size is not None:
+                self.average = RunningAverage(self.module_)
             super().fit_loop(X, y, epochs=epochs, **fit_params)
         except StopTraining:
             pass
         except KeyboardInterrupt as interrupt:
             self.stop_reason = "callback" if _from_skorch(interrupt) else "interrupted"
         self.stop_reason = self.stop_reason or "max_epochs"
-        self.valid_losses = self.valid_weight = self.average = None
+        self.valid_losses = self.valid_weight = None
         return self
 
     def notify(self, method_name, **cb_kwargs):

@@ -164,7 +164,7 @@ class SGD(_MiniBatch):
     The step is ``learning_rate`` for A and B and ``learning_rate * L`` for V and W, by
     gradients that are multiplied by L. Its length is constant but that it falls like
     1/L where a depth schedule refines the network; the weights of a fit are a running
-    average of those after the last steps, a twentieth of all.
+    average of those after the last steps, a tenth of all.
 
     Parameters
     ----------

@@ -133,3 +133,25 @@ def test_every_mini_batch_solver_certifies_a_discretised_ode(solver):
     assert model.score(X, y) > 0.8
     assert model.depth_smoothness_.von_neumann_ratio < 0.05
     assert model.ode_gap(X) < 0.05
+
+
+def test_going_on_loses_nothing():
+    """The steps are as short as the last ones were, and the start is to be beaten."""
+    X, y = wave(600)
+    settings = {"solver": AdamW(max_epochs=40), "warm_start": True, "random_state": 0}
+    model = ResODERegressor(32, width=16, **settings).fit(X, y, X_val=X, y_val=y)
+    score, n_evals = model.score(X, y), model.n_grad_evals_
+    model.set_params(solver=AdamW(max_epochs=2)).fit(X, y, X_val=X, y_val=y)
+    assert model.net_.optimizer_.param_groups[0]["lr"] == pytest.approx(0.04 * 8 / 32)
+    assert model.score(X, y) >= score - 1e-6
+    assert n_evals < model.n_grad_evals_ < 1.2 * n_evals
+    model.set_params(warm_start=False).partial_fit(X, y)
+    assert model.score(X, y) > score - 0.02
+
+
+def test_gradients_of_another_solver_are_counted_once():
+    X, y = wave(100)
+    model = ResODERegressor(8, width=8, solver="flow", flow_time=2.0, warm_start=True)
+    before = model.fit(X, y).n_grad_evals_
+    model.set_params(solver=AdamW(batch_size=50, max_epochs=3), flow_time=None)
+    assert model.fit(X, y).n_grad_evals_ == before + 6

@@ -87,7 +87,7 @@ def test_results_make_a_data_frame():
 def test_classifier_chooses_and_predicts():
     X, y = moons()
     labels = np.array(["no", "yes"])[y]
-    model = make(ResODEClassifierCV, flow_times=[1.0, 30.0]).fit(X, labels)
+    model = make(ResODEClassifierCV, flow_times=[0.01, 30.0]).fit(X, labels)
     assert model.flow_time_ == 30.0
     assert model.score(X, labels) > 0.85
     assert list(model.classes_) == ["no", "yes"]

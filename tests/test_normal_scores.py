@@ -57,3 +57,11 @@ def test_columns_without_two_numbers_have_no_scores(value):
     X = np.full((9, 1), value)
     fitted = fit_normal_scores(X, np.ones(9))
     np.testing.assert_array_equal(fitted(np.arange(9.0)[:, None]), 0)
+
+
+def test_tiny_weights_have_finite_scores(rng):
+    X, weight = rng.normal(size=(50, 1)), np.ones(50)
+    weight[[X.argmin(), X.argmax()]] = 1e-18
+    z = scores(X, weight)
+    assert np.abs(z).max() < 6.1
+    assert np.all(np.diff(z[np.argsort(X[:, 0]), 0]) > 0)

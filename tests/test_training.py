@@ -3,6 +3,7 @@ import skorch.callbacks
 import torch
 
 from odenet import ResidualNetwork, ResODEClassifier, ResODERegressor, _training
+from odenet._averaging import RunningAverage
 from odenet._callbacks import Monitor, ProgressBar
 from odenet._losses import SquaredError
 from odenet._training import Samples, SliceLoader, TrainingNet
@@ -212,3 +213,18 @@ class GradientSpy(skorch.callbacks.Callback):
 
     def on_grad_computed(self, net, named_parameters, **kwargs):
         self.seen.append({name: p.grad.clone() for name, p in named_parameters})
+
+
+def test_a_fit_ends_with_the_average(monkeypatch):
+    averages = []
+    update = RunningAverage.update
+
+    def spy(self):
+        update(self)
+        averages.append(self.weights["V"].clone())
+
+    monkeypatch.setattr(RunningAverage, "update", spy)
+    net = make_net(AdamW(batch_size=16, max_epochs=3))
+    net.partial_fit((make_samples(), None))
+    assert torch.equal(net.module_.V.data, averages[-1])
+    assert net.average is None
