@@ -117,6 +117,7 @@ class DepthWalk:
         comparison = self._compare(net, samples, self.full_depth)
         self._change_depth(net, self.full_depth)
         self._record(net, comparison)
+        return comparison
 
     def _depth_within_tolerance(self, module, samples):
         depth = self.depths[0]

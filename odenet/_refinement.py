@@ -68,8 +68,8 @@ class DepthSchedule(DepthWalk):
         if net.stop_reason == "stationary":
             self.reason_to_stop = net.stop_reason
             net.horizon = min(net.horizon, net.flow_time + self._stretch(net))
-        net.stop_reason = None
-        self._go_to_full_depth(net, samples)
+        comparison = self._go_to_full_depth(net, samples)
+        net.stop_reason = None if isfinite(comparison.loss) else "diverged"
 
     def _stretch(self, net):
         """Flow time of the final stretch."""

@@ -87,9 +87,11 @@ def test_results_make_a_data_frame():
 def test_classifier_chooses_and_predicts():
     X, y = moons()
     labels = np.array(["no", "yes"])[y]
-    model = make(ResODEClassifierCV, flow_times=[0.01, 30.0]).fit(X, labels)
-    assert model.flow_time_ == 30.0
-    assert model.score(X, labels) > 0.85
+    model = make(ResODEClassifierCV, flow_times=[1.0, 30.0]).fit(X, labels)
+    scores = model.cv_results_["mean_test_score"]
+    assert scores[model.best_index_] == model.best_score_ == scores.max()
+    assert model.flow_time_ == model.cv_results_["param_flow_time"][model.best_index_]
+    assert model.score(X, labels) > 0.8
     assert list(model.classes_) == ["no", "yes"]
     assert model.predict_proba(X).shape == (120, 2)
 

@@ -180,13 +180,13 @@ def test_bad_settings_of_the_ode_are_named():
 @pytest.mark.parametrize("init", ["tied", "gaussian_process"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_gap_halves_as_the_depth_doubles(kind, init):
-    depths = [32, 64, 128, 256]
-    models = [fit(kind, depth, init=init, flow_time=3.0)[0] for depth in depths]
+    depths = [128, 256, 512]
+    models = [fit(kind, depth, init=init)[0] for depth in depths]
     X = fit(kind, 4)[1]
     gaps = [model.ode_gap(X) for model in models]
     assert slope(depths, gaps) == pytest.approx(-1, abs=0.1)
     estimates = [model.ode_gap(X, method="richardson") for model in models]
-    np.testing.assert_allclose(estimates[2:], gaps[2:], rtol=0.1)
+    np.testing.assert_allclose(estimates[1:], gaps[1:], rtol=0.1)
 
 
 def test_richardson_predicts_to_second_order():
@@ -271,7 +271,7 @@ def test_an_imitating_server_is_one_order_nearer():
 
 
 def test_imitation_is_kept_by_copies_and_by_further_changes():
-    model, X, _ = fit("regressor", 64, init="gaussian_process", flow_time=3.0)
+    model, X, _ = fit("regressor", 64, init="gaussian_process", flow_time=40.0)
     server = model.with_depth(8, imitate=True)
     loaded = pickle.loads(pickle.dumps(server))
     np.testing.assert_array_equal(loaded.predict(X), server.predict(X))
