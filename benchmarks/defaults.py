@@ -58,7 +58,7 @@ ROWS = {
     "five stages of depth": {"depth_schedule": [4, 8, 16, 32, 64]},
     "four stages of depth": {"depth_schedule": [8, 16, 32, 64]},
     "first stage of 4 layers": {"depth_schedule": [4, 64]},
-    "last weights, no average": {"odenet._averaging.SHARE": 1e9},
+    "last weights, no average": {"odenet._averaging.SHARE": 0.0},
     "average of a fifth": {"odenet._averaging.SHARE": 1 / 5},
     "width=32": {"width": 32},
     "width=128": {"width": 128},
