@@ -145,8 +145,16 @@ def test_going_on_loses_nothing():
     assert model.net_.optimizer_.param_groups[0]["lr"] == pytest.approx(0.04 * 8 / 32)
     assert model.score(X, y) >= score - 1e-6
     assert n_evals < model.n_grad_evals_ < 1.2 * n_evals
-    model.set_params(warm_start=False).partial_fit(X, y)
-    assert model.score(X, y) > score - 0.02
+    model.set_params(solver=AdamW(0.5, max_epochs=1)).fit(X, y, X_val=X, y_val=y)
+    assert model.net_.curve("valid_score")[-1] < score - 0.05
+    assert model.score(X, y) >= score - 1e-6
+
+
+def test_a_part_more_does_no_harm():
+    X, y = wave(600)
+    model = ResODERegressor(32, width=16, solver=AdamW(max_epochs=40), random_state=0)
+    score = model.fit(X, y).score(X, y)
+    assert model.partial_fit(X, y).score(X, y) > score - 0.02
 
 
 def test_gradients_of_another_solver_are_counted_once():
