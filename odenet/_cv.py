@@ -13,9 +13,9 @@ class ResODERegressorCV(PathSearchMixin, ResODERegressor):
         Depths to choose from.
     flow_times : array-like of float, default=None
         Flow times to choose from; None is 16 of them from 1 to 300, in equal
-        ratios. A fold goes no further where its score has not improved for three of
-        them and three times the flow time; what not all folds have reached is NaN in
-        ``cv_results_`` and cannot be chosen.
+        ratios. From 30 on, a fold goes no further where its score has not improved for
+        three of them and three times the flow time; what not all folds have reached is
+        NaN in ``cv_results_`` and cannot be chosen.
     cv : int, splitter or iterable, default=None
         Folds, as in scikit-learn; None is five.
     scoring : str or callable, default=None
@@ -134,9 +134,9 @@ class ResODEClassifierCV(PathSearchMixin, ResODEClassifier):
         Depths to choose from.
     flow_times : array-like of float, default=None
         Flow times to choose from; None is 16 of them from 1 to 1200, in equal
-        ratios. A fold goes no further where its score has not improved for three of
-        them and three times the flow time; what not all folds have reached is NaN in
-        ``cv_results_`` and cannot be chosen.
+        ratios. From 30 on, a fold goes no further where its score has not improved for
+        three of them and three times the flow time; what not all folds have reached is
+        NaN in ``cv_results_`` and cannot be chosen.
     cv : int, splitter or iterable, default=None
         Folds, as in scikit-learn; None is five.
     scoring : str or callable, default=None

@@ -22,6 +22,7 @@ from odenet.solvers import resolve_solver
 
 PATIENCE = 3.0  # times the flow time of the best score, after which a sweep ends
 MIN_WAIT = 3  # flow times since the best score
+SETTLED_TIME = 30.0  # flow time before which a score may stand still for long
 THIN = 100_000  # multiplications in a layer up to which folds gain from one batch
 MAX_TOGETHER = 16  # folds in one batch
 FAILURES = {"max_evals", "diverged"}
@@ -169,6 +170,8 @@ class _Fold:
 
     def _goes_on(self, scores):
         """False if no score has improved for long."""
+        if self.sweep.flow_times[scores.shape[1] - 1] < SETTLED_TIME:
+            return True
         best = np.nan_to_num(scores, nan=-np.inf).max(axis=0).argmax()
         last = scores.shape[1] - 1
         elapsed = self.sweep.flow_times[last] / self.sweep.flow_times[best]

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import joblib
 import numpy as np
 import pandas as pd
@@ -24,7 +26,7 @@ from odenet import (
     ResODERegressorCV,
 )
 from odenet._callbacks import Checkpoints
-from odenet._sweep import at_depth
+from odenet._sweep import _Fold, at_depth
 from odenet.solvers import Flow
 
 GRID = {"depths": [4, 16], "flow_times": [0.3, 1.0, 3.0]}
@@ -348,3 +350,13 @@ def test_a_sweep_imitates_deeper_networks_to_second_order():
     assert errors[0] < errors[1] / 2
     resampled = deep._with_module(at_depth(deep.module_, 16))
     np.testing.assert_array_equal(resampled.predict(X), few.predict(X))
+
+
+def test_a_plateau_ends_a_fold_but_not_at_the_start():
+    fold = object.__new__(_Fold)
+    fold.sweep = SimpleNamespace(flow_times=[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0])
+    flat = np.full((2, 7), 0.3)
+    assert all(fold._goes_on(flat[:, :n]) for n in range(1, 6))
+    assert not fold._goes_on(flat[:, :6])
+    rising = np.linspace(0, 1, 14).reshape(2, 7)
+    assert fold._goes_on(rising)
