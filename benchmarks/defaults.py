@@ -15,7 +15,7 @@ Run:  python benchmarks/defaults.py [--quick] [--json FILE] [--data NAME ...]
 
 import argparse
 import json
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import mean
 from time import perf_counter
@@ -26,6 +26,7 @@ from _tables import available, load
 from sklearn.metrics import root_mean_squared_error
 
 from odenet import ResODEClassifier, ResODERegressor
+from odenet._columns import Columns
 from odenet.solvers import AdamW, Flow
 
 SETS = (
@@ -43,6 +44,13 @@ SETS = (
 BUNDLED, QUICK = ("diabetes", "breast_cancer"), ("diabetes",)
 MARGIN = 0.01  # of the error, to count as better or worse
 CLASSIFIER_ONLY = ("label_smoothing", "class_weight")
+
+settled = Columns.settled
+
+
+def settled_without_scores(columns, X, scored):
+    return settled(columns, X, scored=False)
+
 
 # a row's settings of the estimator, or values of constants by their places
 ROWS = {
@@ -65,7 +73,7 @@ ROWS = {
     "state_dim=64": {"state_dim": 64},
     "W of scale 1": {"odenet._preparation.START_SCALE": 1.0},
     "inputs of share 1": {"odenet._preparation.STATE_SHARE": 1.0},
-    "no normal scores": {"odenet._columns.Columns.settled": "unscored"},
+    "no normal scores": {"odenet._columns.Columns.settled": settled_without_scores},
     "label_smoothing=0": {"label_smoothing": 0.0},
     "label_smoothing=0.1": {"label_smoothing": 0.1},
 }
@@ -74,25 +82,11 @@ ROWS = {
 @contextmanager
 def constants(row):
     """The settings of a row for the estimator; its constants hold in the context."""
-    from odenet._columns import Columns
-
-    settled = Columns.settled
-
-    def unscored(columns, X, scored):
-        return settled(columns, X, scored=False)
-
     places = {name: value for name, value in row.items() if "." in name}
-    patches = [
-        patch(place, unscored if value == "unscored" else value)
-        for place, value in places.items()
-    ]
-    for change in patches:
-        change.start()
-    try:
+    with ExitStack() as changes:
+        for place, value in places.items():
+            changes.enter_context(patch(place, value))
         yield {name: value for name, value in row.items() if name not in places}
-    finally:
-        for change in patches:
-            change.stop()
 
 
 def measure(table, settings, n_splits, small):

@@ -49,9 +49,10 @@ class Monitor(Callback):
         self.largest_loss = 10 * max(self.start_loss, net.loss_of_zero(X[0]))
         self.evals_before = getattr(net.optimizer_, "n_grad_evals", 0)
         self.start = self.kept = net.weights(), self.flow_time
-        self._judge_anew(net, inf if self.early_stopping else self.start_loss)
         if self.early_stopping and net.solver.batch_size is not None:
             self._judge_by_validation(net, X[1])
+        else:
+            self._judge_anew(net, inf if self.early_stopping else self.start_loss)
 
     def _judge_by_validation(self, net, validation):
         """These weights are to be beaten."""

@@ -5,6 +5,7 @@ epochs in proportion to 1/d, by steps whose length falls like 1/d. So most epoch
 cheap, and the deep network is left what is fine.
 """
 
+from contextlib import contextmanager
 from math import ceil, floor
 
 from odenet._depth_walk import VERDICTS, DepthWalk
@@ -27,15 +28,14 @@ class CoarseToFine(DepthWalk):
             self.depths = [self.depths[0], USUAL_REFINEMENT * self.depths[0]]
         self.stages = share_epochs(net.max_epochs, self.depths)
         self.depths = list(self.stages)
-        self.epoch = 0
         super().begin(net)
 
     def judge(self, net, samples):
         """After an epoch: go on to the next stage, or let training end."""
-        self.epoch += 1
         if net.stop_reason and net.stop_reason not in VERDICTS:
             return
-        is_over = self.epoch >= self.stages[net.module_.depth]
+        n_epochs = len(net.history) - self.path[-1]["n_iter"]
+        is_over = n_epochs >= self.stages[net.module_.depth]
         if self.is_done(net):
             net.stop_reason = net.stop_reason or ("max_epochs" if is_over else None)
         elif is_over or net.stop_reason:
@@ -55,7 +55,6 @@ class CoarseToFine(DepthWalk):
         self._record(net, comparison)
         for group in net.optimizer_.param_groups:
             group["lr"] *= before / depth
-        self.epoch = 0
 
     def _next_depth(self, net, samples):
         depth = net.module_.depth
@@ -66,6 +65,17 @@ class CoarseToFine(DepthWalk):
             self.stages[depth] * depth / self.full_depth
         )
         return self.full_depth
+
+    @contextmanager
+    def _carrying_over(self, net, like_layers):
+        """What the optimizer remembers goes along; the average begins anew."""
+        state = net.optimizer_.state
+        for p in (net.module_.V, net.module_.W):
+            for name, value in state.get(p, {}).items():
+                state[p][name] = like_layers(value)
+        yield
+        if net.average is not None:
+            net.average.restart()
 
 
 def stages_of(depths):

@@ -155,7 +155,7 @@ class DepthWalk:
 
     def _change_depth(self, net, depth):
         """The network and what its optimizer remembers, at another depth."""
-        module, optimizer = net.module_, net.optimizer_
+        module = net.module_
         weights = self.weights_at(module.state_dict(), depth)
         shapes = module.V.shape, module.W.shape
 
@@ -165,16 +165,8 @@ class DepthWalk:
                 return value
             return resample(value, depth, "constant")
 
-        if net.solver.batch_size is None:
-            with optimizer.reparametrised(module.parameter_groups, like_layers):
-                module.set_weights(weights)
-        else:
-            for p in (module.V, module.W):
-                for name, value in optimizer.state.get(p, {}).items():
-                    optimizer.state[p][name] = like_layers(value)
+        with self._carrying_over(net, like_layers):
             module.set_weights(weights)
-        if net.average is not None:
-            net.average.restart()
         module.imitated_depth = self._imitated(depth)
 
     def _record(self, net, comparison):

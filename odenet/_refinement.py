@@ -42,6 +42,11 @@ class DepthSchedule(DepthWalk):
             self._refine_where_it_matters(net, samples)
         self._limit_steps(net)
 
+    def _carrying_over(self, net, like_layers):
+        """What the flow remembers goes along."""
+        groups = net.module_.parameter_groups
+        return net.optimizer_.reparametrised(groups, like_layers)
+
     def _refine_where_it_matters(self, net, samples):
         """Go on as long as the loss differs too much at the next depth."""
         self.compared_at = self._clock(net)
