@@ -1,0 +1,226 @@
+"""Figure 1 of the paper: as the depth L grows, training has a limit.
+
+100 pairs of standard Gaussian inputs and targets in R^16, width 32, GELU, tied start.
+Gradient descent, 500 iterations of step 0.01 L, from L = 2 to 2^14, and the same flow
+by the adaptive solver to the same flow time 5. Measured are
+
+- the largest step between layers, max over k and t of ||Z_{k+1} - Z_k||_F, over all
+  iterations, or over all steps of the adaptive solver;
+- the distance sup over s of ||Z^L(s, t) - Z(s, t)||_F, with weights that are piecewise
+  constant in s as in the paper's section 2, and with L = 2^14 in place of the limit;
+- the same for the hidden states (root mean square over the samples) and for the
+  outputs, and the difference of the losses, at the end.
+
+Expected: all of them fall like 1/L: slopes of -1 within 0.1 for L >= 16, every seed.
+
+Run:  python benchmarks/paper/large_depth.py [--quick] [--json FILE] [--png FILE]
+"""
+
+import sys
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import torch
+
+sys.path.append(str(Path(__file__).parent))
+from _runner import (
+    Parts,
+    Watch,
+    describe,
+    gaussian_pairs,
+    increments,
+    log_slope,
+    machine,
+    paper_regressor,
+    parse_options,
+    save,
+    without_warnings_about_training,
+)
+
+from odenet.solvers import Flow, GradientDescent
+
+STEP = 0.01
+EXPERIMENTS = {
+    "gradient descent": {
+        "solver": GradientDescent(learning_rate=STEP),
+        "horizon": 500 * STEP,
+        "deepest": 2**14,
+    },
+    "flow": {"solver": Flow(rtol=1e-3), "horizon": 500 * STEP, "deepest": 2**12},
+    "flow, W of scale 1": {
+        "solver": Flow(rtol=1e-3),
+        "horizon": 50.0,
+        "deepest": 2**12,
+        "scale": 1.0,
+    },
+}
+SEEDS = [0, 1, 2]
+SHALLOWEST_OF_SLOPE = 16
+MEASURES = ("weights", "states", "outputs", "loss")
+
+
+class Run:
+    """One training at one depth: what is kept of it."""
+
+    def __init__(self, depth, seed, solver, horizon, deepest=None, **settings):
+        X, y = gaussian_pairs(100, 16, 16, seed)
+        shown = [horizon * share for share in (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)]
+        self.largest_step, self.steps, self.weights = 0.0, {}, {}
+        start = perf_counter()
+        model = paper_regressor(
+            X,
+            y,
+            depth,
+            width=32,
+            solver=solver,
+            flow_time=horizon,
+            callbacks=[Watch(self.visit, shown, self.every_step)],
+            random_state=seed,
+            **settings,
+        ).fit(X, y)
+        self.seconds = perf_counter() - start
+        self.n_grad_evals = model.n_grad_evals_
+        self.loss = model.loss_curve_[-1]
+        self.outputs = model.predict(X)
+        self.states = torch.as_tensor(every(model.hidden_states(X), 2**11))
+
+    def every_step(self, module):
+        self.largest_step = max(self.largest_step, increments(module).max().item())
+
+    def visit(self, module, flow_time):
+        self.steps[flow_time] = self.largest_step
+        Z = torch.cat([module.V.detach().mT, module.W.detach()], dim=2)
+        self.weights[flow_time] = Z
+
+
+def every(states, most):
+    """States at depth times j / most, or at all layers of fewer."""
+    depth = len(states) - 1
+    return states[:: max(1, depth // most)]
+
+
+def piecewise_constant(Z, depth):
+    """Weights at the layers of another depth: those of the interval [(k-1)/L, k/L)."""
+    return Z[torch.arange(depth) * len(Z) // depth]
+
+
+def distance(run, reference):
+    """How far a run is from the reference, by every measure."""
+    weights = {}
+    for flow_time, Z in run.weights.items():
+        limit = reference.weights[flow_time]
+        gaps = (piecewise_constant(Z, len(limit)) - limit).flatten(1).norm(dim=1)
+        weights[flow_time] = gaps.max().item()
+    stride = (len(reference.states) - 1) // (len(run.states) - 1)
+    states = (run.states - reference.states[::stride]).square().sum(dim=2).mean(dim=1)
+    return {
+        "weights": weights[max(weights)],
+        "weights_over_time": list(weights.values()),
+        "states": states.max().sqrt().item(),
+        "outputs": float(np.linalg.norm(run.outputs - reference.outputs) / 10),
+        "loss": abs(run.loss - reference.loss),
+    }
+
+
+def measure(experiment, seed):
+    """All depths of one seed; the deepest, which comes first, is the reference."""
+    deepest = experiment["deepest"]
+    depths = [2**i for i in range(1, 15) if 4 * 2**i <= deepest]
+    reference = Run(deepest, seed, **experiment)
+    rows = [describe_run(reference, deepest)]
+    for depth in reversed(depths):
+        run = Run(depth, seed, **experiment)
+        rows.append(describe_run(run, depth) | distance(run, reference))
+        print_row(rows[-1])
+    return rows[::-1]
+
+
+def describe_run(run, depth):
+    return {
+        "depth": depth,
+        "step": run.largest_step,
+        "steps_over_time": list(run.steps.values()),
+        "flow_times": list(run.steps),
+        "seconds": run.seconds,
+        "n_grad_evals": run.n_grad_evals,
+        "final_loss": run.loss,
+    }
+
+
+def print_row(row):
+    numbers = " ".join(f"{row[name]:>10.3e}" for name in ("step", *MEASURES))
+    print(
+        f"{row['depth']:>6} {row['n_grad_evals']:>9} {row['seconds']:>8.1f} "
+        f"{row['final_loss']:>9.5f} {numbers}",
+        flush=True,
+    )
+
+
+def slopes(rows):
+    """Slope in log L of every measure, with its 95 % confidence interval.
+
+    Distances from a reference are too small at depths near its own: up to an eighth.
+    """
+    deepest, result = rows[-1]["depth"], {}
+    for name in ("step", *MEASURES):
+        most = deepest if name == "step" else deepest // 8
+        chosen = [r for r in rows if SHALLOWEST_OF_SLOPE <= r["depth"] <= most]
+        depths, values = ([row[key] for row in chosen] for key in ("depth", name))
+        result[name] = log_slope(depths, values)
+    return result
+
+
+def draw(figure, results):
+    rows = next(iter(results["parts"].values()))
+    left, right = figure.subplots(1, 2)
+    depths = [row["depth"] for row in rows]
+    for i, flow_time in enumerate(rows[0]["flow_times"]):
+        steps = [row["steps_over_time"][i] for row in rows]
+        label = f"{round(flow_time / STEP)}"
+        left.loglog(depths, steps, "o-", ms=3, color=shade(i), label=label)
+    left.loglog(depths, 2 * steps[0] / np.array(depths), "k:", label="slope −1")
+    left.set_ylabel(r"$\max_{k,t}\ \|Z_{k+1} - Z_k\|_F$")
+    left.legend(title="iteration")
+    for i in range(len(rows[0]["flow_times"])):
+        gaps = [row["weights_over_time"][i] for row in rows[:-1]]
+        right.loglog(depths[:-1], gaps, "o-", ms=3, color=shade(i))
+    line = 2 * gaps[0] / np.array(depths[:-1])
+    right.loglog(depths[:-1], line, "k:", label="slope −1")
+    right.set_ylabel(r"$\sup_s\ \|Z^L(s, t) - Z(s, t)\|_F$")
+    for ax in (left, right):
+        ax.set_xlabel("depth $L$")
+        ax.spines[["top", "right"]].set_visible(False)
+
+
+def shade(i):
+    """From light to dark as training goes on."""
+    return str(0.8 - 0.14 * i), 1.0
+
+
+def main():
+    options = parse_options(__doc__)
+    experiments, seeds = EXPERIMENTS, SEEDS
+    if options.quick:
+        quick = {"deepest": 256, "horizon": 20 * STEP}
+        experiments = {name: e | quick for name, e in EXPERIMENTS.items()}
+        seeds = SEEDS[:1]
+    torch.set_num_threads(1)
+    without_warnings_about_training()
+    parts, table = Parts(options), {}
+    about = machine(options.quick)
+    print(describe(about))
+    columns = " ".join(f"{name:>10}" for name in ("step", *MEASURES))
+    for seed in seeds:
+        for name, experiment in experiments.items():
+            key = f"{name}, seed {seed}"
+            print(f"\n{key}\n     L gradients  seconds      loss {columns}")
+            table[key] = slopes(parts(key, measure, experiment, seed))
+    print(f"\n{'slopes, with 95 % intervals':<28}  {'   '.join(('step', *MEASURES))}")
+    for name, row in table.items():
+        print(f"{name:<28}", "  ".join(f"{s:.3f} ± {w:.3f}" for s, w in row.values()))
+    save(options, parts.results(machine=about, slopes=table), draw)
+
+
+if __name__ == "__main__":
+    main()
