@@ -32,7 +32,7 @@ from odenet._validation import (
 )
 from odenet._workspace import forget_workspaces
 from odenet.schemes import SCHEMES
-from odenet.solvers import SOLVERS, Solver, has_mini_batches, resolve_solver
+from odenet.solvers import SOLVERS, Solver, takes_parts, resolve_solver
 
 CONVERGED = VERDICTS | {"callback"}
 
@@ -207,7 +207,7 @@ class BaseResODE(
             )
         return depths[-1:]
 
-    @available_if(has_mini_batches)
+    @available_if(takes_parts)
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, sample_weight=None):
         """Train for one pass over a part of the data; for mini-batch solvers.

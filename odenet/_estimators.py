@@ -15,7 +15,7 @@ from odenet._base import BaseResODE
 from odenet._losses import CrossEntropy, LogisticLoss, SquaredError
 from odenet._standardizer import Standardizer, fit_standardizer
 from odenet._validation import Interval, StrOptions
-from odenet.solvers import has_mini_batches
+from odenet.solvers import takes_parts
 
 
 class ResODERegressor(RegressorMixin, BaseResODE):
@@ -469,7 +469,7 @@ class ResODEClassifier(ClassifierMixin, BaseResODE):
         self.class_weight = class_weight
         self.label_smoothing = label_smoothing
 
-    @available_if(has_mini_batches)
+    @available_if(takes_parts)
     def partial_fit(self, X, y, classes=None, sample_weight=None):
         """Train for one pass over a part of the data; for mini-batch solvers.
 

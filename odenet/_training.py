@@ -9,7 +9,8 @@ from math import ceil, inf
 
 import torch
 from skorch import NeuralNet
-from skorch.callbacks import EpochTimer, PassthroughScoring
+from skorch.callbacks import EpochTimer, LRScheduler, PassthroughScoring
+from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from odenet._averaging import RunningAverage
 from odenet._callbacks import Monitor
@@ -110,12 +111,16 @@ class TrainingNet(NeuralNet):
 
     @property
     def _default_callbacks(self):
-        return [
+        callbacks = [
             ("epoch_timer", EpochTimer()),
             ("train_loss", PassthroughScoring(name="train_loss", on_train=True)),
             ("valid_loss", PassthroughScoring(name="valid_loss")),
             ("monitor", self.monitor),
         ]
+        if not self.solver.has_constant_rate:
+            cosine = LRScheduler(CosineAnnealingLR, T_max=self.solver.max_epochs)
+            callbacks.append(("rate", cosine))
+        return callbacks
 
     def initialize_criterion(self):
         """The loss is no torch module and has nothing to initialise."""
@@ -287,7 +292,7 @@ class TrainingNet(NeuralNet):
         """skorch's loop; remembers why it ended, and forgets the data."""
         self.stop_reason = self.valid_losses = self.valid_weight = None
         try:
-            if self.solver.batch_size is not None:
+            if self.solver.batch_size is not None and self.solver.has_constant_rate:
                 self.average = RunningAverage(self.module_)
             super().fit_loop(X, y, epochs=epochs, **fit_params)
         except StopTraining:

@@ -37,6 +37,7 @@ class _FullBatch(Solver):
 
     _parameter_constraints = {"max_evals": [_COUNT], "clip": [_POSITIVE, None]}
     batch_size = None
+    has_constant_rate = True
 
     def rows_of_a_batch(self, n_rows):
         """All of them."""
@@ -50,6 +51,8 @@ class _FullBatch(Solver):
 
 class _MiniBatch(Solver):
     """Solvers that train on mini-batches."""
+
+    has_constant_rate = True
 
     _parameter_constraints = {
         "learning_rate": [_POSITIVE],
@@ -162,14 +165,21 @@ class SGD(_MiniBatch):
     """Stochastic gradient descent with momentum on mini-batches.
 
     The step is ``learning_rate`` for A and B and ``learning_rate * L`` for V and W, by
-    gradients that are multiplied by L. Its length is constant but that it falls like
-    1/L where a depth schedule refines the network; the weights of a fit are a running
-    average of those after the last steps, a tenth of all.
+    gradients that are multiplied by L. Its length falls like 1/L where a depth schedule
+    refines the network, and is constant besides that, if the schedule of rates says so:
+    then the weights of a fit are a running average of those after the last steps, a
+    tenth of all.
 
     Parameters
     ----------
     learning_rate : float, default=0.01
     momentum : float, default=0.9
+    weight_decay : float, default=0.0
+        Times the weights, added to their gradients.
+    schedule : {"constant", "cosine"}, default="constant"
+        The learning rate over the epochs: "cosine" lets it fall to zero at the last of
+        ``max_epochs``, along half a cosine; there is no average then, and no
+        ``partial_fit``.
     batch_size : int or "auto", default="auto"
         "auto" is a sixteenth of the training samples, from 32 to 256.
     max_epochs : int, default=300
@@ -190,18 +200,24 @@ class SGD(_MiniBatch):
     _parameter_constraints = {
         **_MiniBatch._parameter_constraints,
         "momentum": [Interval(Real, 0, 1, closed="left")],
+        "weight_decay": [_NON_NEGATIVE],
+        "schedule": [StrOptions({"constant", "cosine"})],
     }
 
     def __init__(
         self,
         learning_rate=0.01,
         momentum=0.9,
+        weight_decay=0.0,
+        schedule="constant",
         batch_size="auto",
         max_epochs=300,
         patience=20,
     ):
         self.learning_rate = learning_rate
         self.momentum = momentum
+        self.weight_decay = weight_decay
+        self.schedule = schedule
         self.batch_size = batch_size
         self.max_epochs = max_epochs
         self.patience = patience
@@ -209,8 +225,16 @@ class SGD(_MiniBatch):
     def make_optimizer(self, module, horizon):
         """The torch optimizer for a network; a mini-batch solver has no horizon."""
         return torch.optim.SGD(
-            module.parameters(), lr=self.learning_rate, momentum=self.momentum
+            module.parameters(),
+            lr=self.learning_rate,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
         )
+
+    @property
+    def has_constant_rate(self):
+        """Whether the steps stay as long as they are."""
+        return self.schedule == "constant"
 
 
 class AdamW(_MiniBatch):
@@ -293,3 +317,9 @@ def resolve_solver(solver, n_rows=0, flow_time=None):
 def has_mini_batches(estimator):
     """Whether the solver of an estimator trains on mini-batches."""
     return resolve_solver(estimator.solver).batch_size is not None
+
+
+def takes_parts(estimator):
+    """Whether the solver of an estimator can train on one part of the data at a time."""
+    solver = resolve_solver(estimator.solver)
+    return solver.batch_size is not None and solver.has_constant_rate
