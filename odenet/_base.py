@@ -12,7 +12,6 @@ from sklearn.utils.metaestimators import available_if
 
 from odenet._callbacks import ProgressBar, ScikitLearnCallbacks
 from odenet._coarse_to_fine import stages_of
-from odenet._depth import DepthMixin
 from odenet._devices import torch_threads
 from odenet._fitting import WARNINGS, Fitting
 from odenet._gap import is_rough
@@ -40,7 +39,6 @@ CONVERGED = VERDICTS | {"callback"}
 class BaseResODE(
     CallbackSupportMixin,
     PreparationMixin,
-    DepthMixin,
     FittedNetworkMixin,
     BaseEstimator,
 ):

@@ -1,7 +1,5 @@
 """Depth after training: another number of layers, the neural ODE, the gap between."""
 
-import copy
-
 from sklearn.utils.validation import check_is_fitted
 
 from odenet._devices import torch_threads
@@ -54,13 +52,7 @@ class DepthMixin:
         """
         check_is_fitted(self)
         network = self.module_.with_depth(depth, interpolation, imitate=imitate)
-        model = copy.deepcopy(self._with_module(None))
-        history = [dict(row) for row in self.net_.history]
-        model._attach(network, self.net_.solver, history)
-        model.depth = model.depth_ = network.depth
-        if model.depth_schedule is not None:
-            model.depth_schedule = "doubling"
-        return model
+        return self._around(network)
 
     def to_ode(
         self, *, method="dopri5", rtol=1e-6, atol=1e-8, max_steps=10_000, adjoint=False
@@ -177,9 +169,3 @@ class DepthMixin:
         warn_if_rough(self.module_)
         network = ExtrapolatedNetwork(self._module_for_evaluation())
         return self._with_module(network).predict(X)
-
-    def _with_module(self, module):
-        """This estimator around another network, to evaluate it."""
-        model = type(self).__new__(type(self))
-        vars(model).update(vars(self), module_=module, net_=None)
-        return model

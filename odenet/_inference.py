@@ -18,6 +18,8 @@ ROWS_AT_ONCE = 4096
 class FittedNetworkMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     """Evaluation in float64, in chunks of rows; pickles that hold arrays only."""
 
+    _network = ResidualNetwork
+
     def __sklearn_is_fitted__(self):
         return hasattr(self, "module_")
 
@@ -95,9 +97,7 @@ class FittedNetworkMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             module, net = state.pop("module_"), state.pop("net_")
             state["_frozen"] = {
                 "weights": {k: v.cpu().numpy() for k, v in module.state_dict().items()},
-                "activation": module.activation,
-                "depth_scaling": module.depth_scaling,
-                "imitated_depth": module.imitated_depth,
+                "settings": module.settings(),
                 "solver": net.solver,
                 "history": [dict(row) for row in net.progress.history],
             }
@@ -108,18 +108,28 @@ class FittedNetworkMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         frozen = state.pop("_frozen", None)
         super().__setstate__(state)
         if frozen is not None:
-            module = ResidualNetwork.from_weights(
-                frozen["weights"],
-                frozen["activation"],
-                frozen["depth_scaling"],
-                self.backward,
-                frozen["imitated_depth"],
-            )
+            module = self._network.from_weights(frozen["weights"], **frozen["settings"])
             module = module.to(resolve_device_or_cpu(self.device))
             self._attach(module, frozen["solver"], frozen["history"])
 
     def _attach(self, module, solver, history):
         """Take a network, and a net that could train it further."""
-        self.module_ = module
+        self.module_ = module.eval()
         self.net_ = self._make_net(module, callbacks=[], solver=solver)
         self.net_.resume(Progress(history, self.flow_time_, self.n_grad_evals_))
+
+    def _with_module(self, module):
+        """This estimator around another network, to evaluate it."""
+        model = type(self).__new__(type(self))
+        vars(model).update(vars(self), module_=module, net_=None)
+        return model
+
+    def _around(self, network):
+        """A fitted copy of this estimator around a network of another depth."""
+        model = copy.deepcopy(self._with_module(None))
+        history = [dict(row) for row in self.net_.history]
+        model._attach(network, self.net_.solver, history)
+        model.depth = model.depth_ = network.depth
+        if model.depth_schedule is not None:
+            model.depth_schedule = "doubling"
+        return model

@@ -144,6 +144,15 @@ class ResidualNetwork(nn.Module):
             setattr(network, name, nn.Parameter(torch.tensor(weights[name])))
         return network
 
+    def settings(self):
+        """What ``from_weights`` needs besides the weights."""
+        return {
+            "activation": self.activation,
+            "depth_scaling": self.depth_scaling,
+            "backward": self.backward,
+            "imitated_depth": self.imitated_depth,
+        }
+
     @property
     def depth(self):
         """Number of layers L."""
