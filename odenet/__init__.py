@@ -1,22 +1,26 @@
 """Deep residual networks that are neural ODEs, for scikit-learn."""
 
 from odenet import schemes, solvers
+from odenet._conv_module import ConvResidualNetwork
 from odenet._cv import ResODEClassifierCV, ResODERegressorCV
 from odenet._diagnostics import DepthSmoothness, depth_smoothness
 from odenet._estimators import ResODEClassifier, ResODERegressor
 from odenet._flow import GradientFlow
 from odenet._gap import ode_gap
+from odenet._images import ResODEImageClassifier
 from odenet._module import ResidualNetwork
 from odenet._ode import NeuralODE
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "ConvResidualNetwork",
     "DepthSmoothness",
     "GradientFlow",
     "NeuralODE",
     "ResODEClassifier",
     "ResODEClassifierCV",
+    "ResODEImageClassifier",
     "ResODERegressor",
     "ResODERegressorCV",
     "ResidualNetwork",

@@ -31,7 +31,7 @@ from odenet._validation import (
 )
 from odenet._workspace import forget_workspaces
 from odenet.schemes import SCHEMES
-from odenet.solvers import SOLVERS, Solver, takes_parts, resolve_solver
+from odenet.solvers import SOLVERS, Solver, takes_parts
 
 CONVERGED = VERDICTS | {"callback"}
 
@@ -145,7 +145,7 @@ class BaseResODE(
             return self._fit(X, y, sample_weight, X_val, y_val)
 
     def _fit(self, X, y, sample_weight, X_val, y_val):
-        resolve_solver(self.solver)
+        self._resolve_solver()
         device = self._resolve_device()
         past = self.net_.progress if self.warm_start and hasattr(self, "net_") else None
         if past is not None:
@@ -154,7 +154,7 @@ class BaseResODE(
         validation = self._check_validation_samples(X_val, y_val)
         seed, generator = self._draw_seed()
         samples, train = merge_repeated(*samples, seed), None
-        solver = resolve_solver(self.solver, len(samples[-1]), self.flow_time)
+        solver = self._resolve_solver(len(samples[-1]))
         if past is not None and self._has_passed(self.flow_time, solver):
             return self
         if validation is None and self._holds_out(len(samples[-1])):
@@ -233,7 +233,7 @@ class BaseResODE(
             return self._partial_fit(X, y, sample_weight)
 
     def _partial_fit(self, X, y, sample_weight):
-        solver, device = resolve_solver(self.solver), self._resolve_device()
+        solver, device = self._resolve_solver(), self._resolve_device()
         first = not hasattr(self, "module_")
         if first and self.depth == "auto":
             raise ValueError("`depth` must be an integer in partial_fit, got 'auto'.")
@@ -325,7 +325,7 @@ class BaseResODE(
         return net_class(
             module,
             loss or self._loss(),
-            solver or resolve_solver(self.solver),
+            solver or self._resolve_solver(),
             alpha=self.alpha,
             smoothness_penalty=self.smoothness_penalty,
             callbacks=callbacks,

@@ -17,6 +17,7 @@ from odenet._schedules import DEEPEST
 from odenet._training import Samples
 from odenet._validation import check_sample_weight
 from odenet.schemes import SCHEMES
+from odenet.solvers import resolve_solver
 
 MIN_ROWS_TO_STOP_EARLY = 200
 MIN_ROWS_TO_HOLD_OUT = 100
@@ -41,6 +42,9 @@ class PreparationMixin:
         if device.type == "mps" and self.dtype == "float64":
             raise ValueError("`dtype` must be 'float32' on the device 'mps'.")
         return device
+
+    def _resolve_solver(self, n_rows=0):
+        return resolve_solver(self.solver, n_rows, self.flow_time)
 
     def _draw_seed(self):
         """A seed and a generator; the global random states are neither read nor set."""
@@ -75,8 +79,8 @@ class PreparationMixin:
         weight = check_sample_weight(sample_weight, X)
         kept = weight > 0
         X, y = X[kept], self._encode_target(y[kept], reset)
-        if reset and self._columns.numeric is None:
-            self._columns, X = self._columns.settled(X, scored=self.standardize)
+        if reset:
+            X = self._settle(X)
         weight = self._weigh_classes(y, weight[kept])
         if not weight.any():
             raise ValueError(
@@ -84,6 +88,12 @@ class PreparationMixin:
                 f"got {self.class_weight!r}."
             )
         return X, y, weight
+
+    def _settle(self, X):
+        """What depends on the values of the training inputs, and the inputs."""
+        if self._columns.numeric is None:
+            self._columns, X = self._columns.settled(X, scored=self.standardize)
+        return X
 
     def _check_validation_samples(self, X_val, y_val):
         if (X_val is None) != (y_val is None):

@@ -133,6 +133,11 @@ class TrainingNet(NeuralNet):
         return self
 
     @property
+    def averages(self):
+        """Whether a fit ends with an average of weights."""
+        return self.solver.batch_size is not None and self.solver.has_constant_rate
+
+    @property
     def progress(self):
         """What another net needs to go on from here."""
         return Progress(list(self.history), self.flow_time, self.n_grad_evals)
@@ -292,7 +297,7 @@ class TrainingNet(NeuralNet):
         """skorch's loop; remembers why it ended, and forgets the data."""
         self.stop_reason = self.valid_losses = self.valid_weight = None
         try:
-            if self.solver.batch_size is not None and self.solver.has_constant_rate:
+            if self.averages:
                 self.average = RunningAverage(self.module_)
             super().fit_loop(X, y, epochs=epochs, **fit_params)
         except StopTraining:

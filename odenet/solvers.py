@@ -320,6 +320,6 @@ def has_mini_batches(estimator):
 
 
 def takes_parts(estimator):
-    """Whether the solver of an estimator can train on one part of the data at a time."""
-    solver = resolve_solver(estimator.solver)
+    """Whether an estimator can be trained on one part of the data at a time."""
+    solver = estimator._resolve_solver()
     return solver.batch_size is not None and solver.has_constant_rate

@@ -23,6 +23,7 @@ LAYERS = [
         "_averaging",
         "_standardizer",
         "_normal_scores",
+        "_augmentation",
     },
     {
         "_stack",
@@ -33,7 +34,7 @@ LAYERS = [
         "_losses",
         "_vector_field",
     },
-    {"_rebuilt", "_gradients", "_columns"},
+    {"_rebuilt", "_gradients", "_columns", "_conv_module"},
     {"_module", "_flow", "_encoder"},
     {"solvers", "_diagnostics"},
     {"_ode"},
@@ -50,8 +51,8 @@ LAYERS = [
         "_fitting",
         "_together",
     },
-    {"_base", "_sweep"},
-    {"_estimators", "_path_search"},
+    {"_base", "_sweep", "_image_training"},
+    {"_estimators", "_path_search", "_images"},
     {"_cv"},
 ]
 FOLDER = Path(odenet.__file__).parent
