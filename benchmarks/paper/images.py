@@ -1,0 +1,191 @@
+"""Figure 3 and table 1 of the paper: images, by a convolutional residual network.
+
+The paper trains a network of depth 256 on CIFAR-10 for 180 epochs on a GPU; here, on a
+CPU, it has 24 layers of 8 channels, on 10,000 images of CIFAR-10 for 12 epochs and on
+10,000 of MNIST for 4. Momentum 0.9, weight decay 5e-4, a cosine schedule from 0.04,
+batches of 64, random shifts (and flips, on CIFAR-10). ``--full`` runs what the paper
+runs, for a GPU. The data are cifar10_12k.npz and mnist.npz (arrays X_train, y_train,
+X_test, y_test) in the folder ODENET_DATA; without it, the digits of scikit-learn.
+
+For every activation and start: accuracies, the von Neumann ratio and the Lipschitz
+constant of the filters after training, and the test accuracy of the same functions of
+depth in half and twice as many layers.
+
+Expected: from the tied start GELU and the identity stay smooth (ratio below 0.1, the
+accuracy survives a change of depth); independent layers stay independent (ratio near
+1), and a change of depth destroys what the network has learned.
+
+Run:  python benchmarks/paper/images.py [--quick] [--full] [--json FILE] [--png FILE]
+"""
+
+import os
+import sys
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import torch
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+
+sys.path.append(str(Path(__file__).parent))
+from _runner import Parts, describe, machine, parse_options, save
+
+from odenet import ResODEImageClassifier
+from odenet.solvers import SGD
+
+CONFIGURATIONS = [
+    ("gelu", "tied"),
+    ("gelu", "gaussian_process"),
+    ("gelu", "iid"),
+    ("relu", "tied"),
+    ("relu", "iid"),
+    ("identity", "tied"),
+]
+SEEDS = [0, 1, 2]
+SIZES = {"depth": 24, "channels": 8}
+SETS = {  # epochs, and what is random about images
+    "cifar10_12k": (12, {"random_shift": 4, "random_flip": True}),
+    "mnist": (4, {"random_shift": 2}),
+    "digits": (15, {"random_shift": 1}),
+}
+MOST_IMAGES = 10_000
+FULL_SIZES = {"depth": 256, "channels": 64}
+FULL_EPOCHS = 180
+SHOWN = [(0, 0, 0, 0), (1, 2, 1, 1), (3, 1, 2, 0), (2, 3, 1, 2)]  # entries of a filter
+
+
+def load(name, n_train):
+    """Training and test images and labels."""
+    if name == "digits":
+        X, y = load_digits(return_X_y=True)
+        split = train_test_split(X.reshape(-1, 8, 8), y, random_state=0)
+        X_train, X_test, y_train, y_test = split
+    else:
+        with np.load(Path(os.environ["ODENET_DATA"]) / f"{name}.npz") as file:
+            arrays = [file[k] for k in ("X_train", "y_train", "X_test", "y_test")]
+        X_train, y_train, X_test, y_test = arrays
+    chosen = np.random.default_rng(0).permutation(len(X_train))[:n_train]
+    return X_train[chosen], y_train[chosen], X_test, y_test
+
+
+def sets_here():
+    """Those of the folder of data, or the one that scikit-learn brings along."""
+    folder = os.environ.get("ODENET_DATA")
+    names = [name for name in ("cifar10_12k", "mnist") if folder]
+    found = [name for name in names if (Path(folder) / f"{name}.npz").exists()]
+    return found or ["digits"]
+
+
+def measure(name, activation, init, seed, sizes, n_epochs, n_train):
+    """What one training leads to."""
+    X, y, X_test, y_test = load(name, n_train)
+    solver = SGD(
+        learning_rate=0.04,
+        weight_decay=5e-4,
+        schedule="cosine",
+        batch_size=64,
+        max_epochs=n_epochs,
+    )
+    model = ResODEImageClassifier(
+        **sizes,
+        activation=activation,
+        init=init,
+        solver=clone(solver),
+        random_state=seed,
+        **SETS[name][1],
+    )
+    start = perf_counter()
+    model.fit(X, y)
+    seconds = perf_counter() - start
+    smoothness, depth = model.depth_smoothness_, model.depth_
+    return {
+        "train": model.score(X, y),
+        "test": model.score(X_test, y_test),
+        "von_neumann": smoothness.von_neumann_ratio,
+        "lipschitz": smoothness.lipschitz,
+        "half": model.with_depth(depth // 2).score(X_test, y_test),
+        "twice": model.with_depth(2 * depth).score(X_test, y_test),
+        "seconds": seconds,
+        "filters": [model.module_.W[(slice(None), *i)].tolist() for i in SHOWN],
+    }
+
+
+def print_row(name, activation, init, rows):
+    def column(key):
+        return np.array([row[key] for row in rows])
+
+    accuracies = " ".join(
+        f"{column(key).mean():>6.3f} ±{column(key).std():.3f}"
+        for key in ("train", "test", "half", "twice")
+    )
+    ratios = column("von_neumann")
+    print(
+        f"{name:<12} {activation:<8} {init:<16} {accuracies} "
+        f"{np.median(ratios):>7.4f} ({ratios.min():.4f} to {ratios.max():.4f}) "
+        f"{np.median(column('lipschitz')):>7.1f} {np.median(column('seconds')):>7.0f}",
+        flush=True,
+    )
+
+
+def draw(figure, results):
+    """Entries of the filters W against depth: one panel for a training."""
+    sets = list(dict.fromkeys(key.split(", ")[0] for key in results["parts"]))
+    figure.set_size_inches(2.2 * len(CONFIGURATIONS), 2.2 * len(sets) + 0.6)
+    axes = figure.subplots(len(sets), len(CONFIGURATIONS), squeeze=False, sharex=True)
+    for name, row in zip(sets, axes, strict=True):
+        for (activation, init), ax in zip(CONFIGURATIONS, row, strict=True):
+            part = results["parts"].get(f"{name}, {activation}, {init}, seed 0")
+            if part is None:
+                continue
+            for i, values in enumerate(part["filters"]):
+                ax.plot(range(1, len(values) + 1), values, lw=1, color=f"C{i}")
+            ratio = f"ratio {part['von_neumann']:.3f}"
+            ax.set_title(f"{activation}, {init}\n{ratio}", fontsize=8)
+            ax.spines[["top", "right"]].set_visible(False)
+            ax.tick_params(labelsize=7)
+        row[0].set_ylabel(f"{name}\nentries of $W_k$", fontsize=8)
+    for ax in axes[-1]:
+        ax.set_xlabel("layer $k$", fontsize=8)
+
+
+def main():
+    full = "--full" in sys.argv
+    sys.argv = [word for word in sys.argv if word != "--full"]
+    options = parse_options(__doc__)
+    torch.set_num_threads(torch.get_num_threads() if full else 1)
+    sizes, seeds, n_train, names = SIZES, SEEDS, MOST_IMAGES, sets_here()
+    configurations, quick_epochs = CONFIGURATIONS, None
+    if options.quick:
+        sizes, seeds, n_train, names = {"depth": 4, "channels": 4}, [0], 300, ["digits"]
+        configurations, quick_epochs = CONFIGURATIONS[:3], 2
+    if full:
+        sizes, quick_epochs, n_train = FULL_SIZES, FULL_EPOCHS, None
+    parts, about = Parts(options), machine(options.quick)
+    print(describe(about))
+    print(
+        f"{'data':<12} {'sigma':<8} {'start':<16} {'train':>13} {'test':>13} "
+        f"{'in L/2':>13} {'in 2 L':>13} {'von Neumann':>26} {'Lip.':>7} {'seconds':>7}"
+    )
+    for name in names:
+        for configuration in configurations:
+            rows = [
+                parts(
+                    f"{name}, {', '.join(configuration)}, seed {seed}",
+                    measure,
+                    name,
+                    *configuration,
+                    seed,
+                    sizes,
+                    quick_epochs or SETS[name][0],
+                    n_train,
+                )
+                for seed in seeds
+            ]
+            print_row(name, *configuration, rows)
+    save(options, parts.results(machine=about), draw)
+
+
+if __name__ == "__main__":
+    main()
