@@ -10,6 +10,7 @@ from odenet._gap import ode_gap
 from odenet._images import ResODEImageClassifier
 from odenet._module import ResidualNetwork
 from odenet._ode import NeuralODE
+from odenet._tangent_kernel import TangentKernel, tangent_kernel
 
 __version__ = "0.1.0"
 
@@ -24,8 +25,10 @@ __all__ = [
     "ResODERegressor",
     "ResODERegressorCV",
     "ResidualNetwork",
+    "TangentKernel",
     "depth_smoothness",
     "ode_gap",
     "schemes",
     "solvers",
+    "tangent_kernel",
 ]

@@ -36,7 +36,7 @@ LAYERS = [
     },
     {"_rebuilt", "_gradients", "_columns", "_conv_module"},
     {"_module", "_flow", "_encoder"},
-    {"solvers", "_diagnostics"},
+    {"solvers", "_diagnostics", "_tangent_kernel"},
     {"_ode"},
     {"_gap"},
     {"_depth_walk"},
