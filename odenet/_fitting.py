@@ -1,6 +1,7 @@
 """One fit: a training, and the one that follows where it has chosen a flow time."""
 
 import copy
+from math import inf
 from time import perf_counter
 
 from odenet._callbacks import Monitor
@@ -87,7 +88,9 @@ class Fitting:
         return self._train(samples, None, None, horizon, only_chooses=True, **settings)
 
     def _horizon(self, chooses):
-        """Flow time at which to stop."""
+        """Flow time at which to stop; mini-batches have none."""
+        if self.solver.batch_size is not None:
+            return inf
         if self.estimator.flow_time is not None:
             return self.estimator.flow_time
         longest = self.estimator._longest_flow_time if chooses else UNJUDGED_FLOW_TIME

@@ -235,7 +235,9 @@ class ResODEImageClassifier(ClassificationMixin, BaseResODE):
         return self._around(self.module_.with_depth(depth, interpolation))
 
     def _resolve_solver(self, n_rows=0):
-        return resolve_solver(clone(PAPERS_SGD) if self.solver == "sgd" else self.solver)
+        return resolve_solver(
+            clone(PAPERS_SGD) if self.solver == "sgd" else self.solver
+        )
 
     def _read(self, X, y="no_validation", reset=False, **checks):
         """Images as rows of pixels."""

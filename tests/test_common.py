@@ -6,10 +6,11 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from odenet import (
     ResODEClassifier,
     ResODEClassifierCV,
+    ResODEImageClassifier,
     ResODERegressor,
     ResODERegressorCV,
 )
-from odenet.solvers import AdamW
+from odenet.solvers import SGD, AdamW
 
 SMALL = {"depth": 4, "width": 8}
 CONFIGURATIONS = [
@@ -34,6 +35,12 @@ ESTIMATORS = [
     estimator(**PATH, allow_nan=allow_nan)
     for estimator in (ResODERegressorCV, ResODEClassifierCV)
     for allow_nan in (False, True)
+]
+
+IMAGES = {"depth": 2, "channels": 3}
+ESTIMATORS += [
+    ResODEImageClassifier(solver=SGD(schedule="cosine", max_epochs=20), **IMAGES),
+    ResODEImageClassifier(solver=AdamW(max_epochs=10), early_stopping=True, **IMAGES),
 ]
 
 

@@ -1,0 +1,227 @@
+"""The estimator of images: shapes, pipelines, smoothness, what bad input gets."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler
+
+from odenet import ResODEImageClassifier
+from odenet.solvers import SGD, AdamW
+
+SOLVER = SGD(learning_rate=0.04, schedule="cosine", batch_size=16, max_epochs=4)
+SMALL = {"depth": 4, "channels": 8, "solver": SOLVER, "random_state": 0}
+
+
+@pytest.fixture(scope="module")
+def digits():
+    X, y = load_digits(return_X_y=True)
+    return X[:400], y[:400]
+
+
+@pytest.fixture(scope="module")
+def fitted(digits):
+    return ResODEImageClassifier(**SMALL).fit(*digits)
+
+
+def test_it_learns(fitted, digits):
+    X, y = load_digits(return_X_y=True)
+    assert fitted.score(X[400:], y[400:]) > 0.7
+    assert fitted.stop_reason_ == "max_epochs"
+    assert len(fitted.loss_curve_) == fitted.n_iter_ == 4
+    assert fitted.loss_curve_[-1] < fitted.loss_curve_[0]
+
+
+def test_flat_square_and_coloured_images_are_the_same(fitted, digits):
+    X, y = digits
+    expected = fitted.predict_proba(X)
+    for shape in [(8, 8), (8, 8, 1)]:
+        images = X.reshape(-1, *shape)
+        model = ResODEImageClassifier(**SMALL).fit(images, y)
+        assert model.image_shape_ == (8, 8, 1)
+        np.testing.assert_array_equal(model.predict_proba(images), expected)
+        np.testing.assert_array_equal(model.predict_proba(X), expected)
+        given = ResODEImageClassifier(image_shape=shape, **SMALL).fit(X, y)
+        np.testing.assert_array_equal(given.predict_proba(X), expected)
+
+
+def test_images_that_are_not_square_and_have_colours(rng):
+    X = rng.integers(256, size=(60, 9, 5, 3), dtype=np.uint8)
+    y = (X[..., 0].mean(axis=(1, 2)) > 127).astype(int)
+    X[y == 1, ..., 0] //= 2
+    model = ResODEImageClassifier(**SMALL).fit(X, y)
+    assert model.image_shape_ == (9, 5, 3)
+    assert model.decision_function(X).shape == (60,)
+    assert model.transform(X).shape == (60, 8 * 3 * 2)
+    assert model.hidden_states(X).shape == (5, 60, 8 * 3 * 2)
+    assert len(model.get_feature_names_out()) == 48
+
+
+def test_units_do_not_matter(digits):
+    X, y = digits
+    colours = np.stack([X, 5 * X + 2], axis=2)  # of a pixel, side by side
+    solver = clone(SOLVER).set_params(max_epochs=1)
+    settings = {**SMALL, "image_shape": (8, 8, 2), "solver": solver}
+    model = ResODEImageClassifier(**settings).fit(colours.reshape(400, -1), y)
+    seen = model._X_encoder(colours.reshape(400, -1)).reshape(400, 64, 2)
+    np.testing.assert_allclose(seen[:, :, 0], (X - X.mean()) / X.std())
+    np.testing.assert_allclose(seen[:, :, 1], seen[:, :, 0])
+
+
+def test_predictions_do_not_depend_on_the_batch(fitted, digits):
+    X, _ = digits
+    one_by_one = np.vstack([fitted.predict_proba(row[None]) for row in X[:5]])
+    np.testing.assert_allclose(one_by_one, fitted.predict_proba(X)[:5], rtol=1e-10)
+
+
+def test_pipelines_and_grid_searches(digits):
+    pipeline = make_pipeline(MinMaxScaler(), ResODEImageClassifier(**SMALL))
+    grid = {
+        "resodeimageclassifier__depth": [2, 4],
+        "resodeimageclassifier__solver__learning_rate": [1e-6, 0.04],
+    }
+    search = GridSearchCV(pipeline, grid, cv=2).fit(*digits)
+    assert search.best_params_["resodeimageclassifier__solver__learning_rate"] == 0.04
+
+
+@pytest.mark.parametrize(("init", "is_smooth"), [("tied", True), ("iid", False)])
+def test_tied_filters_stay_functions_of_depth_and_independent_ones_do_not(
+    init, is_smooth, digits
+):
+    """So that a change of depth keeps what is learned, or loses it."""
+    X, y = digits
+    solver = clone(SOLVER).set_params(max_epochs=12)
+    settings = {**SMALL, "depth": 16, "solver": solver, "init": init}
+    model = ResODEImageClassifier(**settings).fit(X, y)
+    assert model.score(X, y) > 0.95
+    assert (model.depth_smoothness_.von_neumann_ratio < 0.2) == is_smooth
+    assert (model.depth_smoothness_.von_neumann_ratio < 0.8) == is_smooth
+    logits = model.decision_function(X)
+    for depth in (8, 32):
+        moved = model.with_depth(depth).decision_function(X) - logits
+        assert (np.linalg.norm(moved) < 0.15 * np.linalg.norm(logits)) == is_smooth
+
+
+def test_with_depth_leaves_the_model_as_it_is(fitted, digits):
+    X, _ = digits
+    before = fitted.predict_proba(X)
+    deeper = fitted.with_depth(16)
+    assert (deeper.depth, deeper.depth_, fitted.depth_) == (16, 16, 4)
+    np.testing.assert_array_equal(fitted.predict_proba(X), before)
+
+
+def test_pickles_hold_no_tensors_and_predict_the_same(fitted, digits):
+    X, _ = digits
+    data = pickle.dumps(fitted)
+    assert b"torch.nn" not in data
+    np.testing.assert_array_equal(
+        pickle.loads(data).predict_proba(X), fitted.predict_proba(X)
+    )
+
+
+def test_same_seed_same_model_and_global_states_untouched(fitted, digits):
+    X, y = digits
+    torch_state = torch.get_rng_state()
+    settings = {**SMALL, "random_shift": 1, "random_flip": True}
+    one, two = (ResODEImageClassifier(**settings).fit(X, y) for _ in range(2))
+    np.testing.assert_array_equal(one.predict_proba(X), two.predict_proba(X))
+    assert not np.array_equal(one.predict_proba(X), fitted.predict_proba(X))
+    assert torch.equal(torch.get_rng_state(), torch_state)
+
+
+def test_shifts_bring_in_black(digits):
+    """In the units that the network sees."""
+    X, y = digits
+    model = ResODEImageClassifier(random_shift=2, **SMALL).fit(X + 100, y)
+    mean, std = (X + 100).mean(), (X + 100).std()
+    background = model._augmentation.background.item()
+    assert background == pytest.approx(-mean / std)
+
+
+def test_early_stopping_ends_with_the_best_epoch(digits):
+    solver = clone(SOLVER).set_params(schedule="constant", patience=1, max_epochs=30)
+    settings = {**SMALL, "solver": solver, "early_stopping": True}
+    model = ResODEImageClassifier(**settings).fit(*digits)
+    assert model.stop_reason_ == "early_stopping"
+    assert model.net_.average is None
+    assert len(model.validation_loss_curve_) == model.n_iter_
+
+
+def test_adamw_trains_it_too(digits):
+    solver = AdamW(learning_rate=0.02, max_epochs=4, batch_size=32)
+    model = ResODEImageClassifier(**{**SMALL, "solver": solver}).fit(*digits)
+    assert model.score(*digits) > 0.7
+    assert model.depth_smoothness_.von_neumann_ratio < 0.6
+
+
+def test_parts_of_the_data_only_at_a_constant_rate(digits):
+    X, y = digits
+    assert not hasattr(ResODEImageClassifier(**SMALL), "partial_fit")
+    solver = clone(SOLVER).set_params(schedule="constant")
+    model = ResODEImageClassifier(**{**SMALL, "solver": solver})
+    for _ in range(4):
+        model.partial_fit(X[:200], y[:200], classes=np.unique(y))
+        model.partial_fit(X[200:], y[200:])
+    assert model.score(X, y) > 0.6
+    with pytest.raises(ValueError, match="`channels` must stay 8"):
+        model.set_params(channels=5).partial_fit(X, y)
+
+
+def test_class_weights_and_sample_weights_matter(fitted, digits):
+    X, y = digits
+    weighted = ResODEImageClassifier(class_weight={3: 50.0}, **SMALL).fit(X, y)
+    shares = (model.predict_proba(X)[:, 3].mean() for model in (weighted, fitted))
+    assert next(shares) > 1.2 * next(shares)
+    none = ResODEImageClassifier(**SMALL).fit(X, y, sample_weight=y != 3)
+    assert 3 not in none.classes_
+
+
+@pytest.mark.parametrize(
+    ("image_shape", "X_shape", "message"),
+    [
+        ((8, 9), (20, 64), "has 72 numbers an image, but X has rows of 64"),
+        ((8,), (20, 64), r"must be \(height, width\) or"),
+        ((8, -8), (20, 64), r"must be \(height, width\) or"),
+        ((8, 8), (20, 4, 16), "but X has images of shape"),
+        (None, (20, 2, 2, 4, 4), "X must have the shape"),
+    ],
+)
+def test_shapes_that_do_not_fit(image_shape, X_shape, message):
+    X, y = np.zeros(X_shape), np.arange(20) % 2
+    with pytest.raises(ValueError, match=message):
+        ResODEImageClassifier(image_shape=image_shape, **SMALL).fit(X, y)
+
+
+def test_images_of_another_shape_are_refused(fitted):
+    with pytest.raises(ValueError, match="was fitted to images of shape"):
+        fitted.predict(np.zeros((3, 4, 16)))
+    with pytest.raises(ValueError, match="expecting 64 features"):
+        fitted.predict(np.zeros((3, 9, 9)))
+
+
+def test_nan_is_refused_and_loses_nothing(digits):
+    X, y = digits
+    model = ResODEImageClassifier(**SMALL).fit(X, y)
+    before = model.predict(X)
+    images = X.reshape(-1, 8, 8).copy()
+    images[0, 0, 0] = np.nan
+    with pytest.raises(ValueError, match="contains NaN"):
+        model.fit(images, y)
+    np.testing.assert_array_equal(model.predict(X), before)
+
+
+@pytest.mark.parametrize("solver", ["flow", "gd"])
+def test_solvers_of_whole_batches_are_refused(solver, digits):
+    with pytest.raises(ValueError, match="The 'solver' parameter"):
+        ResODEImageClassifier(solver=solver).fit(*digits)
+
+
+def test_the_default_is_the_papers_training():
+    solver = ResODEImageClassifier()._resolve_solver()
+    assert (solver.momentum, solver.weight_decay) == (0.9, 5e-4)
+    assert solver.schedule == "cosine"
