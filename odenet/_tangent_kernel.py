@@ -30,7 +30,7 @@ class TangentKernel:
 
     This is the Polyak-Lojasiewicz condition with :math:`\mu = 4 \lambda_{\min}(K) / n`:
     where it holds on the way, :math:`l(t) \le e^{-\mu t} l(0)` (Marion, Wu, Sander and
-    Biau, ICLR 2024, section 4.3). ``float(kernel)`` is ``pl_constant``.
+    Biau, ICLR 2024, theorem 6). ``float(kernel)`` is ``pl_constant``.
 
     Attributes
     ----------
