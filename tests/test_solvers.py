@@ -1,11 +1,20 @@
+import numpy as np
 import pytest
 import torch
+from skorch.callbacks import Callback
 from sklearn.base import clone
 
-from odenet import GradientFlow, ResidualNetwork
+from odenet import GradientFlow, ResidualNetwork, ResODERegressor
 from odenet._depth_adam import DepthAdamW
 from odenet._flow import ExplicitEuler
-from odenet.solvers import SOLVERS, AdamW, Flow, GradientDescent, resolve_solver
+from odenet.solvers import (
+    SGD,
+    SOLVERS,
+    AdamW,
+    Flow,
+    GradientDescent,
+    resolve_solver,
+)
 
 
 @pytest.mark.parametrize("name", SOLVERS)
@@ -72,3 +81,51 @@ def test_bad_setting(solver):
         ValueError, match=f"'{name}' parameter of {type(solver).__name__}"
     ):
         resolve_solver(solver)
+
+
+class Rates(Callback):
+    """Records the learning rate and the depth of every epoch."""
+
+    def on_train_begin(self, net, **kwargs):
+        self.seen = []
+
+    def on_epoch_begin(self, net, **kwargs):
+        rate = net.optimizer_.param_groups[0]["lr"]
+        self.seen.append((net.module_.depth, rate))
+
+
+@pytest.mark.parametrize("depth_schedule", [None, "doubling"])
+def test_cosine_schedule_falls_to_zero_along_the_epochs(depth_schedule, rng):
+    X, y = rng.normal(size=(40, 2)), rng.normal(size=40)
+    rates = Rates()
+    model = ResODERegressor(
+        32,
+        solver=SGD(0.1, schedule="cosine", max_epochs=20),
+        depth_schedule=depth_schedule,
+        callbacks=[rates],
+        random_state=0,
+    ).fit(X, y)
+    depths, seen = np.array(rates.seen).T
+    shares = (1 + np.cos(np.pi * np.arange(20) / 20)) / 2
+    np.testing.assert_allclose(seen, 0.1 * shares * depths[0] / depths, rtol=1e-6)
+    assert (len(set(depths)) == 2) == (depth_schedule == "doubling")
+    assert not hasattr(model, "partial_fit")
+
+
+def test_weight_decay_of_sgd_shrinks_all_weights_alike(rng):
+    """Where there is nothing to learn, by the factor that the docstring says."""
+    X, y = rng.normal(size=(40, 2)), np.zeros(40)
+    solver = SGD(0.1, momentum=0.0, weight_decay=0.5, schedule="cosine", max_epochs=5)
+    settings = {"width": 4, "depth_schedule": None, "early_stopping": False}
+    start = ResODERegressor(2, solver=clone(solver).set_params(weight_decay=0.0))
+    end = ResODERegressor(2, solver=solver)
+    starts, ends = (
+        model.set_params(**settings, standardize=False, random_state=0)
+        .fit(X, y)
+        .module_.W.detach()
+        for model in (start, end)
+    )
+    n_batches = end.n_grad_evals_ // 5
+    rates = 0.1 * (1 + np.cos(np.pi * np.arange(5) / 5)) / 2
+    factor = np.prod((1 - 0.5 * rates) ** n_batches)
+    torch.testing.assert_close(ends, factor * starts)
