@@ -13,7 +13,8 @@ import odenet
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 EXAMPLES = sorted((ROOT / "examples").glob("plot_*.py"))
-BENCHMARKS = sorted((ROOT / "benchmarks").glob("[!_]*.py"))
+BENCHMARKS = sorted((ROOT / "benchmarks").rglob("[!_]*.py"))
+READMES = [README, *sorted((ROOT / "benchmarks").rglob("README.md"))]
 
 
 MODULES = (odenet, odenet.schemes, odenet.solvers)
@@ -37,10 +38,18 @@ def test_code_of_the_readme_runs():
         exec(compile(code, str(README), "exec"), names)
 
 
-def test_links_of_the_readme_lead_somewhere():
-    links = re.findall(r"\]\((?!http)([^)#]+)\)", README.read_text())
+@pytest.mark.parametrize("readme", READMES, ids=lambda path: path.parent.name)
+def test_links_of_the_readmes_lead_somewhere(readme):
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", readme.read_text())
     assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
+    assert [link for link in links if not (readme.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("readme", READMES, ids=lambda path: path.parent.name)
+def test_commands_of_the_readmes_name_scripts_that_are_there(readme):
+    scripts = re.findall(r"python ([\w/]+\.py)", readme.read_text())
+    assert scripts
+    assert [script for script in scripts if not (ROOT / script).exists()] == []
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
