@@ -1,0 +1,285 @@
+"""Figure 2 of the paper: training goes on for long, and the weights stay smooth.
+
+50 pairs of standard Gaussian inputs and targets in R^16, L = 64, width 64, GELU, tied
+start, in float64 to flow time 400: by gradient descent, 80,000 iterations of step
+0.005 L, by the adaptive solver, and by the adaptive solver with W of scale 1 (see
+``_runner.py``). A run ends early where the loss is down to rounding. Measured are
+
+- the loss against flow time, the gradients to get there, and the rate of its fall,
+  -d log l / dt, between 1e-2 and 1e-6 of its start;
+- the weights as functions of depth, their Lipschitz constant and von Neumann ratio;
+- along the path, the constant mu of the Polyak-Lojasiewicz condition
+  (``odenet.tangent_kernel``), below which no flow's loss can fall: the rate of the
+  kernel at the residual, and the one observed in the course of the loss.
+
+Run:  python benchmarks/paper/long_time.py [--quick] [--json FILE] [--png FILE]
+"""
+
+import sys
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import torch
+
+sys.path.append(str(Path(__file__).parent))
+from _runner import (
+    Parts,
+    Watch,
+    describe,
+    gaussian_pairs,
+    machine,
+    paper_regressor,
+    parse_options,
+    save,
+    without_warnings_about_training,
+)
+
+from odenet import depth_smoothness, tangent_kernel
+from odenet.solvers import Flow, GradientDescent
+
+STEP = 5e-3
+EXPERIMENTS = {
+    "flow": {"solver": Flow(rtol=1e-2)},
+    "flow, W of scale 1": {"solver": Flow(rtol=1e-2), "scale": 1.0},
+    "gradient descent": {"solver": GradientDescent(learning_rate=STEP)},
+}
+FULL = {"n_samples": 50, "dim": 16, "depth": 64, "width": 64, "horizon": 400.0}
+QUICK = {"n_samples": 6, "dim": 3, "depth": 4, "width": 8, "horizon": 4.0}
+SEEDS = [0, 1, 2]
+WATCHED = (0.0, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)  # of horizon
+EXPONENTIAL = 1e-2, 1e-6  # the losses, of that at the start, between which it falls so
+N_KEPT = 500  # points of a curve
+LARGEST_LOSS, LARGEST_SHARE = 1e-6, 0.1  # what is expected of loss and gradients
+N_ENTRIES = 2  # of V_k and of W_k in the figure
+MEASURES = (
+    "flow_time",
+    "loss",
+    "pl_constant",
+    "kernel_rate",
+    "observed_rate",
+    "curvature",
+    "von_neumann_ratio",
+    "lipschitz",
+)
+
+
+class Run:
+    """One training: its course, and what was seen at some flow times."""
+
+    def __init__(self, seed, n_samples, dim, depth, width, horizon, **settings):
+        self.X, self.y = gaussian_pairs(n_samples, dim, dim, seed)
+        self.snapshots, self.weights = [], {"V": [], "W": []}
+        flow_times = [horizon * share for share in WATCHED]
+        start, self.seconds_watching = perf_counter(), 0.0
+        model = paper_regressor(
+            self.X,
+            self.y,
+            depth,
+            width=width,
+            flow_time=horizon,
+            callbacks=[Watch(self.visit, flow_times)],
+            dtype="float64",
+            random_state=seed,
+            **settings,
+        ).fit(self.X, self.y)
+        self.seconds = perf_counter() - start - self.seconds_watching
+        self.stop_reason = model.stop_reason_
+        names = "flow_time", "train_loss", "n_grad_evals"
+        history = model.net_.history
+        self.times, self.losses, self.n_grad_evals = (
+            np.array([row[name] for row in history], dtype=float) for name in names
+        )
+
+    @torch.no_grad()
+    def visit(self, module, flow_time):
+        start = perf_counter()
+        residual = module(torch.as_tensor(self.X)).numpy() - self.y
+        kernel, smoothness = tangent_kernel(module, self.X), depth_smoothness(module)
+        self.snapshots.append(
+            {
+                "flow_time": flow_time,
+                "loss": np.square(residual).sum() / len(residual),
+                "pl_constant": kernel.pl_constant,
+                "kernel_rate": kernel.rate(residual),
+                "curvature": kernel.curvature,
+                "von_neumann_ratio": smoothness.von_neumann_ratio,
+                "lipschitz": smoothness.lipschitz,
+            }
+        )
+        for name, weights in self.weights.items():
+            weights.append(getattr(module, name).flatten(1).numpy(force=True).copy())
+        self.seconds_watching += perf_counter() - start
+
+    def log_loss(self, flow_times):
+        return np.interp(flow_times, self.times, np.log(self.losses))
+
+    def observed_rate(self, flow_time):
+        """Mean rate over a tenth of the flow time on both sides, or to the end."""
+        around = np.minimum(flow_time * np.array([0.9, 1.1]), self.times[-1])
+        before, after = self.log_loss(around)
+        return (before - after) / (around[1] - around[0]) if flow_time else None
+
+    def exponential_rate(self):
+        """Slope of the log loss, by least squares over the exponential phase."""
+        bounds = [self.first_below(share * self.losses[0]) for share in EXPONENTIAL]
+        if None in bounds:
+            return None
+        grid = np.linspace(*self.times[bounds], 200)
+        return -np.polyfit(grid, self.log_loss(grid), 1)[0]
+
+    def first_below(self, loss):
+        """Index of the first step that ends below a loss, None if there is none."""
+        below = np.flatnonzero(self.losses <= loss)
+        return int(below[0]) if len(below) else None
+
+    def entries(self):
+        """Changes of those that vary most over depth at the end, at the times seen."""
+        result = {}
+        for name, weights in self.weights.items():
+            varying = np.argsort(np.ptp(weights[-1], axis=0))[-N_ENTRIES:]
+            changes = np.stack(weights)[:, :, varying] - weights[0][:, varying]
+            result[name] = changes.tolist()
+        return result
+
+
+def measure(experiment, size, seed):
+    run = Run(seed, **size, **experiment)
+    for snapshot in run.snapshots:
+        snapshot["observed_rate"] = run.observed_rate(snapshot["flow_time"])
+    low = run.first_below(LARGEST_LOSS)
+    kept = np.unique(np.linspace(0, len(run.times) - 1, N_KEPT).astype(int))
+    return {
+        "flow_time": run.times[-1],
+        "loss": run.losses[-1],
+        "n_grad_evals": run.n_grad_evals[-1],
+        "n_grad_evals_to_low_loss": None if low is None else run.n_grad_evals[low],
+        "seconds": run.seconds,
+        "stop_reason": run.stop_reason,
+        "exponential_rate": run.exponential_rate(),
+        "snapshots": run.snapshots,
+        "flow_times": run.times[kept].tolist(),
+        "losses": run.losses[kept].tolist(),
+        "n_grad_evals_over_time": run.n_grad_evals[kept].tolist(),
+        "entries": run.entries(),
+    }
+
+
+def show(run):
+    """The table of a run."""
+    print(
+        f"t = {run['flow_time']:.0f} ({run['stop_reason']}), loss {run['loss']:.2e}, "
+        f"{run['n_grad_evals']:.0f} gradients "
+        f"({number(run['n_grad_evals_to_low_loss'])} to {LARGEST_LOSS:.0e}), "
+        f"{run['seconds']:.0f} s, exponential rate {number(run['exponential_rate'])}"
+    )
+    print(
+        "       t      loss        mu  rate of K  observed  of mu  curvature   Neumann"
+        "   L |dZ|"
+    )
+    for row in run["snapshots"]:
+        t, loss, mu, rate, observed, *rest = (number(row[name]) for name in MEASURES)
+        ratio = "-"
+        if row["observed_rate"] and row["pl_constant"]:
+            ratio = number(row["observed_rate"] / row["pl_constant"])
+        curvature, neumann, lipschitz = rest
+        print(
+            f"{t:>8} {loss:>9} {mu:>9} {rate:>10} {observed:>9} {ratio:>6} "
+            f"{curvature:>10} {neumann:>9} {lipschitz:>8}"
+        )
+
+
+def number(value):
+    return "-" if value is None else f"{value:.3g}"
+
+
+def compare(runs):
+    """Both solvers at the flow time that both have reached."""
+    runs = {name: runs[name] for name in ("flow", "gradient descent")}
+    flow_time = min(run["flow_time"] for run in runs.values())
+    result = {"flow_time": flow_time}
+    for name, run in runs.items():
+        times, n_evals = run["flow_times"], run["n_grad_evals_over_time"]
+        log_loss = np.interp(flow_time, times, np.log(run["losses"]))
+        result[f"{name}, loss"] = np.exp(log_loss)
+        result[f"{name}, gradients"] = np.interp(flow_time, times, n_evals)
+    share = result["flow, gradients"] / result["gradient descent, gradients"]
+    highest = max(run["loss"] for run in runs.values())
+    return result | {
+        "share": share,
+        "gradients_are_few": bool(share <= LARGEST_SHARE),
+        "loss_is_low": bool(highest <= LARGEST_LOSS),
+    }
+
+
+def draw(figure, results):
+    parts = results["parts"]
+    (losses, V), (rates, W) = figure.subplots(2, 2)
+    for name, style in zip(EXPERIMENTS, ("C0", "C1", "k"), strict=True):
+        runs = [run for key, run in parts.items() if key.startswith(f"{name}, seed")]
+        for i, run in enumerate(runs):
+            line = "--" if style == "k" else "-"
+            label = name if i == 0 else None
+            losses.semilogy(
+                run["flow_times"], run["losses"], line, c=style, lw=1, label=label
+            )
+            rows = [r for r in run["snapshots"] if r["flow_time"] > 0]
+            times = [row["flow_time"] for row in rows]
+            for key, marker in [("pl_constant", "-"), ("observed_rate", "o")]:
+                values = [row[key] for row in rows]
+                rates.loglog(times, values, marker, c=style, ms=3, lw=1)
+    losses.set(xlabel="flow time $t$", ylabel="loss")
+    losses.legend(fontsize="small")
+    rates.set(xlabel="flow time $t$", ylabel=r"$\mu$ (lines), observed rate (dots)")
+    run = next(iter(parts.values()))
+    V.set_title(f"t from 0 (light) to {run['flow_time']:.0f} (dark)", fontsize="small")
+    for ax, name in [(V, "V"), (W, "W")]:
+        draw_entries(ax, run["entries"][name])
+        ax.set(
+            xlabel="depth time $k / L$", ylabel=f"entries of ${name}_k - {name}_k(0)$"
+        )
+    for ax in (losses, rates, V, W):
+        ax.spines[["top", "right"]].set_visible(False)
+
+
+def draw_entries(ax, entries):
+    """From light to dark as training goes on."""
+    for i, values in enumerate(entries):
+        shade = str(0.85 * (1 - i / max(1, len(entries) - 1)))
+        for curve in np.transpose(values):
+            depth = len(curve)
+            ax.plot(np.arange(1, depth + 1) / depth, curve, c=shade, lw=1)
+
+
+def main():
+    options = parse_options(__doc__)
+    size, seeds = (QUICK, SEEDS[:1]) if options.quick else (FULL, SEEDS)
+    torch.set_num_threads(1)
+    without_warnings_about_training()
+    parts, comparisons = Parts(options), {}
+    about = machine(options.quick)
+    print(describe(about))
+    for seed in seeds:
+        runs = {}
+        for name, experiment in EXPERIMENTS.items():
+            key = f"{name}, seed {seed}"
+            print(f"\n{key}: ", end="", flush=True)
+            runs[name] = parts(key, measure, experiment, size, seed)
+            show(runs[name])
+        comparisons[f"seed {seed}"] = compare(runs)
+    print("\nAt the flow time that both solvers reach:")
+    for name, row in comparisons.items():
+        print(f"{name}, t = {row['flow_time']:.0f}:", end="")
+        for solver in ("flow", "gradient descent"):
+            n, loss = row[f"{solver}, gradients"], row[f"{solver}, loss"]
+            print(f" {solver} {n:.0f} gradients, loss {loss:.1e};", end="")
+        print(
+            f" share {row['share']:.3f}"
+            f"\n  at most {LARGEST_SHARE}: {row['gradients_are_few']}; losses of at "
+            f"most {LARGEST_LOSS:.0e} at the end: {row['loss_is_low']}"
+        )
+    save(options, parts.results(machine=about, comparisons=comparisons), draw)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""How wide must a network be for its training to converge exponentially?
+
+32 pairs of standard Gaussian inputs and targets in R^8, GELU, tied start, width m from
+n / 4 to 8 n, of 8 layers and of a single one: the gradient flow in float64 to flow time
+100. Measured are, as medians over seeds,
+
+- the loss at the end, of that at the start, and the largest of any seed;
+- the constant mu of the Polyak-Lojasiewicz condition at the start, the least from flow
+  time 1 on, and at the end;
+- the rate -d log l / dt, between losses of 1e-2 and 1e-6 of that at the start.
+
+Run:  python benchmarks/paper/width.py [--quick] [--json FILE] [--png FILE]
+"""
+
+import sys
+from pathlib import Path
+from statistics import median
+
+import torch
+
+sys.path.append(str(Path(__file__).parent))
+from _runner import (
+    Parts,
+    describe,
+    machine,
+    parse_options,
+    save,
+    without_warnings_about_training,
+)
+from long_time import Run, number
+
+from odenet.solvers import Flow
+
+N_SAMPLES = 32
+WIDTHS = [8, 16, 24, 32, 64, 128, 256]
+DEPTHS = [8, 1]
+SEEDS = [0, 1, 2]
+SETTLED = 1.0  # flow time from which the least constant is taken
+FULL = {"n_samples": N_SAMPLES, "dim": 8, "horizon": 100.0}
+QUICK = {"n_samples": N_SAMPLES, "dim": 8, "horizon": 2.0}
+MEASURES = (
+    "loss",
+    "mu at the start",
+    "least mu",
+    "mu at the end",
+    "exponential rate",
+    "gradients",
+)
+
+
+def measure(depth, width, seed, size):
+    run = Run(seed, depth=depth, width=width, solver=Flow(rtol=1e-3), **size)
+    constants = {row["flow_time"]: row["pl_constant"] for row in run.snapshots}
+    return {
+        "loss": run.losses[-1] / run.losses[0],
+        "mu at the start": constants[0.0],
+        "least mu": min(mu for t, mu in constants.items() if t >= SETTLED),
+        "mu at the end": constants[max(constants)],
+        "exponential rate": run.exponential_rate(),
+        "gradients": run.n_grad_evals[-1],
+        "seconds": run.seconds,
+        "stop_reason": run.stop_reason,
+        "snapshots": run.snapshots,
+    }
+
+
+def summarise(runs):
+    """Medians over the seeds; None where a seed has no value."""
+    row = {"largest loss": max(run["loss"] for run in runs)}
+    for name in MEASURES:
+        values = [run[name] for run in runs]
+        row[name] = None if None in values else median(values)
+    return row
+
+
+def draw(figure, results):
+    axes = figure.subplots(1, 2)
+    for depth, style in zip(DEPTHS, ("o-", "s--"), strict=True):
+        rows = {
+            int(width) / N_SAMPLES: row
+            for width, row in results["tables"][f"L = {depth}"].items()
+        }
+        lines = {
+            "loss": (axes[0], "k", "at the end, of that at the start"),
+            "mu at the start": (axes[1], "0.6", r"$\mu$ at the start"),
+            "least mu": (axes[1], "C1", rf"least $\mu$ from $t$ = {SETTLED:.0f} on"),
+            "mu at the end": (axes[1], "C0", r"$\mu$ at the end"),
+            "exponential rate": (axes[1], "k", "observed rate"),
+        }
+        for name, (ax, color, label) in lines.items():
+            points = [(ratio, row[name]) for ratio, row in rows.items() if row[name]]
+            if points:
+                label = f"{label}, L = {depth}"
+                ax.loglog(*zip(*points, strict=True), style, c=color, ms=4, label=label)
+    for ax, label in zip(axes, ("loss", r"constant $\mu$ and rate"), strict=True):
+        ax.set(xlabel="width over samples, $m / n$", ylabel=label)
+        ax.legend(fontsize="x-small")
+        ax.spines[["top", "right"]].set_visible(False)
+
+
+def main():
+    options = parse_options(__doc__)
+    size, widths, seeds = FULL, WIDTHS, SEEDS
+    if options.quick:
+        size, widths, seeds = QUICK, WIDTHS[:4:3], SEEDS[:1]
+    torch.set_num_threads(1)
+    without_warnings_about_training()
+    parts, tables = Parts(options), {}
+    about = machine(options.quick)
+    print(describe(about))
+    for depth in DEPTHS:
+        print(f"\nL = {depth}\n  m / n  largest loss  {'  '.join(MEASURES)}")
+        table = tables[f"L = {depth}"] = {}
+        for width in widths:
+            runs = [
+                parts(
+                    f"L = {depth}, m = {width}, seed {seed}",
+                    measure,
+                    depth,
+                    width,
+                    seed,
+                    size,
+                )
+                for seed in seeds
+            ]
+            row = table[str(width)] = summarise(runs)
+            cells = (f"{number(row[name]):>{len(name)}}" for name in MEASURES)
+            largest = number(row["largest loss"])
+            ratio = width / N_SAMPLES
+            print(f"{ratio:>7}  {largest:>12}  {'  '.join(cells)}", flush=True)
+    save(options, parts.results(machine=about, tables=tables), draw)
+
+
+if __name__ == "__main__":
+    main()
