@@ -242,7 +242,7 @@ class ResODEImageClassifier(ClassificationMixin, BaseResODE):
     def _read(self, X, y="no_validation", reset=False, **checks):
         """Images as rows of pixels."""
         checks = {"dtype": np.float64, **checks}
-        shape = np.shape(X)[1:]
+        shape = (X if hasattr(X, "shape") else np.asarray(X)).shape[1:]
         if len(shape) > 1:
             X = check_array(
                 X, allow_nd=True, estimator=self, input_name="X", dtype=np.float64

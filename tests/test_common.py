@@ -38,9 +38,10 @@ ESTIMATORS = [
 ]
 
 IMAGES = {"depth": 2, "channels": 3}
+COSINE = SGD(schedule="cosine", max_epochs=20)
 ESTIMATORS += [
-    ResODEImageClassifier(solver=SGD(schedule="cosine", max_epochs=20), **IMAGES),
-    ResODEImageClassifier(solver=AdamW(max_epochs=10), early_stopping=True, **IMAGES),
+    ResODEImageClassifier(solver=COSINE, early_stopping=True, **IMAGES),
+    ResODEImageClassifier(solver=AdamW(max_epochs=10), **IMAGES),
 ]
 
 
