@@ -24,6 +24,7 @@ from time import perf_counter
 
 import numpy as np
 import torch
+from matplotlib import colormaps
 
 sys.path.append(str(Path(__file__).parent))
 from _runner import (
@@ -175,30 +176,26 @@ def slopes(rows):
 
 
 def draw(figure, results):
+    """Of the first seed of gradient descent."""
     rows = next(iter(results["parts"].values()))
-    left, right = figure.subplots(1, 2)
-    depths = [row["depth"] for row in rows]
-    for i, flow_time in enumerate(rows[0]["flow_times"]):
-        steps = [row["steps_over_time"][i] for row in rows]
-        label = f"{round(flow_time / STEP)}"
-        left.loglog(depths, steps, "o-", ms=3, color=shade(i), label=label)
-    left.loglog(depths, 2 * steps[0] / np.array(depths), "k:", label="slope −1")
-    left.set_ylabel(r"$\max_{k,t}\ \|Z_{k+1} - Z_k\|_F$")
-    left.legend(title="iteration")
-    for i in range(len(rows[0]["flow_times"])):
-        gaps = [row["weights_over_time"][i] for row in rows[:-1]]
-        right.loglog(depths[:-1], gaps, "o-", ms=3, color=shade(i))
-    line = 2 * gaps[0] / np.array(depths[:-1])
-    right.loglog(depths[:-1], line, "k:", label="slope −1")
-    right.set_ylabel(r"$\sup_s\ \|Z^L(s, t) - Z(s, t)\|_F$")
-    for ax in (left, right):
+    panels = figure.subplots(1, 2)
+    figure.set_size_inches(9, 4)
+    names = ("steps_over_time", "weights_over_time")
+    for ax, name in zip(panels, names, strict=True):
+        shown = [row for row in rows if name in row]
+        depths = np.array([row["depth"] for row in shown])
+        for i, flow_time in enumerate(rows[0]["flow_times"]):
+            values = [row[name][i] for row in shown]
+            color = colormaps["viridis_r"](0.1 + 0.18 * i)
+            label = f"{round(flow_time / STEP)}"
+            ax.loglog(depths, values, "o-", ms=3, color=color, label=label)
+        ax.loglog(depths, 2.5 * values[0] / depths, "k:", label="slope −1")
         ax.set_xlabel("depth $L$")
         ax.spines[["top", "right"]].set_visible(False)
-
-
-def shade(i):
-    """From light to dark as training goes on."""
-    return str(0.8 - 0.14 * i), 1.0
+    left, right = panels
+    left.set_ylabel(r"$\max_{k,t}\ \|Z_{k+1} - Z_k\|_F$")
+    left.legend(title="iterations", frameon=False)
+    right.set_ylabel(r"$\sup_s\ \|Z^L(s, t) - Z(s, t)\|_F$")
 
 
 def main():
