@@ -18,9 +18,10 @@ from odenet._validation import Interval, StrOptions
 from odenet.solvers import SGD, AdamW, resolve_solver
 
 PAPERS_SGD = SGD(
-    learning_rate=0.04,
+    learning_rate=0.1,
     momentum=0.9,
     weight_decay=5e-4,
+    flow_rates=False,
     schedule="cosine",
     batch_size=64,
     max_epochs=60,
@@ -51,9 +52,9 @@ class ResODEImageClassifier(ClassificationMixin, BaseResODE):
         The filters at the start, as functions of depth: see :mod:`odenet.schemes`.
         With "iid" the network is no discretised ODE.
     solver : {"sgd", "adamw"} or object of ``SGD`` or ``AdamW``, default="sgd"
-        "sgd" is that of the paper: momentum 0.9, weight decay 5e-4, batches of 64, and
-        a rate that falls along a cosine, here from 0.04 in 60 epochs. The layers' rate
-        is L times as large, as in the gradient flow. See :mod:`odenet.solvers`.
+        "sgd" is that of the paper: momentum 0.9, weight decay 5e-4, batches of 64, the
+        same rate for all parameters, which falls along a cosine, here from 0.1 in 60
+        epochs. See :mod:`odenet.solvers`.
     random_shift : int, default=0
         In training, images are shifted by up to so many pixels, at random and anew in
         every epoch; black comes in at their edges.

@@ -221,7 +221,7 @@ class TrainingNet(NeuralNet):
         def closure():
             self.module_.zero_grad()
             outputs[:], objective = self._accumulate_gradients(batch)
-            if self.solver.batch_size is not None:
+            if self.solver.batch_size is not None and self.solver.flow_rates:
                 self._multiply_gradients_by_rates()
             self.notify(
                 "on_grad_computed",

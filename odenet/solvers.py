@@ -52,6 +52,7 @@ class _FullBatch(Solver):
 class _MiniBatch(Solver):
     """Solvers that train on mini-batches."""
 
+    flow_rates = True
     has_constant_rate = True
 
     _parameter_constraints = {
@@ -165,10 +166,10 @@ class SGD(_MiniBatch):
     """Stochastic gradient descent with momentum on mini-batches.
 
     The step is ``learning_rate`` for A and B and ``learning_rate * L`` for V and W, by
-    gradients that are multiplied by L. Its length falls like 1/L where a depth schedule
-    refines the network, and is constant besides that, if the schedule of rates says so:
-    then the weights of a fit are a running average of those after the last steps, a
-    tenth of all.
+    gradients that are multiplied by L, where it has the rates of the flow. Its length
+    falls like 1/L where a depth schedule refines the network. It is constant besides
+    that if the schedule of rates says so: then the weights of a fit are a running
+    average of those after the last steps, a tenth of all.
 
     Parameters
     ----------
@@ -176,6 +177,9 @@ class SGD(_MiniBatch):
     momentum : float, default=0.9
     weight_decay : float, default=0.0
         Times the weights, added to their gradients.
+    flow_rates : bool, default=True
+        Whether the gradients of the layers are multiplied by L, as in the gradient
+        flow; otherwise all parameters have the same rate, as is usual.
     schedule : {"constant", "cosine"}, default="constant"
         The learning rate over the epochs: "cosine" lets it fall to zero at the last of
         ``max_epochs``, along half a cosine; there is no average then, and no
@@ -201,6 +205,7 @@ class SGD(_MiniBatch):
         **_MiniBatch._parameter_constraints,
         "momentum": [Interval(Real, 0, 1, closed="left")],
         "weight_decay": [_NON_NEGATIVE],
+        "flow_rates": ["boolean"],
         "schedule": [StrOptions({"constant", "cosine"})],
     }
 
@@ -209,6 +214,7 @@ class SGD(_MiniBatch):
         learning_rate=0.01,
         momentum=0.9,
         weight_decay=0.0,
+        flow_rates=True,
         schedule="constant",
         batch_size="auto",
         max_epochs=300,
@@ -217,6 +223,7 @@ class SGD(_MiniBatch):
         self.learning_rate = learning_rate
         self.momentum = momentum
         self.weight_decay = weight_decay
+        self.flow_rates = flow_rates
         self.schedule = schedule
         self.batch_size = batch_size
         self.max_epochs = max_epochs

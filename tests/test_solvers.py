@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 import torch
-from skorch.callbacks import Callback
 from sklearn.base import clone
+from skorch.callbacks import Callback
 
 from odenet import GradientFlow, ResidualNetwork, ResODERegressor
 from odenet._depth_adam import DepthAdamW
@@ -129,3 +129,20 @@ def test_weight_decay_of_sgd_shrinks_all_weights_alike(rng):
     rates = 0.1 * (1 + np.cos(np.pi * np.arange(5) / 5)) / 2
     factor = np.prod((1 - 0.5 * rates) ** n_batches)
     torch.testing.assert_close(ends, factor * starts)
+
+
+def test_rates_of_the_flow_are_those_of_the_layers_times_their_number(rng):
+    """One step from the same start, by all samples."""
+    X, y = rng.normal(size=(40, 2)), rng.normal(size=40)
+    steps = {}
+    for rate, flow_rates in [(0.0, True), (1e-4, True), (1e-4, False)]:
+        solver = SGD(rate or 1e-30, flow_rates=flow_rates, batch_size=40, max_epochs=1)
+        model = ResODERegressor(
+            16, solver=solver, depth_schedule=None, dtype="float64", random_state=0
+        ).fit(X, y)
+        steps[rate, flow_rates] = model.module_.V.detach()
+    start = steps[0.0, True]
+    torch.testing.assert_close(
+        steps[1e-4, True] - start, 16 * (steps[1e-4, False] - start)
+    )
+    assert (steps[1e-4, False] - start).norm() > 0
