@@ -17,14 +17,14 @@ class Augmentation:
         Most pixels, up or down and to the left or right.
     flip : bool
         Whether every other image, at random, is its mirror image.
-    background : Tensor of shape (n_channels,)
-        The value of black.
+    background : tuple of float
+        The value of black, in every channel.
     """
 
     image_shape: tuple
     shift: int
     flip: bool
-    background: torch.Tensor
+    background: tuple
 
     def __call__(self, x, generator):
         """Rows of pixels, each another view of the image that it was."""
@@ -40,7 +40,7 @@ class Augmentation:
 
     def _shifted(self, images, generator):
         n, (height, width, _) = len(images), self.image_shape
-        background = self.background.to(images)
+        background = torch.tensor(self.background).to(images)
         margin = (0, 0, self.shift, self.shift, self.shift, self.shift)
         padded = F.pad(images - background, margin) + background
         offsets = torch.randint(2 * self.shift + 1, (2, n, 1, 1), generator=generator)

@@ -274,21 +274,22 @@ class BaseResODE(
 
     def _check_same_network(self):
         """A network that goes on training keeps its structure."""
-        module = self.module_
-        dtype = str(module.V.dtype).removeprefix("torch.")
-        state_dim = module.state_dim if self.state_dim is not None else None
-        for name, fitted in {
-            "depth": module.depth if self.depth != "auto" else "auto",
-            "width": module.width,
-            "state_dim": state_dim,
-            "activation": module.activation,
-            "dtype": dtype,
-        }.items():
+        dtype = str(self.module_.V.dtype).removeprefix("torch.")
+        for name, fitted in {**self._structure(self.module_), "dtype": dtype}.items():
             if getattr(self, name) != fitted:
                 raise ValueError(
                     f"`{name}` must stay {fitted!r} while training goes on, got "
                     f"{getattr(self, name)!r}: use warm_start=False to start anew."
                 )
+
+    def _structure(self, module):
+        """Parameters that a network was made by, as it has them."""
+        return {
+            "depth": module.depth if self.depth != "auto" else "auto",
+            "width": module.width,
+            "state_dim": module.state_dim if self.state_dim is not None else None,
+            "activation": module.activation,
+        }
 
     def _has_passed(self, flow_time, solver):
         """Whether an earlier fit went as far as this one is asked to go."""

@@ -241,8 +241,8 @@ def _draw_weights(scheme, depth, channels, n_inputs, n_outputs, generator):
     shape = channels, channels, FILTER, FILTER
     gains = torch.tensor([[1.0], [0.0]], dtype=torch.float64)
     moments = gains.flip(0)
-    stem = _filters(torch.randn, (channels, n_inputs, STEM, STEM), generator)
-    head = _filters(torch.randn, (n_outputs, channels * GRID**2), generator)
+    stem = _gaussian((channels, n_inputs, STEM, STEM), generator)
+    head = _gaussian((n_outputs, channels * GRID**2), generator)
     weights = {"stem": stem, "head": head, "head_bias": head.new_zeros(n_outputs)}
     weights |= {"stem_norm": gains.repeat(1, channels)}
     weights |= {"stem_moments": moments.repeat(1, channels)}
@@ -260,7 +260,7 @@ def _draw_weights(scheme, depth, channels, n_inputs, n_outputs, generator):
     return weights
 
 
-def _filters(draw, shape, generator):
-    """Gaussian, of the variance of torch's own convolutions: 1 / (3 fan-in)."""
-    weights = draw(shape, generator=generator, dtype=torch.float64)
+def _gaussian(shape, generator):
+    """Of the variance of torch's own convolutions: 1 / (3 fan-in)."""
+    weights = torch.randn(shape, generator=generator, dtype=torch.float64)
     return weights / sqrt(3 * weights[0].numel())

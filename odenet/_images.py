@@ -297,7 +297,7 @@ class ResODEImageClassifier(ClassificationMixin, BaseResODE):
         if not (self.random_shift or self.random_flip):
             return None
         black = encoder(np.zeros((1, self.n_features_in_)))
-        background = torch.tensor(black[0, : self.image_shape_[2]])
+        background = tuple(black[0, : self.image_shape_[2]].tolist())
         return Augmentation(
             self.image_shape_, self.random_shift, self.random_flip, background
         )
@@ -310,20 +310,12 @@ class ResODEImageClassifier(ClassificationMixin, BaseResODE):
             **settings,
         )
 
-    def _check_same_network(self):
-        """A network that goes on training keeps its structure."""
-        module = self.module_
-        for name, fitted in {
+    def _structure(self, module):
+        return {
             "depth": module.depth,
             "channels": module.width,
             "activation": module.activation,
-            "dtype": str(module.V.dtype).removeprefix("torch."),
-        }.items():
-            if getattr(self, name) != fitted:
-                raise ValueError(
-                    f"`{name}` must stay {fitted!r} while training goes on, got "
-                    f"{getattr(self, name)!r}: call fit to start anew."
-                )
+        }
 
 
 def _image_shape(asked, shape, n_pixels):

@@ -6,7 +6,7 @@ import torch
 from odenet._augmentation import Augmentation
 
 SHAPE = (4, 3, 2)
-BACKGROUND = torch.tensor([-1.0, -2.0])
+BACKGROUND = (-1.0, -2.0)
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_a_shift_moves_the_image_over_the_background(images):
 
 def moved(image, down, right):
     """An image moved pixel by pixel."""
-    result = BACKGROUND.expand(SHAPE).clone()
+    result = torch.tensor(BACKGROUND).expand(SHAPE).clone()
     for i in range(SHAPE[0]):
         for j in range(SHAPE[1]):
             if 0 <= i - down < SHAPE[0] and 0 <= j - right < SHAPE[1]:
