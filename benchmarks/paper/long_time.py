@@ -6,11 +6,19 @@ start, in float64 to flow time 400: by gradient descent, 80,000 iterations of st
 ``_runner.py``). A run ends early where the loss is down to rounding. Measured are
 
 - the loss against flow time, the gradients to get there, and the rate of its fall,
-  -d log l / dt, between 1e-2 and 1e-6 of its start;
+  -d log l / dt, from 1e-2 to 1e-6 of its start, or to the end;
 - the weights as functions of depth, their Lipschitz constant and von Neumann ratio;
 - along the path, the constant mu of the Polyak-Lojasiewicz condition
   (``odenet.tangent_kernel``), below which no flow's loss can fall: the rate of the
   kernel at the residual, and the one observed in the course of the loss.
+
+Expected: losses below 1e-6 at the end, by the flow with less than a tenth of the
+gradients of descent. The weights stay smooth: L ||dZ|| stops at 6.5 (4.4 for W of scale
+1), the ratio is that of a straight line, 1.5e-3, up to a fifth. From start to end mu
+grows from 6e-3 to 0.11 (from 1e-4 to 0.02); the loss falls faster, 28 times at t = 1
+and 1.2 times at the end, for what is left are the slowest directions. Below 1e-7 the
+adaptive solver may be slower than mu (0.09 against 0.11), as no flow is: by its
+tolerance, for a step damps stiff directions by a third only, however long it is.
 
 Run:  python benchmarks/paper/long_time.py [--quick] [--json FILE] [--png FILE]
 """
@@ -122,10 +130,11 @@ class Run:
 
     def exponential_rate(self):
         """Slope of the log loss, by least squares over the exponential phase."""
-        bounds = [self.first_below(share * self.losses[0]) for share in EXPONENTIAL]
-        if None in bounds:
+        first, last = (self.first_below(c * self.losses[0]) for c in EXPONENTIAL)
+        if first is None:
             return None
-        grid = np.linspace(*self.times[bounds], 200)
+        end = self.times[-1 if last is None else last]
+        grid = np.linspace(self.times[first], end, 200)
         return -np.polyfit(grid, self.log_loss(grid), 1)[0]
 
     def first_below(self, loss):
