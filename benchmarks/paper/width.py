@@ -15,7 +15,7 @@ rank is at most m + 9, so that mu = 0 where m < n - 9, and any depth begins alik
 
 Expected: mu is positive at the start from m = 3/4 n on, and it grows steeply up to
 2 n (1e-3 at n, 4e-3 at 2 n) and slowly beyond: c = 1 is enough, c = 2 is comfortable.
-From n on it grows by a factor of 20 to 130 in training, and the loss falls at 1.3 to
+From n on it grows by a factor of 15 to 130 in training, and the loss falls at 1.3 to
 1.8 times the mu of the end. The condition at the start is not needed: eight layers
 of m = n / 4 converge too, at a third of the rate of m = 8 n, for mu becomes positive
 with V (0.04 at the end). It is depth that does it: one layer of m = n / 4, which has
