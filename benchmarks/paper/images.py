@@ -22,6 +22,7 @@ Run:  python benchmarks/paper/images.py [--quick] [--full] [--json FILE] [--png 
 
 import os
 import sys
+from itertools import product
 from pathlib import Path
 from time import perf_counter
 
@@ -172,18 +173,15 @@ def main():
         f"{'data, activation, start':<48} {'train':>13} {'test':>13} "
         f"{'in L/2':>13} {'in 2 L':>13} {'von Neumann':>26} {'Lip.':>7} {'seconds':>7}"
     )
-    for name in names:
-        for seed in seeds:
-            for configuration in configurations:
-                n_epochs = quick_epochs or SETS[name][0]
-                key = f"{name}, {', '.join(configuration)}, seed {seed}"
-                args = (name, configuration, seed, sizes, n_epochs, n_train)
-                print_row(key, [parts(key, measure, *args)])
+    for seed, name, configuration in product(seeds, names, configurations):
+        n_epochs = quick_epochs or SETS[name][0]
+        key = f"{name}, {', '.join(configuration)}, seed {seed}"
+        args = (name, configuration, seed, sizes, n_epochs, n_train)
+        print_row(key, [parts(key, measure, *args)])
     print("\nmean and standard deviation over the seeds; of ratios, the range")
-    for name in names:
-        for configuration in configurations:
-            key = f"{name}, {', '.join(configuration)}"
-            print_row(key, [parts.found[f"{key}, seed {seed}"] for seed in seeds])
+    for name, configuration in product(names, configurations):
+        key = f"{name}, {', '.join(configuration)}"
+        print_row(key, [parts.found[f"{key}, seed {seed}"] for seed in seeds])
     save(options, parts.results(machine=about), draw)
 
 
