@@ -1,9 +1,9 @@
 """Figure 2 of the paper: training goes on for long, and the weights stay smooth.
 
 50 pairs of standard Gaussian inputs and targets in R^16, L = 64, width 64, GELU, tied
-start, in float64 to flow time 400: by gradient descent, 80,000 iterations of step
-0.005 L, by the adaptive solver, and by the adaptive solver with W of scale 1 (see
-``_runner.py``). A run ends early where the loss is down to rounding. Measured are
+start, in float64 to flow time 400: by the adaptive solver, by the adaptive solver with
+W of scale 1 (see ``_runner.py``), and, for the first seed, by gradient descent, 80,000
+iterations of step 0.005 L. A run ends early where the loss is down to rounding. Measured are
 
 - the loss against flow time, the gradients to get there, and the rate of its fall,
   -d log l / dt, from 1e-2 to 1e-6 of its start, or to the end;
@@ -272,11 +272,14 @@ def main():
     for seed in seeds:
         runs = {}
         for name, experiment in EXPERIMENTS.items():
+            if name == "gradient descent" and seed > seeds[0]:
+                continue
             key = f"{name}, seed {seed}"
             print(f"\n{key}: ", end="", flush=True)
             runs[name] = parts(key, measure, experiment, size, seed)
             show(runs[name])
-        comparisons[f"seed {seed}"] = compare(runs)
+        if "gradient descent" in runs:
+            comparisons[f"seed {seed}"] = compare(runs)
     print("\nAt the flow time that both solvers reach:")
     for name, row in comparisons.items():
         print(f"{name}, t = {row['flow_time']:.0f}:", end="")
