@@ -3,7 +3,8 @@
 50 pairs of standard Gaussian inputs and targets in R^16, L = 64, width 64, GELU, tied
 start, in float64 to flow time 400: by the adaptive solver, by the adaptive solver with
 W of scale 1 (see ``_runner.py``), and, for the first seed, by gradient descent, 80,000
-iterations of step 0.005 L. A run ends early where the loss is down to rounding. Measured are
+iterations of step 0.005 L. A run ends early where the loss is down to rounding.
+Measured are
 
 - the loss against flow time, the gradients to get there, and the rate of its fall,
   -d log l / dt, from 1e-2 to 1e-6 of its start, or to the end;
