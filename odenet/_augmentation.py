@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 
 
 @dataclass(frozen=True)
@@ -40,10 +39,12 @@ class Augmentation:
 
     def _shifted(self, images, generator):
         n, (height, width, _) = len(images), self.image_shape
-        background = torch.tensor(self.background).to(images)
-        margin = (0, 0, self.shift, self.shift, self.shift, self.shift)
-        padded = F.pad(images - background, margin) + background
-        offsets = torch.randint(2 * self.shift + 1, (2, n, 1, 1), generator=generator)
+        s = self.shift
+        padded = images.new_tensor(self.background).repeat(
+            n, height + 2 * s, width + 2 * s, 1
+        )
+        padded[:, s : s + height, s : s + width] = images
+        offsets = torch.randint(2 * s + 1, (2, n, 1, 1), generator=generator)
         down, right = offsets.to(images.device)
         rows = down + torch.arange(height, device=images.device)[:, None]
         columns = right + torch.arange(width, device=images.device)

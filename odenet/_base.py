@@ -246,7 +246,7 @@ class BaseResODE(
         module = fitted["module_"].to(device)
         module.backward = self.backward
         penalties = self.alpha, self.smoothness_penalty
-        settings = repr((solver, penalties, device, self.backward))
+        settings = repr((solver, penalties, device, self.backward, *self._novelties()))
         if first or getattr(self.net_, "part_settings", None) != settings:
             net = self._make_net(module, generator=generator)
             net.max_epochs, net.part_settings = 1, settings
@@ -255,7 +255,13 @@ class BaseResODE(
         else:
             net = self.net_
         fitted["module_"] = net.module_
-        self._train(net, self._tensors(fitted, *samples, weights_have_mean_one=False))
+        before = net.weights()
+        try:
+            tensors = self._tensors(fitted, *samples, weights_have_mean_one=False)
+            self._train(net, tensors)
+        except BaseException:
+            net.module_.set_weights(before)
+            raise
         self._finish(fitted, net, [] if first else self.depth_path_)
         return self
 
@@ -351,11 +357,18 @@ class BaseResODE(
         module = net.module_
         n_rows = train.weight.numel()
         n_rows = min(n_rows, net.solver.rows_of_a_batch(n_rows))
-        with torch_threads(n_rows * module.state_dim * module.width):
-            net.partial_fit((train, held_out))
-        module.zero_grad(set_to_none=True)
-        forget_workspaces()
-        captured.forget()
+        try:
+            with torch_threads(n_rows * module.state_dim * module.width):
+                net.partial_fit((train, held_out))
+        finally:
+            module.eval()
+            module.zero_grad(set_to_none=True)
+            forget_workspaces()
+            captured.forget()
+
+    def _novelties(self):
+        """Further settings that ask for another net, where a training goes on."""
+        return ()
 
     def _finish(self, fitted, net, depth_path):
         """Set the fitted attributes."""

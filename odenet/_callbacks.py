@@ -68,7 +68,8 @@ class Monitor(Callback):
         self.kept_losses, self.flatness_reference = losses, None
 
     def on_epoch_begin(self, net, **kwargs):
-        """The weights that the mean loss of an epoch of mini-batches speaks of."""
+        """The depth, and the weights that the mean loss of mini-batches speaks of."""
+        net.history.record("depth", net.module_.depth)
         if net.solver.batch_size is not None and not self.early_stopping:
             self.epoch_weights = net.weights(), None
 
@@ -76,7 +77,6 @@ class Monitor(Callback):
         """Record, keep the best, judge."""
         flow, row = net.optimizer_, net.history[-1]
         net.history.record("role", "fit")
-        net.history.record("depth", net.module_.depth)
         for name in ("flow_time", "n_grad_evals", "n_rejected", "spectral_radius"):
             if hasattr(flow, name):
                 net.history.record(name, getattr(flow, name))

@@ -2,6 +2,7 @@
 
 import copy
 from math import ceil, sqrt
+from numbers import Integral
 
 import torch
 import torch.nn.functional as F
@@ -92,6 +93,11 @@ class ConvResidualNetwork(nn.Module):
                 f"`activation` must be one of {sorted(ACTIVATIONS)}, "
                 f"got {activation!r}."
             )
+        if len(image_shape) != 3:
+            raise ValueError(
+                "`image_shape` must be (height, width, n_channels), "
+                f"got {image_shape!r}."
+            )
         self.image_shape = tuple(image_shape)
         self.activation = activation
         weights = _draw_weights(
@@ -179,8 +185,12 @@ class ConvResidualNetwork(nn.Module):
         return states
 
     def _normalised(self, h, moments, norm):
-        """By the moments of the batch in training, which are recorded."""
-        return F.batch_norm(h, *moments, *norm, self.training, MOMENTUM)
+        """By the moments of the batch in training, which are recorded.
+
+        A single value has none: it is normalised by the running moments.
+        """
+        by_batch = self.training and h.numel() > h.shape[1]
+        return F.batch_norm(h, *moments, *norm, by_batch, MOMENTUM)
 
     def parameter_groups(self):
         """Parameters with the rates of the gradient flow: L for those of the layers."""
@@ -206,7 +216,7 @@ class ConvResidualNetwork(nn.Module):
         network : ConvResidualNetwork
             A new one; this one stays as it is.
         """
-        if not isinstance(depth, int) or depth < 1:
+        if not isinstance(depth, Integral) or depth < 1:
             raise ValueError(f"`depth` must be a positive integer, got {depth!r}.")
         weights = {
             name: resample(getattr(self, name).detach(), depth, interpolation)
@@ -214,7 +224,8 @@ class ConvResidualNetwork(nn.Module):
         }
         for name in MOMENTS:
             mean, variance = getattr(self, name).unbind(1)
-            log_variance = resample(variance.log(), depth, interpolation)
+            least = torch.finfo(variance.dtype).tiny
+            log_variance = resample(variance.clamp(least).log(), depth, interpolation)
             mean = resample(mean, depth, interpolation)
             weights[name] = torch.stack([mean, log_variance.exp()], dim=1)
         network = copy.deepcopy(self)

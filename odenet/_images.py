@@ -54,7 +54,8 @@ class ResODEImageClassifier(ClassificationMixin, BaseResODE):
     solver : {"sgd", "adamw"} or object of ``SGD`` or ``AdamW``, default="sgd"
         "sgd" is that of the paper: momentum 0.9, weight decay 5e-4, batches of 64, the
         same rate for all parameters, which falls along a cosine, here from 0.1 in 60
-        epochs. See :mod:`odenet.solvers`.
+        epochs. With a constant rate there is ``partial_fit`` as well. See
+        :mod:`odenet.solvers`.
     random_shift : int, default=0
         In training, images are shifted by up to so many pixels, at random and anew in
         every epoch; black comes in at their edges.
@@ -103,6 +104,8 @@ class ResODEImageClassifier(ClassificationMixin, BaseResODE):
         How smooth the filters V and W are in depth.
     solver_ : solver object
         What the network was trained by.
+    depth_path_ : list of dict
+        One row, for the one depth that is trained at.
     loss_curve_, validation_loss_curve_, validation_scores_ : list of float
         Mean loss of every epoch; loss and accuracy of the held-out samples, or None.
     n_iter_, n_grad_evals_ : int
@@ -139,6 +142,7 @@ class ResODEImageClassifier(ClassificationMixin, BaseResODE):
     """
 
     _network = ConvResidualNetwork
+    _rows_at_once = 1024
     _parameter_constraints = {
         "depth": [Interval(Integral, 1, None, closed="left")],
         "channels": [Interval(Integral, 1, None, closed="left")],
@@ -276,7 +280,8 @@ class ResODEImageClassifier(ClassificationMixin, BaseResODE):
             dtype=getattr(torch, self.dtype),
         )
         encoder = self._fit_X_encoder(X, weight)
-        self._augmentation = self._make_augmentation(encoder)
+        black = encoder(np.zeros((1, X.shape[1])))
+        self._black = tuple(black[0, : self.image_shape_[2]].tolist())
         return {"module_": module, "_X_encoder": encoder, "_y_standardizer": None}
 
     def _fit_X_encoder(self, X, weight):
@@ -292,30 +297,29 @@ class ResODEImageClassifier(ClassificationMixin, BaseResODE):
             np.tile(channels.mean, n_cells), np.tile(channels.scale, n_cells)
         )
 
-    def _make_augmentation(self, encoder):
-        """What training does to images, in the network's units; None if nothing."""
-        if not (self.random_shift or self.random_flip):
-            return None
-        black = encoder(np.zeros((1, self.n_features_in_)))
-        background = tuple(black[0, : self.image_shape_[2]].tolist())
-        return Augmentation(
-            self.image_shape_, self.random_shift, self.random_flip, background
+    def _make_net(self, module, **settings):
+        augmentation = None
+        if self.random_shift or self.random_flip:
+            augmentation = Augmentation(
+                self.image_shape_, self.random_shift, self.random_flip, self._black
+            )
+        return super()._make_net(
+            module, net_class=ImageTrainingNet, augmentation=augmentation, **settings
         )
 
-    def _make_net(self, module, **settings):
-        return super()._make_net(
-            module,
-            net_class=ImageTrainingNet,
-            augmentation=self._augmentation,
-            **settings,
-        )
+    def _novelties(self):
+        return self.random_shift, self.random_flip
 
     def _structure(self, module):
-        return {
+        structure = {
             "depth": module.depth,
             "channels": module.width,
             "activation": module.activation,
         }
+        shape = self.image_shape
+        if shape is not None and _with_channels(tuple(shape)) != self.image_shape_:
+            structure["image_shape"] = self.image_shape_
+        return structure
 
 
 def _image_shape(asked, shape, n_pixels):
@@ -329,7 +333,7 @@ def _image_shape(asked, shape, n_pixels):
                 "`image_shape` must be (height, width) or (height, width, n_channels), "
                 f"got {asked!r}."
             )
-        asked = _with_channels(asked)
+        asked = _with_channels(tuple(int(n) for n in asked))
         if len(shape) > 1 and _with_channels(shape) != asked:
             raise ValueError(
                 f"`image_shape` is {asked}, but X has images of shape {shape}."
@@ -351,6 +355,6 @@ def _with_channels(shape):
     if len(shape) not in (2, 3):
         raise ValueError(
             "X must have the shape (n_samples, n_pixels), (n_samples, height, width) "
-            f"or (n_samples, height, width, n_channels), got (n_samples, {shape})."
+            f"or (n_samples, height, width, n_channels), got {('n_samples', *shape)}."
         )
     return (*shape, 1)[:3]

@@ -19,6 +19,7 @@ class FittedNetworkMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     """Evaluation in float64, in chunks of rows; pickles that hold arrays only."""
 
     _network = ResidualNetwork
+    _rows_at_once = ROWS_AT_ONCE
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "module_")
@@ -68,7 +69,8 @@ class FittedNetworkMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         X = self._read(X)
         module = self._module_for_evaluation()
         like = {"dtype": module.V.dtype, "device": module.V.device}
-        parts = np.split(X, range(ROWS_AT_ONCE, len(X), ROWS_AT_ONCE))
+        size = self._rows_at_once
+        parts = np.split(X, range(size, len(X), size))
         with torch_threads(module.V[0].numel() * len(parts[0])), torch.no_grad():
             results = [
                 getattr(module, method)(

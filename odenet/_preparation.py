@@ -78,7 +78,9 @@ class PreparationMixin:
         X, y = self._check_X_y(X, y, reset)
         weight = check_sample_weight(sample_weight, X)
         kept = weight > 0
-        X, y = X[kept], self._encode_target(y[kept], reset)
+        if not kept.all():
+            X, y = X[kept], y[kept]
+        y = self._encode_target(y, reset)
         if reset:
             X = self._settle(X)
         weight = self._weigh_classes(y, weight[kept])

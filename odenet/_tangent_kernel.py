@@ -168,7 +168,8 @@ def _check_module(module):
 
 
 def _checked_samples(X, network):
-    x = torch.as_tensor(X, dtype=network.V.dtype, device=network.V.device)
+    X = X if torch.is_tensor(X) else np.array(X, dtype=np.float64)
+    x = torch.as_tensor(X).to(network.V)
     n_features = network.embedding.shape[1] - 1
     if x.dim() != 2 or x.shape[1] != n_features or len(x) == 0:
         raise ValueError(

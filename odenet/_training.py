@@ -118,7 +118,9 @@ class TrainingNet(NeuralNet):
             ("monitor", self.monitor),
         ]
         if not self.solver.has_constant_rate:
-            cosine = LRScheduler(CosineAnnealingLR, T_max=self.solver.max_epochs)
+            cosine = LRScheduler(
+                CosineAnnealingLR, T_max=self.solver.max_epochs, last_epoch=-1
+            )
             callbacks.append(("rate", cosine))
         return callbacks
 
@@ -309,7 +311,9 @@ class TrainingNet(NeuralNet):
         return self
 
     def notify(self, method_name, **cb_kwargs):
-        """Stops after an epoch that all callbacks have seen."""
+        """Stops after an epoch that all callbacks have seen, as for evaluation."""
+        if method_name == "on_epoch_end":
+            self._set_training(False)
         super().notify(method_name, **cb_kwargs)
         if method_name == "on_epoch_end" and self.stop_reason:
             raise StopTraining

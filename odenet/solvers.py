@@ -182,8 +182,8 @@ class SGD(_MiniBatch):
         flow; otherwise all parameters have the same rate, as is usual.
     schedule : {"constant", "cosine"}, default="constant"
         The learning rate over the epochs: "cosine" lets it fall to zero at the last of
-        ``max_epochs``, along half a cosine; there is no average then, and no
-        ``partial_fit``.
+        ``max_epochs``, along half a cosine, and a warm start begins anew; there is no
+        average then, and no ``partial_fit``.
     batch_size : int or "auto", default="auto"
         "auto" is a sixteenth of the training samples, from 32 to 256.
     max_epochs : int, default=300

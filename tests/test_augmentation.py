@@ -56,6 +56,15 @@ def moved(image, down, right):
     return result
 
 
+def test_pixels_keep_their_values_however_far_away_black_is(generator):
+    images = torch.randn(20, 24, generator=generator, dtype=torch.float64)
+    far = Augmentation(SHAPE, 1, True, (-1e9 / 3, 1e9 / 3))(images, generator)
+    values = torch.cat([images.flatten(), torch.tensor([-1e9 / 3, 1e9 / 3]).double()])
+    near = far[far.abs() < 1e8]
+    assert torch.isin(near, values).all()
+    assert 0.3 < len(near) / far.numel() < 1
+
+
 def test_the_generator_decides(images):
     torch.testing.assert_close(
         augmented(images, 1, True), augmented(images, 1, True), rtol=0, atol=0

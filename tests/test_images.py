@@ -1,5 +1,6 @@
 """The estimator of images: shapes, pipelines, smoothness, what bad input gets."""
 
+import copy
 import pickle
 
 import numpy as np
@@ -7,9 +8,11 @@ import pytest
 import torch
 from sklearn.base import clone
 from sklearn.datasets import load_digits
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
+from skorch.callbacks import Callback
 
 from odenet import ResODEImageClassifier
 from odenet.solvers import SGD, AdamW
@@ -141,7 +144,7 @@ def test_shifts_bring_in_black(digits):
     X, y = digits
     model = ResODEImageClassifier(random_shift=2, **SMALL).fit(X + 100, y)
     mean, std = (X + 100).mean(), (X + 100).std()
-    (background,) = model._augmentation.background
+    (background,) = model.net_.augmentation.background
     assert background == pytest.approx(-mean / std)
 
 
@@ -173,8 +176,11 @@ def test_parts_of_the_data_only_at_a_constant_rate(digits):
         model.partial_fit(X[:200], y[:200], classes=np.unique(y))
         model.partial_fit(X[200:], y[200:])
     assert model.score(X, y) > 0.6
-    with pytest.raises(ValueError, match="`channels` must stay 8"):
-        model.set_params(channels=5).partial_fit(X, y)
+    model.set_params(random_shift=1).partial_fit(X, y)
+    assert model.net_.augmentation.shift == 1
+    for name, value in [("channels", 5), ("image_shape", (4, 16))]:
+        with pytest.raises(ValueError, match=f"`{name}` must stay"):
+            copy.deepcopy(model).set_params(**{name: value}).partial_fit(X, y)
 
 
 def test_class_weights_and_sample_weights_matter(fitted, digits):
@@ -230,3 +236,71 @@ def test_the_default_is_the_papers_training():
     solver = ResODEImageClassifier()._resolve_solver()
     assert (solver.momentum, solver.weight_decay) == (0.9, 5e-4)
     assert solver.schedule == "cosine"
+
+
+class Raises(Callback):
+    """Raises an error at the end of a batch, from some number of batches on."""
+
+    def __init__(self, error, batches=2):
+        self.error = error
+        self.left = batches
+
+    def on_batch_end(self, net, training=False, **kwargs):
+        self.left -= 1
+        if self.left < 0:
+            raise self.error
+
+
+def test_interruption_leaves_a_usable_model(digits):
+    X, y = digits
+    model = ResODEImageClassifier(callbacks=[Raises(KeyboardInterrupt())], **SMALL)
+    with pytest.warns(ConvergenceWarning, match="interrupted"):
+        model.fit(X, y)
+    assert model.stop_reason_ == "interrupted"
+    model.callbacks = None
+    twin = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(twin.predict_proba(X), model.predict_proba(X))
+    assert model.with_depth(2).predict(X).shape == y.shape
+
+
+def test_an_error_in_partial_fit_loses_nothing(digits):
+    X, y = digits
+    solver = clone(SOLVER).set_params(schedule="constant")
+    error = Raises(ValueError("no more"), batches=30)
+    model = ResODEImageClassifier(**{**SMALL, "solver": solver, "callbacks": [error]})
+    model.partial_fit(X, y)
+    before = model.predict_proba(X)
+    with pytest.raises(ValueError, match="no more"):
+        model.partial_fit(X, y)
+    np.testing.assert_array_equal(model.predict_proba(X), before)
+    assert not model.module_.training
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_divergence_goes_back_to_finite_weights_and_moments(digits):
+    solver = clone(SOLVER).set_params(learning_rate=1e20)
+    model = ResODEImageClassifier(**{**SMALL, "solver": solver}).fit(*digits)
+    assert model.stop_reason_ == "diverged"
+    assert all(p.isfinite().all() for p in model.module_.state_dict().values())
+    assert np.isfinite(model.decision_function(digits[0])).all()
+
+
+def test_callbacks_at_the_end_of_an_epoch_evaluate_and_change_nothing(fitted, digits):
+    """The batch normalisations use and keep their running moments."""
+
+    class Evaluates(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            net.module_(torch.zeros(5, 64))
+
+    model = ResODEImageClassifier(callbacks=[Evaluates()], **SMALL).fit(*digits)
+    np.testing.assert_array_equal(
+        model.predict_proba(digits[0]), fitted.predict_proba(digits[0])
+    )
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_a_batch_of_a_single_value_per_channel(batch_size):
+    X, y = np.arange(12.0).reshape(3, 2, 2), [0, 1, 0]
+    solver = clone(SOLVER).set_params(batch_size=batch_size)
+    model = ResODEImageClassifier(**{**SMALL, "solver": solver}).fit(X, y)
+    assert np.isfinite(model.decision_function(X)).all()

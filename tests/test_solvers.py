@@ -110,6 +110,8 @@ def test_cosine_schedule_falls_to_zero_along_the_epochs(depth_schedule, rng):
     np.testing.assert_allclose(seen, 0.1 * shares * depths[0] / depths, rtol=1e-6)
     assert (len(set(depths)) == 2) == (depth_schedule == "doubling")
     assert not hasattr(model, "partial_fit")
+    model.set_params(warm_start=True).fit(X, y)
+    assert rates.seen[0][1] > 10 * rates.seen[-1][1]
 
 
 def test_weight_decay_of_sgd_shrinks_all_weights_alike(rng):
