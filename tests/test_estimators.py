@@ -246,13 +246,14 @@ class TestStopping:
         assert model.stop_reason_ == "diverged"
         assert np.isfinite(model.predict(X)).all()
 
+    @pytest.mark.parametrize("when", [1, 12])
     @pytest.mark.parametrize("solver", ["flow", "gd", "sgd", "adamw"])
-    def test_interruption_leaves_a_usable_model(self, solver, X, y):
+    def test_interruption_leaves_a_usable_model(self, solver, when, X, y):
         calls = []
 
         def interrupt(net, **kwargs):
             calls.append(1)
-            if len(calls) == 12:
+            if len(calls) == when:
                 raise KeyboardInterrupt
 
         callback = odenet._callbacks.Callback()
@@ -262,6 +263,9 @@ class TestStopping:
             model.fit(X, y)
         assert model.stop_reason_ == "interrupted"
         assert np.isfinite(model.predict(X)).all()
+        model.callbacks = None
+        twin = pickle.loads(pickle.dumps(model))
+        np.testing.assert_array_equal(twin.predict(X), model.predict(X))
 
 
 class TestContinuing:
