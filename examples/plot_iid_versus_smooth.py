@@ -5,8 +5,8 @@ Independent layers are no neural ODE
 A network whose layers start from independent weights stays rough in depth, however
 deep it is: it comes no closer to a neural ODE. Starts that are smooth in depth stay
 smooth, and their gap to the ODE closes like 1/L. The price: the independent layers fit
-these training data faster. A Gaussian process in depth has a part of that advantage, and
-is a discretised ODE all the same.
+these training data faster. A Gaussian process in depth has a part of that advantage,
+and is a discretised ODE all the same.
 """
 
 # %%
