@@ -4,18 +4,19 @@ The paper trains a network of depth 256 on CIFAR-10 for 180 epochs on a GPU; her
 CPU, it has 24 layers of 8 channels, on 10,000 images of CIFAR-10 for 12 epochs and on
 10,000 of MNIST for 4. Momentum 0.9, weight decay 5e-4, batches of 64, random shifts
 (and flips, on CIFAR-10), the same rate for all parameters, which falls along a cosine
-from 0.1 (the paper: 0.04). A last row has the rates of the gradient flow, L times as
-large for the layers, from 0.04. ``--full`` runs what the paper runs, for a GPU. The
-data are cifar10_12k.npz and mnist.npz (arrays X_train, y_train,
-X_test, y_test) in the folder ODENET_DATA; without it, the digits of scikit-learn.
+from 0.1 (the paper: 0.04); two seeds of the three starts on CIFAR-10. A last row has
+the rates of the gradient flow, L times as large for the layers, from 0.04. ``--full``
+runs what the paper runs, for a GPU. The data are cifar10_12k.npz and mnist.npz (arrays
+X_train, y_train, X_test, y_test) in the folder ODENET_DATA; without it, the digits of
+scikit-learn.
 
 For every activation and start: accuracies, the von Neumann ratio and the Lipschitz
 constant of the filters after training, and the test accuracy of the same functions of
 depth in half and twice as many layers.
 
-Expected: from the tied start GELU and the identity stay smooth (ratio below 0.1, the
-accuracy survives a change of depth); independent layers stay independent (ratio near
-1), and a change of depth destroys what the network has learned.
+Expected: from the tied start GELU and the identity stay smooth (ratios below 0.05, the
+accuracy survives a change of depth), and ReLU nearly so; independent layers stay
+independent (ratio near 1), and a change of depth destroys what the network has learned.
 
 Run:  python benchmarks/paper/images.py [--quick] [--full] [--json FILE] [--png FILE]
 """
@@ -46,7 +47,6 @@ CONFIGURATIONS = [
     ("identity", "tied"),
     ("gelu", "tied", "flow rates"),
 ]
-SEEDS = {"cifar10_12k": [0, 1], "mnist": [0], "digits": [0, 1]}
 SIZES = {"depth": 24, "channels": 8}
 SETS = {  # epochs, and what is random about images
     "cifar10_12k": (12, {"random_shift": 4, "random_flip": True}),
@@ -79,6 +79,12 @@ def sets_here():
     names = [name for name in ("cifar10_12k", "mnist") if folder]
     found = [name for name in names if (Path(folder) / f"{name}.npz").exists()]
     return found or ["digits"]
+
+
+def seeds_of(name, configuration):
+    """Two where starts are compared, with GELU on CIFAR-10."""
+    compares = name == "cifar10_12k" and configuration in CONFIGURATIONS[:3]
+    return [0, 1] if compares else [0]
 
 
 def measure(name, configuration, seed, sizes, n_epochs, n_train):
@@ -161,11 +167,9 @@ def main():
     options = parse_options(__doc__)
     torch.set_num_threads(torch.get_num_threads() if full else 1)
     sizes, n_train, names = SIZES, MOST_IMAGES, sets_here()
-    seeds = {name: SEEDS[name] for name in names}
     configurations, quick_epochs = CONFIGURATIONS, None
     if options.quick:
         sizes, n_train, names = {"depth": 4, "channels": 4}, 300, ["digits"]
-        seeds = {"digits": [0]}
         configurations, quick_epochs = CONFIGURATIONS[:3], 2
     if full:
         sizes, quick_epochs, n_train = FULL_SIZES, FULL_EPOCHS, None
@@ -176,7 +180,7 @@ def main():
         f"{'in L/2':>13} {'in 2 L':>13} {'von Neumann':>26} {'Lip.':>7} {'seconds':>7}"
     )
     for name, configuration in product(names, configurations):
-        for seed in seeds[name]:
+        for seed in seeds_of(name, configuration):
             n_epochs = quick_epochs or SETS[name][0]
             key = f"{name}, {', '.join(configuration)}, seed {seed}"
             args = (name, configuration, seed, sizes, n_epochs, n_train)
@@ -184,7 +188,8 @@ def main():
     print("\nmean and standard deviation over the seeds; of ratios, the range")
     for name, configuration in product(names, configurations):
         key = f"{name}, {', '.join(configuration)}"
-        print_row(key, [parts.found[f"{key}, seed {seed}"] for seed in seeds[name]])
+        seeds = seeds_of(name, configuration)
+        print_row(key, [parts.found[f"{key}, seed {seed}"] for seed in seeds])
     save(options, parts.results(machine=about), draw)
 
 
