@@ -5,8 +5,8 @@ L sum ||Z_{k+1} - Z_k||_F^2, over a grid from 0 to large, for three starts: tied
 Gaussian process of length 0.25, iid, all of scale 4. Networks of 16 layers and width 32
 follow the flow to time 50, without early stopping, on up to 200 rows; the other rows
 are the test set. Sets: diabetes, a noisy Friedman function, and of the folder
-ODENET_DATA, if there is one, concrete. Errors are mean squared errors over
-the variance of the training targets, means over the splits.
+ODENET_DATA, if there is one, concrete. Errors are mean squared errors over the variance
+of the training targets, means over the splits.
 
 P. Marion, *Generalization bounds for neural ODEs and deep residual networks* (NeurIPS
 2023) bounds the test error minus the training error by terms that grow with the
@@ -21,6 +21,12 @@ depth) gives it for them:
 
 where 1.13 is the Lipschitz constant of GELU. Its rank correlation (Spearman) with the
 gap, test minus training error, is over the grid of penalties.
+
+Expected: for one start on one set the gap falls with the Lipschitz constant, and with
+the complexity: correlations above 0.9. The test error falls with them on noisy sets, by
+0.01 from the tied start and by 0.03 to 0.05 from iid; on concrete it rises, by 0.03
+from iid. Across starts there is no such order: correlations of 0 to 0.35. A large
+penalty also shrinks independent weights, to their mean over depth.
 
 Run:  python benchmarks/paper/generalisation.py [--quick] [--json FILE] [--png FILE]
 """
