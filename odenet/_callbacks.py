@@ -177,7 +177,7 @@ class Monitor(Callback):
         return max(least, SHARE_TO_WAIT * (lowest_epoch - self.began))
 
     def _is_stationary(self, net, loss):
-        """No decrease beyond rounding, or one below FLAT per unit of log flow time."""
+        """No decrease beyond rounding, or a change below FLAT per unit of log time."""
         eps = torch.finfo(net.module_.V.dtype).eps
         if net.optimizer_.stalled or loss <= eps * self.start_loss:
             return True
@@ -187,7 +187,7 @@ class Monitor(Callback):
         elapsed = log(self.flow_time / before)
         if self.flatness_reference is None or elapsed > 0.2:
             self.flatness_reference = self.flow_time, loss
-        return elapsed > 0.2 and (loss_before - loss) / loss < FLAT * elapsed
+        return elapsed > 0.2 and abs(loss_before - loss) / loss < FLAT * elapsed
 
 
 def _exceeds(losses, others, weight):
