@@ -14,12 +14,14 @@ from time import perf_counter
 import torch
 
 
-def parse_options(doc):
-    """The options that all benchmarks have."""
+def parse_options(doc, **flags):
+    """The options that all benchmarks have, and flags with their help."""
     parser = argparse.ArgumentParser(description=doc.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="small and short")
     parser.add_argument("--json", help="file for the results")
     parser.add_argument("--png", help="file for the figure")
+    for name, text in flags.items():
+        parser.add_argument(f"--{name}", action="store_true", help=text)
     return parser.parse_args()
 
 

@@ -2,7 +2,6 @@
 
 import copy
 from math import ceil, sqrt
-from numbers import Integral
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +9,8 @@ from torch import nn
 
 from odenet._activations import ACTIVATIONS
 from odenet._resampling import resample
-from odenet.schemes import resolve_scheme
+from odenet._stacked import StackedNetwork
+from odenet.schemes import draw_layers
 
 STEM, STRIDE = 5, 3  # size and stride of the first convolution
 FILTER = 3  # size of the filters of a layer
@@ -20,7 +20,7 @@ STACKED = ("V", "W", "V_norm", "W_norm")
 MOMENTS = ("V_moments", "W_moments")
 
 
-class ConvResidualNetwork(nn.Module):
+class ConvResidualNetwork(StackedNetwork):
     r"""Convolutional residual network of images that is a discretised ODE.
 
     .. math::
@@ -88,25 +88,15 @@ class ConvResidualNetwork(nn.Module):
         dtype=torch.float32,
     ):
         super().__init__()
-        if activation not in ACTIVATIONS:
-            raise ValueError(
-                f"`activation` must be one of {sorted(ACTIVATIONS)}, "
-                f"got {activation!r}."
-            )
+        self._set_activation(activation)
         if len(image_shape) != 3:
             raise ValueError(
                 "`image_shape` must be (height, width, n_channels), "
                 f"got {image_shape!r}."
             )
         self.image_shape = tuple(image_shape)
-        self.activation = activation
         weights = _draw_weights(
-            resolve_scheme(init),
-            depth,
-            channels,
-            self.image_shape[2],
-            n_outputs,
-            generator,
+            init, depth, channels, self.image_shape[2], n_outputs, generator
         )
         self._take({name: values.to(dtype) for name, values in weights.items()})
 
@@ -130,11 +120,6 @@ class ConvResidualNetwork(nn.Module):
                 self.register_buffer(name, values)
             else:
                 setattr(self, name, nn.Parameter(values))
-
-    @property
-    def depth(self):
-        """Number of layers L."""
-        return len(self.V)
 
     @property
     def width(self):
@@ -216,8 +201,6 @@ class ConvResidualNetwork(nn.Module):
         network : ConvResidualNetwork
             A new one; this one stays as it is.
         """
-        if not isinstance(depth, Integral) or depth < 1:
-            raise ValueError(f"`depth` must be a positive integer, got {depth!r}.")
         weights = {
             name: resample(getattr(self, name).detach(), depth, interpolation)
             for name in STACKED
@@ -232,12 +215,6 @@ class ConvResidualNetwork(nn.Module):
         network.set_weights(weights)
         return network
 
-    def set_weights(self, weights):
-        """Take weights by their names, of this depth or another."""
-        for name, values in weights.items():
-            p = getattr(self, name)
-            p.data, p.grad = values.to(p).clone(), None
-
     def extra_repr(self):
         """The sizes, for the network's repr."""
         return (
@@ -247,7 +224,7 @@ class ConvResidualNetwork(nn.Module):
         )
 
 
-def _draw_weights(scheme, depth, channels, n_inputs, n_outputs, generator):
+def _draw_weights(init, depth, channels, n_inputs, n_outputs, generator):
     """All weights at the start, in float64."""
     shape = channels, channels, FILTER, FILTER
     gains = torch.tensor([[1.0], [0.0]], dtype=torch.float64)
@@ -258,12 +235,7 @@ def _draw_weights(scheme, depth, channels, n_inputs, n_outputs, generator):
     weights |= {"stem_norm": gains.repeat(1, channels)}
     weights |= {"stem_moments": moments.repeat(1, channels)}
     for name in ("W", "V"):
-        drawn = torch.as_tensor(scheme(depth, shape, generator), dtype=torch.float64)
-        if drawn.shape != (depth, *shape) or not drawn.isfinite().all():
-            raise ValueError(
-                f"`init` must return finite weights of shape {(depth, *shape)}, "
-                f"got shape {tuple(drawn.shape)} from {scheme!r}."
-            )
+        drawn = draw_layers(init, depth, shape, generator)
         weights[name] = drawn / sqrt(3 * channels * FILTER**2)
         gain = gains if name == "W" else 0 * gains
         weights[f"{name}_norm"] = gain.repeat(depth, 1, channels)

@@ -1,7 +1,5 @@
 """Training on images: augmented, and with batch normalisation."""
 
-import torch
-
 from odenet._training import TrainingNet
 
 ROWS = 1024  # images at once, where nothing is trained
@@ -25,22 +23,6 @@ class ImageTrainingNet(TrainingNet):
         if self.augmentation is not None:
             X = {**X, "X": self.augmentation(X["X"], self.generator)}
         return super()._accumulate_gradients((X, y))
-
-    def objective(self, samples):
-        """The objective on all samples, by the running moments."""
-        self.module_.eval()
-        return super().objective(samples)
-
-    @torch.no_grad()
-    def losses(self, samples):
-        """The loss of every sample, by the running moments."""
-        self.module_.eval()
-        return torch.cat(
-            [
-                self.loss.per_sample(self.module_(x), y)
-                for x, y in self._chunks(samples.X, samples.y)
-            ]
-        )
 
     def _chunks(self, *tensors):
         """A batch in training is one: its moments are its own."""

@@ -6,7 +6,7 @@ from numbers import Integral, Real
 import numpy as np
 import torch
 from sklearn.base import clone
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from odenet._augmentation import Augmentation
 from odenet._base import BaseResODE
@@ -247,12 +247,10 @@ class ResODEImageClassifier(ClassificationMixin, BaseResODE):
     def _read(self, X, y="no_validation", reset=False, **checks):
         """Images as rows of pixels."""
         checks = {"dtype": np.float64, **checks}
-        shape = (X if hasattr(X, "shape") else np.asarray(X)).shape[1:]
+        X = X if hasattr(X, "shape") else np.asarray(X)
+        shape = X.shape[1:]
         if len(shape) > 1:
-            X = check_array(
-                X, allow_nd=True, estimator=self, input_name="X", dtype=np.float64
-            )
-            X = X.reshape(len(X), -1)
+            X = np.asarray(X).reshape(len(X), prod(shape))
         result = validate_data(self, X, y, reset=reset, **checks)
         n_pixels = self.n_features_in_
         if reset:

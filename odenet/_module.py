@@ -1,7 +1,6 @@
 """The residual network."""
 
 import copy
-from numbers import Integral
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +10,8 @@ from odenet._activations import ACTIVATIONS
 from odenet._rebuilt import rebuilt_stack
 from odenet._resampling import resample
 from odenet._stack import imitating_states, residual_stack, residual_states
-from odenet.schemes import resolve_scheme
+from odenet._stacked import StackedNetwork
+from odenet.schemes import draw_layers, resolve_scheme
 
 BACKWARDS = {"stored": residual_stack, "rebuilt": rebuilt_stack}
 
@@ -19,7 +19,7 @@ MIN_STATE_DIM = 16
 MAX_INPUT_DIM = 128
 
 
-class ResidualNetwork(nn.Module):
+class ResidualNetwork(StackedNetwork):
     r"""Residual network that is a discretised neural ODE.
 
     For x in R^(d-1), with a constant 1 appended to it,
@@ -102,18 +102,13 @@ class ResidualNetwork(nn.Module):
         dtype=torch.float32,
     ):
         super().__init__()
-        if activation not in ACTIVATIONS:
-            raise ValueError(
-                f"`activation` must be one of {sorted(ACTIVATIONS)}, "
-                f"got {activation!r}."
-            )
+        self._set_activation(activation)
         if backward not in BACKWARDS:
             raise ValueError(
                 f"`backward` must be one of {sorted(BACKWARDS)}, got {backward!r}."
             )
         if state_dim is None:
             state_dim = default_state_dim(n_features, n_outputs)
-        self.activation = activation
         self.depth_scaling = depth_scaling
         self.backward = backward
         self.imitated_depth = None
@@ -152,11 +147,6 @@ class ResidualNetwork(nn.Module):
             "backward": self.backward,
             "imitated_depth": self.imitated_depth,
         }
-
-    @property
-    def depth(self):
-        """Number of layers L."""
-        return self.V.shape[0]
 
     @property
     def state_dim(self):
@@ -253,20 +243,12 @@ class ResidualNetwork(nn.Module):
             network.imitated_depth = imitated_depth
         return network
 
-    def set_weights(self, weights):
-        """Take weights by their names, of this depth or another."""
-        for name, values in weights.items():
-            p = getattr(self, name)
-            p.data, p.grad = values.to(p).clone(), None
-
     @torch.no_grad()
     def resample_(self, depth, interpolation="linear"):
         """Change the depth in place; the parameters stay the same objects."""
-        if not isinstance(depth, Integral) or depth < 1:
-            raise ValueError(f"`depth` must be a positive integer, got {depth!r}.")
+        V, W = (resample(p, depth, interpolation) for p in (self.V, self.W))
         factor = (depth / self.depth) ** (self.depth_scaling - 1)
-        V = resample(self.V, depth, interpolation) * factor
-        self.set_weights({"V": V, "W": resample(self.W, depth, interpolation)})
+        self.set_weights({"V": V * factor, "W": W})
         self.imitated_depth = None
 
     def extra_repr(self):
@@ -285,21 +267,10 @@ def default_state_dim(n_features, n_outputs):
 
 def _draw_layers(init, depth, state_dim, width, generator):
     """V and W at the start, in float64."""
-    scheme = resolve_scheme(init)
-    W = _checked(scheme, depth, (width, state_dim), generator)
-    if getattr(scheme, "draws_V", False):
-        return _checked(scheme, depth, (state_dim, width), generator), W
+    W = draw_layers(init, depth, (width, state_dim), generator)
+    if getattr(resolve_scheme(init), "draws_V", False):
+        return draw_layers(init, depth, (state_dim, width), generator), W
     return torch.zeros(depth, state_dim, width, dtype=torch.float64), W
-
-
-def _checked(scheme, depth, shape, generator):
-    weights = torch.as_tensor(scheme(depth, shape, generator), dtype=torch.float64)
-    if weights.shape != (depth, *shape) or not weights.isfinite().all():
-        raise ValueError(
-            f"`init` must return finite weights of shape {(depth, *shape)}, "
-            f"got shape {tuple(weights.shape)} from {scheme!r}."
-        )
-    return weights.clone(memory_format=torch.contiguous_format)
 
 
 def _draw_embedding_and_head(d, n_outputs, state_dim, generator):

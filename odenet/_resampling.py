@@ -1,5 +1,7 @@
 """Resampling in depth: weights are samples of a function of depth time s in [0, 1]."""
 
+from numbers import Integral
+
 import torch
 
 INTERPOLATIONS = ("linear", "constant")
@@ -56,6 +58,8 @@ def resample(weights, depth, interpolation="linear"):
             f"`interpolation` must be one of {list(INTERPOLATIONS)}, "
             f"got {interpolation!r}."
         )
+    if not isinstance(depth, Integral) or depth < 1:
+        raise ValueError(f"`depth` must be a positive integer, got {depth!r}.")
     if depth == len(weights):
         return weights.clone()
     offset = 0.5 if interpolation == "linear" else 0.0

@@ -267,12 +267,14 @@ class TrainingNet(NeuralNet):
     @torch.no_grad()
     def losses(self, samples):
         """The loss of every sample."""
-        X, y = samples.batch()
-        return self.loss.per_sample(self.module_(X["X"]), y)
+        self._set_training(False)
+        parts = self._chunks(samples.X, samples.y)
+        return torch.cat([self.loss.per_sample(self.module_(x), y) for x, y in parts])
 
     @torch.no_grad()
     def objective(self, samples):
         """The objective on all samples."""
+        self._set_training(False)
         total = penalty(self.module_, self.alpha, self.smoothness_penalty)
         for x, weight, y in self._chunks(samples.X, samples.weight, samples.y):
             losses = self.loss.per_sample(self.module_(x), y)

@@ -143,6 +143,18 @@ SCHEMES = {
 }
 
 
+def draw_layers(init, depth, shape, generator):
+    """The weights of all layers at the start, in float64, of a name or a callable."""
+    scheme = resolve_scheme(init)
+    weights = torch.as_tensor(scheme(depth, shape, generator), dtype=torch.float64)
+    if weights.shape != (depth, *shape) or not weights.isfinite().all():
+        raise ValueError(
+            f"`init` must return finite weights of shape {(depth, *shape)}, "
+            f"got shape {tuple(weights.shape)} from {scheme!r}."
+        )
+    return weights.clone(memory_format=torch.contiguous_format)
+
+
 def resolve_scheme(init):
     """The scheme behind a name, or the callable itself."""
     if callable(init):

@@ -27,6 +27,8 @@ FEWEST_ROWS, MOST_ROWS = 32, 256  # of a mini-batch, if they are chosen automati
 class Solver(BaseEstimator):
     """What all solvers have in common."""
 
+    has_constant_rate = True
+
     def validate(self):
         """Raise for a setting that is not allowed."""
         validate_parameters(self._parameter_constraints, self)
@@ -37,7 +39,6 @@ class _FullBatch(Solver):
 
     _parameter_constraints = {"max_evals": [_COUNT], "clip": [_POSITIVE, None]}
     batch_size = None
-    has_constant_rate = True
 
     def rows_of_a_batch(self, n_rows):
         """All of them."""
@@ -53,7 +54,6 @@ class _MiniBatch(Solver):
     """Solvers that train on mini-batches."""
 
     flow_rates = True
-    has_constant_rate = True
 
     _parameter_constraints = {
         "learning_rate": [_POSITIVE],

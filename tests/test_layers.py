@@ -27,6 +27,7 @@ LAYERS = [
     },
     {
         "_stack",
+        "_stacked",
         "_rows",
         "_standardizer",
         "_normal_scores",

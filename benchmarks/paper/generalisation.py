@@ -33,6 +33,7 @@ Run:  python benchmarks/paper/generalisation.py [--quick] [--json FILE] [--png F
 
 import os
 import sys
+from functools import cache
 from math import exp, sqrt
 from pathlib import Path
 from time import perf_counter
@@ -46,13 +47,12 @@ sys.path.append(str(Path(__file__).parent))
 from _runner import (
     Parts,
     describe,
+    increments,
     machine,
     parse_options,
     save,
     without_warnings_about_training,
 )
-
-sys.path.append(str(Path(__file__).parents[1]))
 from _tables import load
 
 from odenet import ResODERegressor
@@ -71,6 +71,7 @@ BOUNDS = ("lipschitz", "complexity")  # what the gap is compared with
 COLOURS = {"tied": "C0", "Gaussian process": "C1", "iid": "C2"}
 
 
+@cache
 def data_set(name):
     """All rows."""
     if name == "diabetes":
@@ -132,8 +133,7 @@ def complexity(module):
     V, W = module.V.double(), module.W.double()
     norms = torch.linalg.matrix_norm(V, 2) * torch.linalg.matrix_norm(W, 2)
     rate = SLOPE_OF_GELU * norms.mean() / sqrt(module.state_dim * module.width)
-    Z = torch.cat([V.flatten(1), W.flatten(1)], dim=1)
-    lipschitz = module.depth * Z.diff(dim=0).norm(dim=1).max()
+    lipschitz = module.depth * increments(module).max()
     return exp(rate) * sqrt(lipschitz)
 
 

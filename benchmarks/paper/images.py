@@ -23,6 +23,7 @@ Run:  python benchmarks/paper/images.py [--quick] [--full] [--json FILE] [--png 
 
 import os
 import sys
+from functools import cache
 from itertools import product
 from pathlib import Path
 from time import perf_counter
@@ -59,6 +60,7 @@ FULL_EPOCHS = 180
 SHOWN = [(0, 0, 0, 0), (1, 2, 1, 1), (3, 1, 2, 0), (2, 3, 1, 2)]  # entries of a filter
 
 
+@cache
 def load(name, n_train):
     """Training and test images and labels."""
     if name == "digits":
@@ -162,16 +164,15 @@ def draw(figure, results):
 
 
 def main():
-    full = "--full" in sys.argv
-    sys.argv = [word for word in sys.argv if word != "--full"]
-    options = parse_options(__doc__)
-    torch.set_num_threads(torch.get_num_threads() if full else 1)
+    options = parse_options(__doc__, full="what the paper runs, for a GPU")
+    if not options.full:
+        torch.set_num_threads(1)
     sizes, n_train, names = SIZES, MOST_IMAGES, sets_here()
     configurations, quick_epochs = CONFIGURATIONS, None
     if options.quick:
         sizes, n_train, names = {"depth": 4, "channels": 4}, 300, ["digits"]
         configurations, quick_epochs = CONFIGURATIONS[:3], 2
-    if full:
+    if options.full:
         sizes, quick_epochs, n_train = FULL_SIZES, FULL_EPOCHS, None
     parts, about = Parts(options), machine(options.quick)
     print(describe(about))
