@@ -3,21 +3,27 @@
 from odenet import schemes, solvers
 from odenet._conv_module import ConvResidualNetwork
 from odenet._cv import ResODEClassifierCV, ResODERegressorCV
+from odenet._depth_smoothness_display import DepthSmoothnessDisplay
 from odenet._diagnostics import DepthSmoothness, depth_smoothness
 from odenet._estimators import ResODEClassifier, ResODERegressor
 from odenet._flow import GradientFlow
 from odenet._gap import ode_gap
 from odenet._images import ResODEImageClassifier
+from odenet._loss_curve_display import LossCurveDisplay
 from odenet._module import ResidualNetwork
 from odenet._ode import NeuralODE
 from odenet._tangent_kernel import TangentKernel, tangent_kernel
+from odenet._trajectory_display import TrajectoryDisplay
+from odenet._weight_profile_display import WeightProfileDisplay
 
 __version__ = "0.1.0"
 
 __all__ = [
     "ConvResidualNetwork",
     "DepthSmoothness",
+    "DepthSmoothnessDisplay",
     "GradientFlow",
+    "LossCurveDisplay",
     "NeuralODE",
     "ResODEClassifier",
     "ResODEClassifierCV",
@@ -26,6 +32,8 @@ __all__ = [
     "ResODERegressorCV",
     "ResidualNetwork",
     "TangentKernel",
+    "TrajectoryDisplay",
+    "WeightProfileDisplay",
     "depth_smoothness",
     "ode_gap",
     "schemes",

@@ -9,6 +9,8 @@ import torch.nn.functional as F
 class SquaredError:
     """Squared error, summed over the outputs."""
 
+    name = "squared error"
+
     @staticmethod
     def per_sample(output, y):
         """Loss of every sample, shape (n,)."""
@@ -36,6 +38,8 @@ class SquaredError:
 
 
 class _Classification:
+    name = "cross-entropy (nats)"
+
     def score(self, output, y, weight):
         """Weighted accuracy."""
         right = (self.decide(output) == y).to(weight.dtype)

@@ -3,6 +3,10 @@
 import numpy as np
 from sklearn.base import _fit_context as fit_context
 from sklearn.utils._missing import is_pandas_na
+from sklearn.utils._optional_dependencies import (
+    check_matplotlib_support,
+    check_pandas_support,
+)
 from sklearn.utils._param_validation import (
     Interval,
     StrOptions,
@@ -22,6 +26,8 @@ __all__ = [
     "CallbackSupportMixin",
     "Interval",
     "StrOptions",
+    "check_matplotlib_support",
+    "check_pandas_support",
     "check_sample_weight",
     "fit_context",
     "is_pandas_na",

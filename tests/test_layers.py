@@ -24,6 +24,7 @@ LAYERS = [
         "_standardizer",
         "_normal_scores",
         "_augmentation",
+        "_history",
     },
     {
         "_stack",
@@ -32,6 +33,7 @@ LAYERS = [
         "_standardizer",
         "_normal_scores",
         "_columns",
+        "_display",
         "_losses",
         "_vector_field",
     },
@@ -55,6 +57,12 @@ LAYERS = [
     {"_base", "_sweep", "_image_training"},
     {"_estimators", "_path_search", "_images"},
     {"_cv"},
+    {
+        "_loss_curve_display",
+        "_weight_profile_display",
+        "_depth_smoothness_display",
+        "_trajectory_display",
+    },
 ]
 FOLDER = Path(odenet.__file__).parent
 MODULES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
