@@ -1,6 +1,7 @@
 """Deep residual networks that are neural ODEs, for scikit-learn."""
 
 from odenet import schemes, solvers
+from odenet._callbacks import DepthSmoothnessMonitor
 from odenet._conv_module import ConvResidualNetwork
 from odenet._cv import ResODEClassifierCV, ResODERegressorCV
 from odenet._depth_smoothness_display import DepthSmoothnessDisplay
@@ -22,6 +23,7 @@ __all__ = [
     "ConvResidualNetwork",
     "DepthSmoothness",
     "DepthSmoothnessDisplay",
+    "DepthSmoothnessMonitor",
     "GradientFlow",
     "LossCurveDisplay",
     "NeuralODE",

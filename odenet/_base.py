@@ -22,6 +22,7 @@ from odenet._preparation import PreparationMixin
 from odenet._refinement import VERDICTS
 from odenet._rows import merge_repeated
 from odenet._schedules import depths_to_walk
+from odenet._summary import SummaryMixin
 from odenet._training import TrainingNet
 from odenet._validation import (
     CallbackSupportMixin,
@@ -40,6 +41,7 @@ class BaseResODE(
     CallbackSupportMixin,
     PreparationMixin,
     FittedNetworkMixin,
+    SummaryMixin,
     BaseEstimator,
 ):
     """Base of the estimators; a subclass says what the targets mean."""
@@ -170,7 +172,7 @@ class BaseResODE(
                 for part in (samples, train, validation)
             ]
             net = fitting.run(*tensors)
-            self._finish(fitted, net, fitting.depth_path)
+            self._finish(fitted, net, fitting.depth_path, tensors[0])
         return self
 
     def _prepare(self, X, y, sample_weight):
@@ -262,7 +264,7 @@ class BaseResODE(
         except BaseException:
             net.module_.set_weights(before)
             raise
-        self._finish(fitted, net, [] if first else self.depth_path_)
+        self._finish(fitted, net, [] if first else self.depth_path_, tensors)
         return self
 
     @contextmanager
@@ -366,13 +368,17 @@ class BaseResODE(
             forget_workspaces()
             captured.forget()
 
+    def _note_gap(self, X):
+        """Record the distance from the neural ODE, if there is one."""
+
     def _novelties(self):
         """Further settings that ask for another net, where a training goes on."""
         return ()
 
-    def _finish(self, fitted, net, depth_path):
+    def _finish(self, fitted, net, depth_path, samples):
         """Set the fitted attributes."""
         vars(self).update(fitted, net_=net, depth_path_=depth_path)
+        self._note_gap(samples.X)
         self.solver_ = net.solver
         self.loss_curve_ = net.curve("train_loss", role="fit")
         self.validation_loss_curve_ = net.curve("valid_loss")

@@ -1,10 +1,14 @@
 """Depth after training: another number of layers, the neural ODE, the gap between."""
 
+from math import nan
+
 from sklearn.utils.validation import check_is_fitted
 
 from odenet._devices import torch_threads
-from odenet._gap import ExtrapolatedNetwork, ode_gap, warn_if_rough
+from odenet._gap import ExtrapolatedNetwork, is_rough, ode_gap, warn_if_rough
 from odenet._ode import NeuralODE
+
+GAP_ROWS = 256  # samples that a fit estimates its gap at
 
 
 class DepthMixin:
@@ -52,7 +56,9 @@ class DepthMixin:
         """
         check_is_fitted(self)
         network = self.module_.with_depth(depth, interpolation, imitate=imitate)
-        return self._around(network)
+        model = self._around(network)
+        model.ode_gap_ = self.ode_gap_ if depth == self.depth_ else None
+        return model
 
     def to_ode(
         self, *, method="dopri5", rtol=1e-6, atol=1e-8, max_steps=10_000, adjoint=False
@@ -138,6 +144,13 @@ class DepthMixin:
         X = self._read(X)
         with torch_threads(len(X) * self.module_.V[0].numel()):
             return ode_gap(self.module_, self._X_encoder(X), method)
+
+    def _note_gap(self, X):
+        module = self.module_
+        with torch_threads(min(len(X), GAP_ROWS) * module.V[0].numel()):
+            self.ode_gap_ = (
+                nan if is_rough(module) else ode_gap(module, X[:GAP_ROWS], "richardson")
+            )
 
     def richardson_predict(self, X):
         r"""Predict by :math:`2 F_{2L} - F_L`, which is the neural ODE's up to O(1/L^2).

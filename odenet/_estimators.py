@@ -139,6 +139,12 @@ class ResODERegressor(RegressorMixin, DepthMixin, BaseResODE):
         fits. "n_iter" counts the steps of both.
     depth_smoothness_ : DepthSmoothness
         How smooth the weights are in depth.
+    ode_gap_ : float
+        Estimate of the gap to the neural ODE, by ``ode_gap``'s "richardson" at up to
+        256 training samples; NaN where the weights are not smooth in depth, None for
+        a model of another depth than was trained.
+    history_ : pandas.DataFrame
+        The training, a row for every step of the flow or epoch.
     solver_ : solver object
         What the network was trained by.
     flow_time_ : float
@@ -364,6 +370,12 @@ class ResODEClassifier(ClassificationMixin, DepthMixin, BaseResODE):
         fits. "n_iter" counts the steps of both.
     depth_smoothness_ : DepthSmoothness
         How smooth the weights are in depth.
+    ode_gap_ : float
+        Estimate of the gap to the neural ODE, by ``ode_gap``'s "richardson" at up to
+        256 training samples; NaN where the weights are not smooth in depth, None for
+        a model of another depth than was trained.
+    history_ : pandas.DataFrame
+        The training, a row for every step of the flow or epoch.
     solver_ : solver object
         What the network was trained by.
     flow_time_ : float

@@ -4,8 +4,8 @@ import copy
 from math import inf
 from time import perf_counter
 
-from odenet._callbacks import Monitor
 from odenet._coarse_to_fine import CoarseToFine
+from odenet._monitor import Monitor
 from odenet._refinement import DepthSchedule
 from odenet._training import Progress
 
@@ -149,7 +149,10 @@ class Fitting:
         module.set_weights(start)
         module.imitated_depth = None
         progress = Progress(history, self._flow_time_before(), chooser.n_grad_evals)
-        net = self._train(samples, None, progress, chooser.flow_time, callbacks=[])
+        watching = [c for c in self.estimator.callbacks or [] if _only_watches(c)]
+        net = self._train(
+            samples, None, progress, chooser.flow_time, callbacks=watching
+        )
         if net.stop_reason == "horizon":
             net.stop_reason = chooser.stop_reason
         elif net.stop_reason in WARNINGS:
@@ -158,3 +161,8 @@ class Fitting:
             module.set_weights(chosen)
             net.monitor.flow_time = chooser.flow_time
         return net
+
+
+def _only_watches(callback):
+    """Whether a callback, of the user's, can leave no trace in a training."""
+    return getattr(callback, "only_watches", False)

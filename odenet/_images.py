@@ -102,6 +102,8 @@ class ResODEImageClassifier(ClassificationMixin, BaseResODE):
         Number of layers.
     depth_smoothness_ : DepthSmoothness
         How smooth the filters V and W are in depth.
+    history_ : pandas.DataFrame
+        The training, a row for every epoch.
     solver_ : solver object
         What the network was trained by.
     depth_path_ : list of dict

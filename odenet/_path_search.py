@@ -7,6 +7,7 @@ from math import inf
 from numbers import Integral, Real
 
 import numpy as np
+from joblib import effective_n_jobs
 from scipy.stats import rankdata
 from sklearn import get_config
 from sklearn.base import clone, is_classifier
@@ -21,6 +22,7 @@ from sklearn.utils.metadata_routing import (
 )
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.parallel import Parallel, delayed
+from tqdm.auto import tqdm
 
 from odenet._sweep import Sweep
 from odenet._validation import StrOptions, fit_context
@@ -98,12 +100,17 @@ class PathSearchMixin:
         checked._check_samples(X, y, sample_weight, reset=True)
         classes = getattr(checked, "classes_", None)
         columns = checked._columns
-        sweep = Sweep(estimator, depths, flow_times, self._scorer(), classes, columns)
+        swept = clone(estimator)
+        if effective_n_jobs(self.n_jobs) > 1:
+            swept.set_params(verbose=0)  # bars of several processes would mix
+        sweep = Sweep(swept, depths, flow_times, self._scorer(), classes, columns)
         splits = self._splitter(y).split(X, y, **routed.splitter.split)
-        folds = Parallel(n_jobs=self.n_jobs)(
+        parts = sweep.parts(list(splits), columns.n_inputs)
+        results = Parallel(n_jobs=self.n_jobs, return_as="generator")(
             delayed(sweep.run)(X, y, part, sample_weight, routed.scorer.score)
-            for part in sweep.parts(list(splits), columns.n_inputs)
+            for part in parts
         )
+        folds = self._shown(results, parts)
         scores, stop_reasons = zip(*chain.from_iterable(folds), strict=True)
         _warn_of_failures(stop_reasons)
         self._choose(np.stack(scores), depths, flow_times)
@@ -115,6 +122,16 @@ class PathSearchMixin:
         fitted = {n for n in fitted if not n.startswith(("_skl", "_callback"))}
         vars(self).update({name: getattr(estimator, name) for name in fitted})
         return self
+
+    def _shown(self, results, parts):
+        """Results as they come, with a bar over the folds if that is asked for."""
+        n_folds = sum(map(len, parts))
+        with tqdm(
+            total=n_folds, desc="folds", unit="fold", disable=not self.verbose
+        ) as bar:
+            for part in results:
+                bar.update(len(part))
+                yield part
 
     def _grid(self):
         """Depths and flow times, ascending."""

@@ -13,10 +13,10 @@ from skorch.callbacks import EpochTimer, LRScheduler, PassthroughScoring
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from odenet._averaging import RunningAverage
-from odenet._callbacks import Monitor
 from odenet._depth_walk import VERDICTS
 from odenet._gradients import add_gradients
 from odenet._losses import penalty
+from odenet._monitor import Monitor
 from odenet._stack import rows_at_once
 
 MAX_STATE_BYTES = 2**29

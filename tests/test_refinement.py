@@ -6,10 +6,10 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, make_friedman1
 from sklearn.exceptions import ConvergenceWarning
 
 from odenet import ResidualNetwork, ResODEClassifier, ResODERegressor, _depth_walk
-from odenet._callbacks import Monitor
 from odenet._coarse_to_fine import CoarseToFine
 from odenet._losses import SquaredError
 from odenet._module import ACTIVATIONS
+from odenet._monitor import Monitor
 from odenet._refinement import DepthSchedule
 from odenet._schedules import depths_to_walk
 from odenet._training import Samples, TrainingNet

@@ -6,8 +6,9 @@ import torch
 
 from odenet import ResidualNetwork, ResODEClassifier, ResODERegressor, _training
 from odenet._averaging import RunningAverage
-from odenet._callbacks import Monitor, ProgressBar
+from odenet._callbacks import ProgressBar
 from odenet._losses import SquaredError
+from odenet._monitor import Monitor
 from odenet._training import Samples, SliceLoader, TrainingNet
 from odenet.solvers import SGD, AdamW, Flow, GradientDescent
 

@@ -1,0 +1,182 @@
+"""What a fit shows while it runs, and what it tells afterwards."""
+
+import sys
+
+import numpy as np
+import pytest
+from sklearn import config_context
+from sklearn.datasets import load_digits, load_iris
+
+from odenet import (
+    DepthSmoothnessMonitor,
+    ResODEClassifier,
+    ResODEImageClassifier,
+    ResODERegressor,
+    ResODERegressorCV,
+)
+from odenet.solvers import SGD, AdamW
+
+IRIS = load_iris(return_X_y=True)
+SMALL = {"depth": 16, "width": 8, "random_state": 0}
+
+
+@pytest.fixture(scope="module")
+def model():
+    monitor = DepthSmoothnessMonitor()
+    settings = {"early_stopping": True, "callbacks": [monitor]}
+    return ResODEClassifier(**SMALL, **settings).fit(*IRIS)
+
+
+@pytest.fixture(scope="module")
+def iid():
+    return ResODERegressor(**SMALL, init="iid", flow_time=1.0).fit(*IRIS)
+
+
+def test_the_history_has_a_row_for_every_step(model):
+    history = model.history_
+    np.testing.assert_array_equal(history["epoch"], range(1, len(history) + 1))
+    fits = history[history["role"] == "fit"]
+    assert fits["train_loss"].tolist() == model.loss_curve_
+    assert fits["flow_time"].iloc[-1] == model.flow_time_
+    assert history["valid_loss"].dropna().tolist() == model.validation_loss_curve_
+    assert history["n_grad_evals"].iloc[-1] == model.n_grad_evals_
+    assert (history["seconds"].diff().dropna() > 0).all()
+
+
+def test_the_history_of_mini_batches_counts_them():
+    model = ResODEClassifier(**SMALL, solver=SGD(batch_size=30, max_epochs=3))
+    history = model.fit(*IRIS).history_
+    assert history["n_grad_evals"].tolist() == [5, 10, 15]
+    assert history["flow_time"].isna().all()
+
+
+def test_without_pandas_the_history_says_where_the_rows_are(model, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    assert not hasattr(model, "history_")  # scikit-learn asks for every attribute
+    with pytest.raises(AttributeError, match=r"pip install pandas.*net_\.history"):
+        _ = model.history_
+    assert model._repr_mimebundle_()["text/html"]
+
+
+def test_the_monitor_records_both_trainings(model):
+    history = model.history_
+    assert history["lipschitz"].notna().all()
+    smoothness = model.depth_smoothness_
+    assert history["lipschitz"].iloc[-1] == smoothness.lipschitz
+    assert history["von_neumann_ratio"].iloc[-1] == smoothness.von_neumann_ratio
+
+
+def test_the_monitor_can_leave_steps_out():
+    callbacks = [DepthSmoothnessMonitor(every=2)]
+    solver = AdamW(max_epochs=4)
+    model = ResODERegressor(**SMALL, solver=solver, callbacks=callbacks).fit(*IRIS)
+    assert model.history_["lipschitz"].isna().tolist() == [True, False, True, False]
+
+
+def test_a_monitor_changes_nothing(model):
+    alone = ResODEClassifier(**SMALL, early_stopping=True).fit(*IRIS)
+    np.testing.assert_array_equal(
+        alone.predict_proba(IRIS[0]), model.predict_proba(IRIS[0])
+    )
+
+
+def test_the_gap_of_a_fit_is_that_of_its_samples(model):
+    X = np.unique(IRIS[0], axis=0)
+    estimate = model.ode_gap(X, "richardson")
+    assert model.ode_gap_ == pytest.approx(estimate, rel=1e-5)  # X was in float32
+    assert model.ode_gap_ == pytest.approx(model.ode_gap(X), rel=0.2)
+
+
+def test_rough_weights_have_no_gap(iid):
+    assert np.isnan(iid.ode_gap_)
+    assert "none: the weights are not smooth" in iid.summary()
+
+
+def test_another_depth_has_another_gap(model):
+    assert model.with_depth(8).ode_gap_ is None
+    assert model.with_depth(16).ode_gap_ == model.ode_gap_
+    assert "not measured at this depth" in model.with_depth(8).summary()
+
+
+def test_partial_fit_measures_the_gap():
+    model = ResODERegressor(**SMALL, solver=SGD()).partial_fit(*IRIS)
+    X = np.unique(IRIS[0], axis=0)
+    assert model.ode_gap_ == pytest.approx(model.ode_gap(X, "richardson"), rel=1e-5)
+
+
+def test_the_summary_says_what_was_fitted(model):
+    summary = model.summary()
+    smoothness = model.depth_smoothness_
+    for fact in (
+        "ResODEClassifier",
+        "16 layers, state 16, width 8, gelu",
+        f"{sum(p.numel() for p in model.module_.parameters()):,} parameters",
+        f"Flow to flow time {model.flow_time_:.4g}",
+        f"{model.n_grad_evals_:,} gradients",
+        f"stopped by {model.stop_reason_}",
+        f"{model.loss_curve_[-1]:.4g} (training)",
+        f"{min(model.validation_loss_curve_):.4g} (held out)",
+        f"Lipschitz constant {smoothness.lipschitz:.3g}",
+        f"von Neumann ratio {smoothness.von_neumann_ratio:.2g}",
+        f"{model.ode_gap_:.2g} of the output",
+    ):
+        assert fact in summary
+    assert max(map(len, summary.splitlines())) < 100
+    assert "that imitate 16" in model.with_depth(4, imitate=True).summary()
+
+
+def test_images_have_a_summary_without_a_gap():
+    X, y = load_digits(return_X_y=True)
+    model = ResODEImageClassifier(2, channels=2, solver=SGD(max_epochs=1))
+    summary = model.fit(X[:60], y[:60]).summary()
+    assert "SGD, " in summary
+    assert "gap" not in summary
+
+
+def test_notebooks_show_the_summary_below_the_parameters(model):
+    for html in (model._repr_mimebundle_()["text/html"], model._repr_html_()):
+        assert html.count('class="odenet-summary"') == 1
+        assert f"stopped by {model.stop_reason_}" in html
+    unfitted = ResODEClassifier()
+    assert "odenet-summary" not in unfitted._repr_mimebundle_()["text/html"]
+    with config_context(display="text"):
+        assert "text/html" not in model._repr_mimebundle_()
+        assert not hasattr(model, "_repr_html_")
+
+
+def test_the_html_escapes_what_users_name():
+    class Solver(SGD):
+        pass
+
+    Solver.__name__ = "<script>"
+    model = ResODERegressor(**SMALL, solver=Solver(max_epochs=1)).fit(*IRIS)
+    html = model._repr_mimebundle_()["text/html"]
+    assert "<script>, " not in html[html.index("odenet-summary") :]
+
+
+@pytest.mark.parametrize(
+    ("solver", "shown"),
+    [("flow", ["choosing", "training", "valid=", "depth=16", "Lipschitz="])]
+    + [(SGD(max_epochs=2), ["training", "2/2 epoch", "loss=", "Lipschitz="])],
+)
+def test_the_bar_shows_losses_depth_and_smoothness(solver, shown, capsys):
+    settings = {**SMALL, "solver": solver, "early_stopping": True, "verbose": 1}
+    ResODEClassifier(**settings).fit(*IRIS)
+    err = capsys.readouterr().err
+    assert [text for text in shown if text not in err] == []
+
+
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_a_path_search_shows_its_folds(n_jobs, capfd):
+    grid = {"flow_times": [1.0, 2.0], "cv": 2, "width": 8, "random_state": 0}
+    ResODERegressorCV([2, 4], **grid, n_jobs=n_jobs, verbose=1).fit(*IRIS)
+    err = capfd.readouterr().err
+    assert "folds: 100%" in err
+    assert ("choosing" in err) == (n_jobs is None)
+    assert "training: 100%" in err
+
+
+def test_a_silent_fit_shows_nothing(capfd):
+    ResODERegressor(**SMALL, flow_time=1.0).fit(*IRIS)
+    ResODERegressorCV([2], flow_times=[1.0], cv=2, width=8).fit(*IRIS)
+    assert capfd.readouterr() == ("", "")
