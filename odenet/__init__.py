@@ -15,9 +15,8 @@ from odenet._module import ResidualNetwork
 from odenet._ode import NeuralODE
 from odenet._tangent_kernel import TangentKernel, tangent_kernel
 from odenet._trajectory_display import TrajectoryDisplay
+from odenet._version import __version__
 from odenet._weight_profile_display import WeightProfileDisplay
-
-__version__ = "0.1.0"
 
 __all__ = [
     "ConvResidualNetwork",
@@ -36,6 +35,7 @@ __all__ = [
     "TangentKernel",
     "TrajectoryDisplay",
     "WeightProfileDisplay",
+    "__version__",
     "depth_smoothness",
     "ode_gap",
     "schemes",

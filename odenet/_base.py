@@ -18,6 +18,7 @@ from odenet._gap import is_rough
 from odenet._gradients import captured
 from odenet._inference import FittedNetworkMixin
 from odenet._module import ACTIVATIONS, BACKWARDS
+from odenet._persistence import PersistenceMixin
 from odenet._preparation import PreparationMixin
 from odenet._refinement import VERDICTS
 from odenet._rows import merge_repeated
@@ -42,6 +43,7 @@ class BaseResODE(
     PreparationMixin,
     FittedNetworkMixin,
     SummaryMixin,
+    PersistenceMixin,
     BaseEstimator,
 ):
     """Base of the estimators; a subclass says what the targets mean."""

@@ -1,0 +1,1 @@
+"""Files of fitted estimators, by the version that wrote them."""
