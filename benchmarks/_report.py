@@ -12,6 +12,7 @@ from statistics import median
 from time import perf_counter
 
 import torch
+from tqdm import tqdm
 
 
 def parse_options(doc, **flags):
@@ -23,6 +24,11 @@ def parse_options(doc, **flags):
     for name, text in flags.items():
         parser.add_argument(f"--{name}", action="store_true", help=text)
     return parser.parse_args()
+
+
+def progress(items, description):
+    """The items, with a bar where somebody watches the terminal."""
+    return tqdm(items, description, leave=False, disable=None)
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from time import perf_counter
 from unittest.mock import patch
 
 import torch
+from _report import progress
 from _tables import available, load
 from sklearn.metrics import root_mean_squared_error
 
@@ -149,7 +150,7 @@ def main():
         with constants(ROWS[label]) as settings:
             scores = {
                 name: measure(table, settings, n_splits, small)
-                for name, table in tables.items()
+                for name, table in progress(tables.items(), label)
             }
         results[label] = scores
         cells = " ".join(f"{scores[name][0]:>10.4g}" for name in names)

@@ -47,7 +47,7 @@ from time import perf_counter
 import numpy as np
 import torch
 from _comparison import OWN, PERCEPTRONS, draw, show
-from _report import describe, machine, save
+from _report import describe, machine, progress, save
 from _tables import available, load
 from sklearn.compose import (
     TransformedTargetRegressor,
@@ -65,6 +65,7 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from threadpoolctl import threadpool_limits
+from tqdm import tqdm
 
 import odenet
 
@@ -239,9 +240,8 @@ def run(pieces, tables, files, quick):
     """Compute the pieces that no file has yet, and append them to the first file."""
     done = read(files)
     end_line(files[0])
-    for split, name, model in pieces:
-        if (name, model, split) in done:
-            continue
+    left = [p for p in pieces if (p[1], p[2], p[0]) not in done]
+    for split, name, model in progress(left, "fits"):
         table = tables[name]
         make = make_models(table, split, quick)[model]
         row = {"data": name, "model": model, "split": split, "task": table.task}
@@ -249,7 +249,7 @@ def run(pieces, tables, files, quick):
         with open(files[0], "a") as file:
             file.write(json.dumps(row, default=np.generic.item) + "\n")
         outcome = row.get("error") or f"{row['score']:.4g} in {row['seconds']:.2f} s"
-        print(f"{name}, split {split}, {model}: {outcome}", flush=True)
+        tqdm.write(f"{name}, split {split}, {model}: {outcome}")
 
 
 def end_line(file):

@@ -24,7 +24,10 @@ from _report import describe, machine, parse_options, save
 from odenet import ResODERegressor
 from odenet.schemes import Tied
 
+WATCHED = sys.stderr.isatty()  # somebody sees the bars of long trainings
+
 __all__ = [
+    "WATCHED",
     "Parts",
     "Watch",
     "describe",
@@ -61,6 +64,7 @@ def paper_regressor(X, y, depth, *, scale="unit inputs", **settings):
         "early_stopping": False,
         "standardize": False,
         "device": "cpu",
+        "verbose": int(WATCHED),
         **settings,
     }
     return ResODERegressor(depth, **settings)
@@ -138,6 +142,8 @@ class Parts:
     def __call__(self, name, run, *args):
         """The result of ``run(*args)``, as JSON holds it."""
         if name not in self.found:
+            if WATCHED:
+                print(name, file=sys.stderr)
             self.found[name] = json.loads(json.dumps(run(*args)))
             if self.path:
                 self.path.write_text(json.dumps(self.results(), indent=1))

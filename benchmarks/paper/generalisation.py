@@ -45,6 +45,7 @@ from sklearn.datasets import load_diabetes, make_friedman1
 
 sys.path.append(str(Path(__file__).parent))
 from _runner import (
+    WATCHED,
     Parts,
     describe,
     increments,
@@ -111,6 +112,7 @@ def measure(name, start, penalty, seed, horizon):
         early_stopping=False,
         random_state=seed,
         device="cpu",
+        verbose=int(WATCHED),
     ).fit(X_train, y_train)
     train, test = (
         np.square(model.predict(X) - y).mean() / y_train.var()

@@ -34,7 +34,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 sys.path.append(str(Path(__file__).parent))
-from _runner import Parts, describe, machine, parse_options, save
+from _runner import WATCHED, Parts, describe, machine, parse_options, save
 
 from odenet import ResODEImageClassifier
 from odenet.solvers import SGD
@@ -107,6 +107,7 @@ def measure(name, configuration, seed, sizes, n_epochs, n_train):
         init=init,
         solver=solver,
         random_state=seed,
+        verbose=int(WATCHED),
         **SETS[name][1],
     )
     start = perf_counter()
