@@ -93,10 +93,18 @@ class DepthSmoothnessDisplay(Display):
         for name, style in STYLES.items():
             s, rates = self._depth_times(name), self.rates[name]
             ax.plot(s, rates, label=name, ms=3, lw=1, **style)
-            label = f"{name}, layers in random order"
-            ax.axhline(self.shuffled[name], ls="--", color=style["color"], label=label)
+            ax.axhline(self.shuffled[name], ls="--", color=style["color"])
+            ax.annotate(
+                f"{name}, layers in random order",
+                (0.98, self.shuffled[name]),
+                xytext=(0, 4),
+                textcoords="offset points",
+                ha="right",
+                fontsize="small",
+            )
         if all((rates > 0).all() for rates in self.rates.values()):
             ax.set_yscale("log")
+        ax.margins(y=0.1)
         ax.set(xlabel="depth time s = k/L", xlim=(0, 1))
         ax.set_ylabel("L ‖Z$_{k+1}$ − Z$_k$‖ (per unit of depth time)")
         ax.set_title(

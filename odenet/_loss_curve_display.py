@@ -108,18 +108,15 @@ class LossCurveDisplay(Display):
             This one.
         """
         ax = self._axes(ax)
-        from matplotlib.ticker import LogFormatter
-
         self.lines_ = [
             ax.plot(x, loss, label=label, marker="." if len(x) < 4 else "", **style)[0]
             for (label, style), x, loss in self._curves()
         ]
         ax.set(xlabel=UNITS[self.x], ylabel=self.loss_name)
         ax.set_xscale("log" if self.x == "flow_time" else "linear")
-        if all((line.get_ydata() > 0).all() for line in self.lines_):
-            ax.set_yscale("log")
-            ax.yaxis.set_major_formatter(LogFormatter())
-            ax.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1, 0.4)))
+        losses = np.concatenate([line.get_ydata() for line in self.lines_])
+        if losses.min() > 0:
+            _set_log_scale(ax, losses.max() / losses.min())
         self._mark_depths(ax)
         ax.legend()
         return self
@@ -151,3 +148,15 @@ class LossCurveDisplay(Display):
 
     def _columns(self):
         return self.history
+
+
+def _set_log_scale(ax, span):
+    """A logarithmic axis with plain numbers, also where it is shorter than a decade."""
+    from matplotlib.ticker import LogLocator
+
+    ax.set_yscale("log")
+    ax.yaxis.set_major_formatter("{x:g}")
+    if span < 30:
+        subs = (2, 3, 4, 6, 8) if span > 5 else range(2, 10)
+        ax.yaxis.set_minor_locator(LogLocator(subs=subs))
+        ax.yaxis.set_minor_formatter("{x:g}")
