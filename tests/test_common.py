@@ -17,14 +17,20 @@ CONFIGURATIONS = [
     {},
     {"depth": 1},
     {**SMALL, "solver": "gd", "flow_time": 2.0},
-    {**SMALL, "solver": "sgd"},
+    {**SMALL, "solver": SGD(max_epochs=60)},
     {**SMALL, "solver": AdamW(max_epochs=30)},
-    {**SMALL, "dtype": "float64"},
-    {**SMALL, "early_stopping": True},
-    {**SMALL, "init": "gaussian_process", "alpha": 1e-3, "smoothness_penalty": 1e-3},
+    {**SMALL, "dtype": "float64", "flow_time": 20.0},
+    {**SMALL, "early_stopping": True, "flow_time": 20.0},
+    {
+        **SMALL,
+        "init": "gaussian_process",
+        "alpha": 1e-3,
+        "smoothness_penalty": 1e-3,
+        "flow_time": 20.0,
+    },
     {"depth": "auto", "width": 8, "gap_tol": 0.05, "flow_time": 5.0},
-    {**SMALL, "allow_nan": True},
-    {**SMALL, "categorical_features": [1]},
+    {**SMALL, "allow_nan": True, "flow_time": 20.0},
+    {**SMALL, "categorical_features": [1], "flow_time": 20.0},
 ]
 PATH = {"depths": [2, 8], "flow_times": [1.0, 10.0], "cv": 2, "width": 8}
 ESTIMATORS = [

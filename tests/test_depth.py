@@ -1,3 +1,4 @@
+import copy
 import pickle
 
 import numpy as np
@@ -18,11 +19,18 @@ DATA = {
 KINDS = list(DATA)
 
 
+FITTED = {}
+
+
 def fit(kind, depth=32, **settings):
+    """A copy of a model, which is fitted once, and its samples."""
     estimator, (X, y) = DATA[kind]
     settings = {"flow_time": 10.0, "early_stopping": False, "width": 16} | settings
     model = estimator(depth, random_state=0, **settings)
-    return model.fit(X[:200], y[:200]), X[:200], y[:200]
+    X, y, key = X[:200], y[:200], (kind, repr(model))
+    if key not in FITTED:
+        FITTED[key] = model.fit(X, y)
+    return copy.deepcopy(FITTED[key]), X, y
 
 
 def outputs(model, X):
@@ -182,7 +190,7 @@ def test_bad_settings_of_the_ode_are_named():
 def test_gap_halves_as_the_depth_doubles(kind, init):
     depths = [128, 256, 512]
     models = [fit(kind, depth, init=init)[0] for depth in depths]
-    X = fit(kind, 4)[1]
+    X = DATA[kind][1][0][:60]
     gaps = [model.ode_gap(X) for model in models]
     assert slope(depths, gaps) == pytest.approx(-1, abs=0.1)
     estimates = [model.ode_gap(X, method="richardson") for model in models]
@@ -242,7 +250,7 @@ def test_unfitted_estimators_say_so(method):
 @pytest.mark.parametrize("kind", KINDS)
 def test_rebuilt_backward_trains_the_same_network(kind):
     stored, rebuilt = (
-        fit(kind, 64, backward=name, depth_schedule=None, dtype="float64")[0]
+        fit(kind, 24, backward=name, depth_schedule=None, dtype="float64")[0]
         for name in ("stored", "rebuilt")
     )
     assert rebuilt.module_.backward == "rebuilt"

@@ -1,8 +1,5 @@
 """The displays show what the fitted estimators say, and each can be read in grey."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 from matplotlib import pyplot
@@ -292,16 +289,3 @@ def test_images_have_states_but_no_ode(images):
     profiles = WeightProfileDisplay.from_estimator(images, entries=1).profiles
     assert profiles["L = 4"]["W"].shape == (4, 1)
     assert DepthSmoothnessDisplay.from_estimator(images).ax_.lines
-
-
-def test_a_fit_imports_no_plotting():
-    code = (
-        "import sys, odenet; from sklearn.datasets import load_iris\n"
-        "model = odenet.ResODEClassifier(2, width=4, flow_time=1.0)\n"
-        "model.fit(*load_iris(return_X_y=True)).predict([[1.0, 2.0, 3.0, 4.0]])\n"
-        "print({'matplotlib', 'onnx', 'IPython'} & set(sys.modules))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "set()"
