@@ -18,6 +18,7 @@ from odenet._gap import is_rough
 from odenet._gradients import captured
 from odenet._inference import FittedNetworkMixin
 from odenet._module import ACTIVATIONS, BACKWARDS
+from odenet._onnx import OnnxMixin
 from odenet._persistence import PersistenceMixin
 from odenet._preparation import PreparationMixin
 from odenet._refinement import VERDICTS
@@ -44,6 +45,7 @@ class BaseResODE(
     FittedNetworkMixin,
     SummaryMixin,
     PersistenceMixin,
+    OnnxMixin,
     BaseEstimator,
 ):
     """Base of the estimators; a subclass says what the targets mean."""

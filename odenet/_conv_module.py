@@ -149,7 +149,7 @@ class ConvResidualNetwork(StackedNetwork):
 
     def embed(self, x):
         """First state h_0, shape (n, channels, height', width')."""
-        image = x.view(len(x), *self.image_shape).movedim(3, 1)
+        image = x.unflatten(1, self.image_shape).movedim(3, 1)
         h = F.conv2d(image, self.stem, stride=STRIDE, padding=STEM // 2)
         return torch.relu(self._normalised(h, self.stem_moments, self.stem_norm))
 

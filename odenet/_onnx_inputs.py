@@ -1,0 +1,148 @@
+"""From the columns of a table to the inputs of a network, as nodes of an ONNX graph.
+
+What :mod:`odenet._encoder` computes, in float64.
+"""
+
+from numbers import Real
+
+import numpy as np
+
+from odenet._standardizer import Standardizer
+
+
+def add_inputs(graph, estimator):
+    """The inputs of the graph, encoded, in float32; the name of the matrix."""
+    encoder = estimator._X_encoder
+    if isinstance(encoder, Standardizer):
+        X = graph.input("X", np.float64, ["batch", estimator.n_features_in_])
+        return graph.cast(_standardized(graph, X, encoder), np.float32)
+    table = _Table(graph, estimator)
+    columns = encoder.columns
+    numbers = given = table.columns(columns.numeric)
+    if columns.allow_nan:
+        missing = graph.add("IsNaN", numbers)
+        numbers = graph.add("Where", missing, graph.constant(encoder.fill), numbers)
+    marks = [_marks(graph, table, j, known) for j, known in columns.categories.items()]
+    if len(columns.incomplete):
+        places = np.searchsorted(columns.numeric, columns.incomplete)
+        missing = graph.add("IsNaN", graph.take(given, places))
+        marks.append(graph.cast(missing, np.float64))
+    inputs = graph.concat([numbers, *marks] if len(columns.numeric) else marks)
+    parts = [_standardized(graph, inputs, encoder.standardizer)]
+    places = np.searchsorted(columns.numeric, columns.scored)
+    for place, knots in zip(places, encoder.scores.knots, strict=True):
+        parts.append(_scores(graph, graph.take(numbers, [place]), *knots))
+    return graph.cast(graph.concat(parts), np.float32)
+
+
+class _Table:
+    """The columns: of one matrix X, or, if some hold texts, an input each."""
+
+    def __init__(self, graph, estimator):
+        self.graph = graph
+        categories = estimator._X_encoder.columns.categories
+        texts = [j for j, known in categories.items() if _are_texts(j, known)]
+        n = estimator.n_features_in_
+        self.inputs = None
+        if not texts:
+            self.X = graph.input("X", np.float64, ["batch", n])
+            self.n = n
+            return
+        default = [f"x{j}" for j in range(n)]
+        names = getattr(estimator, "feature_names_in_", default)
+        self.inputs = [
+            graph.input(name, object if j in texts else np.float64, ["batch", 1])
+            for j, name in enumerate(names)
+        ]
+
+    def columns(self, indices):
+        """Some columns of numbers; None of none."""
+        if self.inputs is not None:
+            chosen = [self.inputs[j] for j in indices]
+            return self.graph.concat(chosen) if chosen else None
+        if len(indices) == self.n:
+            return self.X
+        return self.graph.take(self.X, indices) if len(indices) else None
+
+
+def _are_texts(j, known):
+    """Whether a column holds texts, not numbers."""
+    kinds = {
+        "texts" if isinstance(value, str) else "numbers"
+        for value in known
+        if isinstance(value, (str, Real))
+    }
+    others = [v for v in known if v is not None and not isinstance(v, (str, Real))]
+    if len(kinds) > 1 or others:
+        raise ValueError(
+            f"Column {j} cannot be exported to ONNX: its categories must be either "
+            f"numbers or texts, got {list(known)}."
+        )
+    return kinds == {"texts"}
+
+
+def _marks(graph, table, j, known):
+    """Which category a row has: a column each, or a single one of two."""
+    column = table.columns([j])
+    texts = _are_texts(j, known)
+    hot = (_hot_of_texts if texts else _hot_of_numbers)(graph, column, known)
+    if len(known) != 2:
+        return hot
+    difference = graph.add("Sub", graph.take(hot, [1]), graph.take(hot, [0]))
+    return graph.add("Div", difference, graph.constant(2.0))
+
+
+def _hot_of_texts(graph, column, known):
+    """A missing text is the empty one, unless that is a category itself."""
+    index = {text: i for i, text in enumerate(known) if text is not None}
+    if None in known:
+        index.setdefault("", len(known) - 1)
+    found = graph.add(
+        "LabelEncoder",
+        column,
+        domain="ai.onnx.ml",
+        keys_strings=list(index),
+        values_int64s=list(index.values()),
+        default_int64=-1,
+    )
+    hot = graph.add("Equal", found, graph.constant(np.arange(len(known))))
+    return graph.cast(hot, np.float64)
+
+
+def _hot_of_numbers(graph, column, known):
+    """A missing number is NaN."""
+    numbers = [float(value) for value in known if value is not None]
+    hot = []
+    if numbers:
+        hot.append(graph.add("Equal", column, graph.constant(numbers)))
+    if None in known:
+        hot.append(graph.add("IsNaN", column))
+    return graph.concat([graph.cast(part, np.float64) for part in hot])
+
+
+def _standardized(graph, value, standardizer):
+    centred = graph.add("Sub", value, graph.constant(standardizer.mean))
+    scaled = graph.add("Div", centred, graph.constant(standardizer.scale))
+    if np.all(np.isinf(standardizer.limit)):
+        return scaled
+    least, most = graph.constant(-1e100), graph.constant(1e100)
+    scaled = graph.add("Clip", scaled, least, most)
+    share = graph.add("Div", scaled, graph.constant(standardizer.limit, np.float64))
+    square = graph.add("Mul", share, share)
+    root = graph.add("Sqrt", graph.add("Add", square, graph.constant(1.0)))
+    return graph.add("Div", scaled, root)
+
+
+def _scores(graph, column, values, scores):
+    """Interpolation: the first score, and the passed share of every segment."""
+    if len(values) == 1:
+        zero = graph.constant(0.0)
+        return graph.add("Mul", graph.add("Sub", column, column), zero)
+    low, high = graph.constant(values[:-1]), graph.constant(values[1:])
+    inside = graph.add("Min", graph.add("Max", column, low), high)
+    passed = graph.add("Sub", inside, low)
+    share = graph.add("Div", passed, graph.constant(np.diff(values)))
+    steps = graph.constant(np.diff(scores)[:, None])
+    return graph.add(
+        "Add", graph.add("MatMul", share, steps), graph.constant(scores[0])
+    )
