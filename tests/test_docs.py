@@ -14,8 +14,8 @@ ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 EXAMPLES = sorted((ROOT / "examples").glob("plot_*.py"))
 BENCHMARKS = sorted((ROOT / "benchmarks").rglob("[!_]*.py"))
-READMES = [README, *sorted((ROOT / "benchmarks").rglob("README.md"))]
-
+INDEX = ROOT / "examples" / "README.md"
+READMES = [README, INDEX, *sorted((ROOT / "benchmarks").rglob("README.md"))]
 
 MODULES = (odenet, odenet.schemes, odenet.solvers)
 PUBLIC = [(module, name) for module in MODULES for name in module.__all__]
@@ -30,7 +30,8 @@ def test_every_public_name_is_documented(module, name):
             assert member.__doc__ or not callable(member)
 
 
-def test_code_of_the_readme_runs():
+def test_code_of_the_readme_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
     assert len(blocks) > 1
     names = {}
@@ -40,9 +41,13 @@ def test_code_of_the_readme_runs():
 
 @pytest.mark.parametrize("readme", READMES, ids=lambda path: path.parent.name)
 def test_links_of_the_readmes_lead_somewhere(readme):
-    links = re.findall(r"\]\((?!http)([^)#]+)\)", readme.read_text())
+    text = readme.read_text()
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", text)
     assert links
     assert [link for link in links if not (readme.parent / link).exists()] == []
+    titles = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
+    anchors = {re.sub(r"[^\w -]", "", t.lower()).replace(" ", "-") for t in titles}
+    assert set(re.findall(r"\]\(#([^)]+)\)", text)) <= anchors
 
 
 @pytest.mark.parametrize("readme", READMES, ids=lambda path: path.parent.name)
@@ -50,6 +55,14 @@ def test_commands_of_the_readmes_name_scripts_that_are_there(readme):
     scripts = re.findall(r"python ([\w/]+\.py)", readme.read_text())
     assert scripts
     assert [script for script in scripts if not (ROOT / script).exists()] == []
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_examples_are_in_the_index_with_a_thumbnail(path):
+    text = INDEX.read_text()
+    assert f"]({path.name})" in text
+    assert f'src="{path.stem}.png"' in text
+    assert path.with_suffix(".png").exists()
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
