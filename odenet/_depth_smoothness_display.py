@@ -76,20 +76,7 @@ class DepthSmoothnessDisplay(Display):
         shuffled = {n: _rate_when_shuffled(Z) for n, Z in weights_of(network).items()}
         return cls(rates, shuffled, smoothness).plot(ax)
 
-    def plot(self, ax=None):
-        """Draw.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, default=None
-            None is a new figure.
-
-        Returns
-        -------
-        display : DepthSmoothnessDisplay
-            This one.
-        """
-        ax = self._axes(ax)
+    def _draw(self, ax):
         for name, style in STYLES.items():
             s, rates = self._depth_times(name), self.rates[name]
             ax.plot(s, rates, label=name, ms=3, lw=1, **style)
@@ -113,7 +100,6 @@ class DepthSmoothnessDisplay(Display):
             fontsize="medium",
         )
         ax.legend()
-        return self
 
     def _depth_times(self, name):
         n_steps = len(self.rates[name])

@@ -1,5 +1,6 @@
 """What the displays have in common: whom they draw, and how it looks."""
 
+import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from odenet._validation import check_matplotlib_support, check_pandas_support
@@ -27,6 +28,24 @@ class Display:
         pandas = check_pandas_support(f"{type(self).__name__}.frame")
         return pandas.DataFrame(self._columns())
 
+    def plot(self, ax=None):
+        """Draw.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw, as in ``from_estimator``; None is a new figure.
+
+        Returns
+        -------
+        display : Display
+            This one, with ``ax_`` and ``figure_``.
+        """
+        self.ax_ = self._axes(ax)
+        self.figure_ = np.ravel(self.ax_)[0].figure
+        self._draw(self.ax_)
+        return self
+
     def _axes(self, ax):
         """The axes given, or those of a new figure."""
         check_matplotlib_support(f"{type(self).__name__}.plot")
@@ -34,7 +53,6 @@ class Display:
 
         if ax is None:
             _, ax = pyplot.subplots(layout="constrained")
-        self.ax_, self.figure_ = ax, ax.figure
         return ax
 
 

@@ -94,20 +94,7 @@ class LossCurveDisplay(Display):
             name += " of standardised targets"
         return cls(history, x=x, loss_name=name).plot(ax)
 
-    def plot(self, ax=None):
-        """Draw.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, default=None
-            None is a new figure.
-
-        Returns
-        -------
-        display : LossCurveDisplay
-            This one.
-        """
-        ax = self._axes(ax)
+    def _draw(self, ax):
         self.lines_ = [
             ax.plot(x, loss, label=label, marker="." if len(x) < 4 else "", **style)[0]
             for (label, style), x, loss in self._curves()
@@ -119,7 +106,6 @@ class LossCurveDisplay(Display):
             _set_log_scale(ax, losses.max() / losses.min())
         self._mark_depths(ax)
         ax.legend()
-        return self
 
     def _curves(self):
         for (role, name), drawn_as in CURVES.items():

@@ -99,20 +99,7 @@ class TrajectoryDisplay(Display):
             is_classifier(estimator),
         ).plot(ax)
 
-    def plot(self, ax=None):
-        """Draw.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, default=None
-            None is a new figure.
-
-        Returns
-        -------
-        display : TrajectoryDisplay
-            This one.
-        """
-        ax = self._axes(ax)
+    def _draw(self, ax):
         for i, (color, marker) in enumerate(self._styles(ax)):
             if self.trajectories is not None:
                 ax.plot(*self.trajectories[:, i].T, color=color, lw=0.8)
@@ -124,7 +111,6 @@ class TrajectoryDisplay(Display):
             xlabel=f"first principal component of the state ({shares[0]})",
             ylabel=f"second principal component ({shares[1]})",
         )
-        return self
 
     def _styles(self, ax):
         """Colour and marker of every sample; their legend is drawn."""

@@ -3,6 +3,7 @@
 import numpy as np
 
 from odenet._display import LINE_STYLES, Display, network_of, weights_of
+from odenet._validation import check_matplotlib_support
 
 
 class WeightProfileDisplay(Display):
@@ -100,24 +101,11 @@ class WeightProfileDisplay(Display):
         }
         return cls(profiles, chosen).plot(ax)
 
-    def plot(self, ax=None):
-        """Draw.
-
-        Parameters
-        ----------
-        ax : array-like of two matplotlib Axes, or one, default=None
-            As in :meth:`from_estimator`.
-
-        Returns
-        -------
-        display : WeightProfileDisplay
-            This one.
-        """
-        self.ax_ = self._two_axes(ax)
+    def _draw(self, ax):
         from matplotlib import colormaps
 
         shades = colormaps["viridis"](np.linspace(0.0, 0.85, len(self.profiles)))
-        for axes, name in zip(self.ax_, ("V", "W"), strict=True):
+        for axes, name in zip(ax, ("V", "W"), strict=True):
             for (label, profile), color in zip(
                 self.profiles.items(), shades, strict=True
             ):
@@ -132,29 +120,31 @@ class WeightProfileDisplay(Display):
                     )
             axes.set(xlabel="depth time s = (k − 1/2)/L", xlim=(0, 1))
             axes.set_title(self._title(name), fontsize="medium")
-        self.ax_[0].set_ylabel("weight")
+        ax[0].set_ylabel("weight")
         if len(self.profiles) > 1:
-            self.ax_[1].legend()
-        return self
+            ax[1].legend()
 
     def _title(self, name):
         of_which = f", {next(iter(self.profiles))}" if len(self.profiles) == 1 else ""
         return f"{len(self.entries[name])} entries of {name}{of_which}"
 
-    def _two_axes(self, ax):
+    def _axes(self, ax):
+        """Two, of V and of W."""
         if ax is not None and np.size(ax) == 2:
-            axes = np.ravel(ax)
-            self.figure_ = axes[0].figure
-            return axes
+            return np.ravel(ax)
         if ax is None:
+            check_matplotlib_support(f"{type(self).__name__}.plot")
             from matplotlib import pyplot
 
-            self.figure_ = pyplot.figure(figsize=(8, 3.4), layout="constrained")
-            return self.figure_.subplots(1, 2)
-        host = self._axes(ax)
-        host.set_axis_off()
-        grid = host.get_subplotspec().subgridspec(1, 2)
-        return np.array([self.figure_.add_subplot(part) for part in grid])
+            figure = pyplot.figure(figsize=(8, 3.4), layout="constrained")
+            return figure.subplots(1, 2)
+        ax.set_axis_off()
+        place = ax.get_subplotspec()
+        if place is None:  # axes at a place of their own
+            parts = [ax.inset_axes((x, 0, 0.44, 1)) for x in (0, 0.56)]
+        else:
+            parts = [ax.figure.add_subplot(p) for p in place.subgridspec(1, 2)]
+        return np.array(parts)
 
     def _columns(self):
         rows = [

@@ -84,6 +84,21 @@ def test_axes_that_are_given_are_drawn_on(display, classifier):
 
 
 @pytest.mark.parametrize("display", DISPLAYS)
+def test_axes_at_any_place_of_a_figure_do(display, classifier):
+    free = pyplot.figure().add_axes((0.2, 0.2, 0.6, 0.6))
+    assert draw(display, classifier, ax=free).figure_ is free.figure
+    part = pyplot.figure().subfigures(1, 2)[0]
+    assert draw(display, classifier, ax=part.subplots()).figure_ is part
+
+
+def test_two_axes_are_those_of_the_two_weights(classifier):
+    figure, axes = pyplot.subplots(2, 1)
+    display = WeightProfileDisplay.from_estimator(classifier, ax=axes)
+    assert list(display.ax_) == list(axes)
+    assert display.figure_ is figure
+
+
+@pytest.mark.parametrize("display", DISPLAYS)
 def test_a_display_can_be_drawn_again(display, classifier):
     drawn = draw(display, classifier)
     first = drawn.figure_
