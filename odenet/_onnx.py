@@ -38,14 +38,16 @@ class OnnxMixin:
             If the package onnx is missing: ``pip install "odenet[onnx]"``.
         ValueError
             If a column has categories that are neither all numbers nor all texts, or
-            the labels of classes are of several types.
+            that the graph could not tell apart, if a feature that is an input of its
+            own has the name of an output, or none, or if labels are of several types.
 
         Notes
         -----
         Input "X" is float64 of shape (batch, n_features), for any batch. Where columns
         of categories hold texts, there is one input per column instead, by its name or
         as "x0", "x1", ..., of shape (batch, 1): texts, where the empty one is a missing
-        one, or float64. A missing number is NaN.
+        one, or float64. A missing number is NaN. The graph checks nothing: where
+        ``predict`` refuses NaN or infinite numbers, they go through.
 
         A regressor has the output "y", float64 of the shape that ``predict`` returns; a
         classifier has "label", of shape (batch,), and "probabilities", float64 of shape
@@ -70,8 +72,9 @@ class OnnxMixin:
         True
         """
         check_is_fitted(self)
+        outputs = ["label", "probabilities"] if is_classifier(self) else ["y"]
         graph = Graph()
-        x = add_inputs(graph, self)
+        x = add_inputs(graph, self, outputs)
         is_conv = isinstance(self.module_, ConvResidualNetwork)
         add_network = add_conv_network if is_conv else add_residual_network
         output = graph.cast(add_network(graph, self.module_, x), np.float64)
@@ -117,6 +120,11 @@ def _add_classes(graph, classes, logits):
 def _labels(classes):
     """Labels of a type that the format has: of bool, int64, float64, or texts."""
     kind = classes.dtype.kind
+    if kind == "u" and classes.max() > np.iinfo(np.int64).max:
+        raise ValueError(
+            "Labels can be exported to ONNX if they are within int64, got "
+            f"{classes.tolist()}."
+        )
     if kind in "biuf":
         return classes.astype({"b": bool, "f": np.float64}.get(kind, np.int64))
     texts = classes.astype(object)

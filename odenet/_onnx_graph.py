@@ -25,14 +25,15 @@ class Graph:
     Its methods hand around names of values.
     """
 
-    def __init__(self, names=None):
+    def __init__(self, names=None, reserved=()):
         self.onnx = import_onnx()
         self.names = names or count()
+        self.reserved = set(reserved)
         self.nodes, self.constants, self.inputs, self.outputs = [], [], [], []
 
     def add(self, operation, *inputs, n_outputs=1, domain="", **attributes):
         """A node; the name of its output, or a list of several."""
-        outputs = [f"{operation}_{next(self.names)}" for _ in range(n_outputs)]
+        outputs = [self.new_name(operation) for _ in range(n_outputs)]
         self.nodes.append(
             self.onnx.helper.make_node(
                 operation, inputs, outputs, domain=domain, **attributes
@@ -42,10 +43,18 @@ class Graph:
 
     def constant(self, values, dtype=None):
         """An array, of objects if it holds texts."""
-        name = f"constant_{next(self.names)}"
+        name = self.new_name("constant")
         array = np.asarray(values, dtype=dtype)
         self.constants.append(self.onnx.numpy_helper.from_array(array, name))
         return name
+
+    def new_name(self, kind):
+        """A name that no other value has, given ones included."""
+        return next(
+            name
+            for name in (f"{kind}_{n}" for n in self.names)
+            if name not in self.reserved
+        )
 
     def take(self, value, columns):
         """Some columns of a matrix."""
@@ -64,8 +73,8 @@ class Graph:
 
         ``body(graph, states, slices)`` returns the next states.
         """
-        inner = Graph(self.names)
-        given = [inner.input(f"given_{next(self.names)}") for _ in states + stacks]
+        inner = Graph(self.names, self.reserved)
+        given = [inner.input(self.new_name("given")) for _ in states + stacks]
         results = body(inner, given[: len(states)], given[len(states) :])
         for name in results:
             inner.output(name)
@@ -79,7 +88,8 @@ class Graph:
         )
 
     def input(self, name, dtype=np.float32, shape=None):
-        """An input; its name."""
+        """An input; its name, which is to come before names that are made."""
+        self.reserved.add(name)
         self.inputs.append(self._information(name, dtype, shape))
         return name
 

@@ -10,13 +10,16 @@ import numpy as np
 from odenet._standardizer import Standardizer
 
 
-def add_inputs(graph, estimator):
-    """The inputs of the graph, encoded, in float32; the name of the matrix."""
+def add_inputs(graph, estimator, outputs):
+    """The inputs of the graph, encoded, in float32; the name of the matrix.
+
+    The graph will have outputs of the given names.
+    """
     encoder = estimator._X_encoder
     if isinstance(encoder, Standardizer):
         X = graph.input("X", np.float64, ["batch", estimator.n_features_in_])
         return graph.cast(_standardized(graph, X, encoder), np.float32)
-    table = _Table(graph, estimator)
+    table = _Table(graph, estimator, outputs)
     columns = encoder.columns
     numbers = given = table.columns(columns.numeric)
     if columns.allow_nan:
@@ -38,7 +41,7 @@ def add_inputs(graph, estimator):
 class _Table:
     """The columns: of one matrix X, or, if some hold texts, an input each."""
 
-    def __init__(self, graph, estimator):
+    def __init__(self, graph, estimator, outputs):
         self.graph = graph
         categories = estimator._X_encoder.columns.categories
         texts = [j for j, known in categories.items() if _are_texts(j, known)]
@@ -50,6 +53,7 @@ class _Table:
             return
         default = [f"x{j}" for j in range(n)]
         names = getattr(estimator, "feature_names_in_", default)
+        _check_names(names, outputs)
         self.inputs = [
             graph.input(name, object if j in texts else np.float64, ["batch", 1])
             for j, name in enumerate(names)
@@ -65,6 +69,17 @@ class _Table:
         return self.graph.take(self.X, indices) if len(indices) else None
 
 
+def _check_names(names, outputs):
+    """Inputs of a graph have names, and others than its outputs."""
+    wrong = [name for name in names if name in ("", *outputs)]
+    if wrong:
+        raise ValueError(
+            f"Features cannot be exported to ONNX under the names {wrong}: the graph "
+            f"has outputs {outputs}, and every input needs a name. Rename the features "
+            "and fit again."
+        )
+
+
 def _are_texts(j, known):
     """Whether a column holds texts, not numbers."""
     kinds = {
@@ -78,7 +93,22 @@ def _are_texts(j, known):
             f"Column {j} cannot be exported to ONNX: its categories must be either "
             f"numbers or texts, got {list(known)}."
         )
+    _check_distinct(j, known)
     return kinds == {"texts"}
+
+
+def _check_distinct(j, known):
+    """A graph knows a missing text as "", and a number in float64."""
+    served = [
+        "" if value is None else float(value) if isinstance(value, Real) else value
+        for value in known
+    ]
+    if len(set(served)) < len(known):
+        raise ValueError(
+            f"Column {j} cannot be exported to ONNX: some of its categories would be "
+            "the same there, where a missing text is the empty one and numbers are "
+            f"float64, got {list(known)}."
+        )
 
 
 def _marks(graph, table, j, known):
@@ -93,10 +123,8 @@ def _marks(graph, table, j, known):
 
 
 def _hot_of_texts(graph, column, known):
-    """A missing text is the empty one, unless that is a category itself."""
-    index = {text: i for i, text in enumerate(known) if text is not None}
-    if None in known:
-        index.setdefault("", len(known) - 1)
+    """A missing text is the empty one."""
+    index = {"" if text is None else text: i for i, text in enumerate(known)}
     found = graph.add(
         "LabelEncoder",
         column,

@@ -73,8 +73,10 @@ def add_conv_network(graph, network, x):
         return [graph.add("Add", h, z)]
 
     h = graph.scan(step, [h], [_float32(graph, stack) for stack in stacks])
-    flat = graph.add("Reshape", h, graph.constant([0, network.width, -1], np.int64))
-    cells = graph.add("MatMul", flat, _float32(graph, _pooling(network)))
+    pooling = _pooling(network)
+    shape = graph.constant([0, network.width, len(pooling)], np.int64)
+    flat = graph.add("Reshape", h, shape)
+    cells = graph.add("MatMul", flat, _float32(graph, pooling))
     n_inputs = network.head.shape[1]
     cells = graph.add("Reshape", cells, graph.constant([0, n_inputs], np.int64))
     output = graph.add("MatMul", cells, _float32(graph, _float64(network.head).T))

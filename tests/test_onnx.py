@@ -146,6 +146,19 @@ def test_difficult_columns(path):
     assert_served(model, far, path)
 
 
+def test_constant_targets_are_restored(path):
+    targets = np.column_stack([y, np.full(len(y), 2.0)])
+    assert_served(ResODERegressor(8, **SMALL).fit(X, targets), X, path)
+
+
+def test_a_network_that_imitates_its_neural_ode(path):
+    model = ResODERegressor(8, init="gaussian_process", **SMALL).fit(X, y)
+    before = model.predict(X)
+    model.module_.imitated_depth = np.inf
+    assert_served(model, X, path)
+    assert np.std(run(path, X)["y"] - before) > 1e-4 * y.std()
+
+
 def test_missing_numbers(path):
     holes = X.copy()
     holes[::5, 0] = np.nan
@@ -211,6 +224,52 @@ def test_categories_of_several_types_are_refused(path):
     assert list(path.parent.iterdir()) == [path]
 
 
+@pytest.mark.parametrize(
+    "colours",
+    [["", "red", None], [5, 2**60, 2**60 + 1]],
+    ids=["missing and empty", "beyond float64"],
+)
+def test_categories_that_a_graph_cannot_tell_apart_are_refused(colours, path):
+    column = pd.Categorical(np.resize(np.array(colours, dtype=object), len(X)))
+    table = pd.DataFrame({"colour": column, "size": X[:, 0]})
+    model = ResODERegressor(2, **SMALL).fit(table, y)
+    with pytest.raises(ValueError, match=r"Column 0 cannot be exported .*the same"):
+        model.to_onnx(path)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("name", ["label", "probabilities", ""])
+def test_features_with_the_name_of_an_output_are_refused(name, path):
+    table = frame().rename(columns={"size": name})
+    model = ResODEClassifier(2, **SMALL).fit(table, LABELS)
+    with pytest.raises(ValueError, match=r"under the names .*Rename the features"):
+        model.to_onnx(path)
+    assert not path.exists()
+
+
+def test_features_may_have_the_names_of_values_inside(path):
+    ResODEClassifier(2, **SMALL).fit(frame(), LABELS).to_onnx(path)
+    graph = onnx.load(path).graph
+    (loop,) = (node for node in graph.node if node.op_type == "Scan")
+    (body,) = (a.g for a in loop.attribute if a.name == "body")
+    for name in (
+        graph.node[1].output[0],
+        graph.initializer[0].name,
+        body.input[0].name,
+        body.node[0].output[0],
+    ):
+        table = frame().rename(columns={"size": name})
+        model = ResODEClassifier(2, **SMALL).fit(table, LABELS)
+        assert_served(model, table, path)
+
+
+def test_labels_beyond_int64_are_refused(path):
+    labels = np.where(y > 0, 2**63 + 5, 1).astype(np.uint64)
+    model = ResODEClassifier(2, **SMALL).fit(X, labels)
+    with pytest.raises(ValueError, match=r"within int64, got \[1, 9223372036854775813"):
+        model.to_onnx(path)
+
+
 def test_any_batch(path):
     model = ResODEClassifier(8, **SMALL).fit(X, LABELS)
     model.to_onnx(path)
@@ -245,6 +304,7 @@ def test_images(image_shape, path):
     model.fit(images[:200], digits[:200])
     assert_served(model, images[200:260], path)
     assert_served(model.with_depth(3), images[200:260], path)
+    assert run(path, np.empty((0, 64)))["probabilities"].shape == (0, 10)
 
 
 def test_estimators_that_search(path):
