@@ -7,6 +7,7 @@ import torch
 from odenet._chebyshev import chebyshev, stages_for
 from odenet._vector_field import FlowOptimizer
 
+ROUNDING = 1e-9  # of flow times, which are sums of steps
 MAX_REJECTIONS = 30
 RELAXING_STAGES = 6
 
@@ -302,7 +303,9 @@ class ExplicitEuler(FlowOptimizer):
 
     @torch.no_grad()
     def _advance(self, start, closure):
-        h = min(self.learning_rate, self.horizon - self.flow_time)
+        left = self.horizon - self.flow_time
+        is_last = left <= self.learning_rate * (1 + ROUNDING)
+        h = left if is_last else self.learning_rate
         end = self._evaluate(start.y + h * start.velocity, closure)
         self.diverged = not (isfinite(end.loss) and end.velocity.isfinite().all())
         return (start, 0.0) if self.diverged else (end, h)

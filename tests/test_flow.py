@@ -1,5 +1,5 @@
 import copy
-from math import inf
+from math import ceil, inf
 
 import numpy as np
 import pytest
@@ -333,3 +333,22 @@ def test_optimizer_can_be_copied():
     flow = GradientFlow([x])
     flow.step(make_closure(flow, loss))
     assert copy.deepcopy(flow).flow_time == flow.flow_time
+
+
+@pytest.mark.parametrize(("rate", "horizon"), [(0.1, 1.0), (0.05, 5.0), (0.1, 0.25)])
+def test_explicit_euler_takes_no_step_for_what_rounding_has_left(rate, horizon):
+    x = torch.nn.Parameter(torch.tensor([1.0], dtype=torch.float64))
+    flow = ExplicitEuler([x], learning_rate=rate, horizon=horizon)
+
+    def closure():
+        flow.zero_grad()
+        loss = x.square().sum() / 2
+        loss.backward()
+        return loss
+
+    n_steps = 0
+    while flow.flow_time < horizon:
+        flow.step(closure)
+        n_steps += 1
+    assert flow.flow_time == horizon
+    assert n_steps == ceil(horizon / rate - 1e-9)
