@@ -127,6 +127,27 @@ class BaseResODE(
         self.random_state = random_state
         self.verbose = verbose
 
+    def set_params(self, **params):
+        """Set parameters, those of a solver object as ``solver__rtol``.
+
+        Parameters
+        ----------
+        **params : dict
+            Parameters by their names.
+
+        Returns
+        -------
+        self : estimator
+        """
+        nested = [name for name in params if name.startswith("solver__")]
+        solver = params.get("solver", self.solver)
+        if nested and isinstance(solver, str):
+            raise ValueError(
+                f"`{nested[0]}` is a parameter of a solver object, and solver is "
+                f"{solver!r}: pass an object, as in solver=odenet.solvers.Flow()."
+            )
+        return super().set_params(**params)
+
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None, X_val=None, y_val=None):
         """Train the network.
@@ -268,7 +289,7 @@ class BaseResODE(
         except BaseException:
             net.module_.set_weights(before)
             raise
-        self._finish(fitted, net, [] if first else self.depth_path_, tensors)
+        self._finish(fitted, net, [] if first else self.depth_path_)
         return self
 
     @contextmanager
@@ -372,17 +393,17 @@ class BaseResODE(
             forget_workspaces()
             captured.forget()
 
-    def _note_gap(self, X):
+    def _note_gap(self, samples):
         """Record the distance from the neural ODE, if there is one."""
 
     def _novelties(self):
         """Further settings that ask for another net, where a training goes on."""
         return ()
 
-    def _finish(self, fitted, net, depth_path, samples):
+    def _finish(self, fitted, net, depth_path, samples=None):
         """Set the fitted attributes."""
         vars(self).update(fitted, net_=net, depth_path_=depth_path)
-        self._note_gap(samples.X)
+        self._note_gap(samples)
         self.solver_ = net.solver
         self.loss_curve_ = net.curve("train_loss", role="fit")
         self.validation_loss_curve_ = net.curve("valid_loss")
@@ -395,4 +416,4 @@ class BaseResODE(
         self.flow_time_ = net.flow_time
         self.n_grad_evals_ = net.n_grad_evals
         if net.stop_reason in WARNINGS:
-            warnings.warn(WARNINGS[net.stop_reason], ConvergenceWarning, stacklevel=4)
+            warnings.warn(WARNINGS[net.stop_reason], ConvergenceWarning, stacklevel=5)

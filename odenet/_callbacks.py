@@ -1,6 +1,7 @@
 """What watches a training, as skorch callbacks."""
 
 import sys
+from numbers import Integral
 from time import perf_counter
 
 from skorch.callbacks import Callback
@@ -9,6 +10,9 @@ from tqdm.auto import tqdm
 from odenet._diagnostics import depth_smoothness
 
 REFRESH_SECONDS = 0.1  # of the progress bar
+BAR = (
+    "{desc} {percentage:3.0f}%|{bar:6}| {n:.4g}/{total:.4g} {unit} [{elapsed}{postfix}]"
+)
 
 
 class Checkpoints(Callback):
@@ -46,20 +50,24 @@ class Checkpoints(Callback):
 
 
 class ProgressBar(Callback):
-    """Bar over the flow time, or over epochs, with losses, depth and smoothness."""
+    """Bar over the flow time t, or over epochs.
+
+    Beside it are the depth L, the losses and the Lipschitz constant of the weights.
+    """
 
     only_watches = True
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         """Open the bar."""
         self.is_flow = hasattr(net.optimizer_, "flow_time")
+        self.epochs_before = len(net.history)
         schedule = net.monitor.schedule
         chooses = schedule is not None and schedule.only_chooses
         self.bar = tqdm(
             total=net.horizon if self.is_flow else net.max_epochs,
-            desc="choosing the flow time" if chooses else "training",
+            desc="choosing t" if chooses else "training",
             unit="t" if self.is_flow else "epoch",
-            bar_format="{l_bar}{bar}| {n:.4g}/{total:.4g} {unit} [{elapsed}{postfix}]",
+            bar_format=BAR,
             file=sys.stderr,
             leave=None,  # not below a bar of folds
         )
@@ -79,15 +87,13 @@ class ProgressBar(Callback):
 
     def _show(self, net):
         row = net.history[-1]
-        shown = {"loss": f"{row['train_loss']:.3g}"}
+        shown = {"L": row["depth"], "loss": f"{row['train_loss']:.3g}"}
         if "valid_loss" in row:
             shown["valid"] = f"{row['valid_loss']:.3g}"
-        if self.is_flow:
-            shown["evals"] = row["n_grad_evals"]
-        shown["depth"] = row["depth"]
-        shown["Lipschitz"] = f"{depth_smoothness(net.module_).lipschitz:.3g}"
+        shown["Lip"] = f"{depth_smoothness(net.module_).lipschitz:.3g}"
         self.bar.set_postfix(shown, refresh=False)
-        self.bar.n = row["flow_time"] if self.is_flow else row["epoch"]
+        epoch = row["epoch"] - self.epochs_before
+        self.bar.n = row["flow_time"] if self.is_flow else epoch
         self.bar.refresh()
 
 
@@ -118,6 +124,11 @@ class DepthSmoothnessMonitor(Callback):
 
     def __init__(self, every=1):
         self.every = every
+
+    def on_train_begin(self, net, **kwargs):
+        """Check the parameter."""
+        if not isinstance(self.every, Integral) or self.every < 1:
+            raise ValueError(f"`every` must be a positive integer, got {self.every!r}.")
 
     def on_epoch_end(self, net, **kwargs):
         """Record."""

@@ -135,7 +135,7 @@ class ClassificationMixin(ClassifierMixin):
             if len(classes) < 2:
                 raise ValueError(
                     f"{type(self).__name__} needs samples of at least two classes, "
-                    f"got one class: {classes[0]!r}."
+                    f"got one class: {classes.tolist()[0]!r}."
                 )
             self.classes_ = classes
             self.n_outputs_ = len(classes) if len(classes) > 2 else 1

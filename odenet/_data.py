@@ -26,7 +26,9 @@ CLASSES = {
         *SOLVERS.values(),
     )
 }
-NUMBERS = "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float32 float64"
+NUMBERS = (
+    "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64"
+)
 
 
 class NotData(TypeError):
@@ -95,22 +97,25 @@ def _array_to_data(array, arrays):
     """The name of an array of numbers; the values of any other."""
     if array.dtype.name in NUMBERS.split():
         name = f"array.{len(arrays)}"
-        arrays[name] = np.ascontiguousarray(array).reshape(array.shape)
+        little_endian = array.dtype.newbyteorder("<")
+        arrays[name] = np.array(array, dtype=little_endian, order="C")
         return name
     if array.dtype.kind not in "OU":
         raise NotData(f"an array of {array.dtype} is no plain data")
     values = to_data(array.ravel().tolist(), arrays)
-    return [array.dtype.str, list(array.shape), values]
+    return [array.dtype.kind, list(array.shape), values]
 
 
 def _array_from_data(data, arrays):
     if isinstance(data, str):
         return arrays[data]
     dtype, shape, values = data
-    if np.dtype(dtype).kind not in "OU":
-        raise ValueError(f"unknown kind of array: {dtype!r}")
-    array = np.empty(len(values), dtype=dtype)
+    array = np.empty(len(values), dtype=object)
     array[:] = from_data(values, arrays)
+    if dtype != "O":
+        array = array.astype(str)
+        if array.dtype.kind != np.dtype(dtype).kind:
+            raise ValueError(f"unknown kind of array: {dtype!r}")
     return array.reshape(shape)
 
 
@@ -119,8 +124,11 @@ def _random_state_to_data(state, arrays):
 
 
 def _random_state_from_data(data, arrays):
+    kind, key, position, *normal = from_data(data, arrays)
+    if not 0 <= position <= len(key):  # NumPy does not look
+        raise ValueError(f"unknown position of a random state: {position!r}")
     state = np.random.RandomState(0)
-    state.set_state(tuple(from_data(data, arrays)))
+    state.set_state((kind, key, position, *normal))
     return state
 
 

@@ -57,7 +57,10 @@ class DepthMixin:
         check_is_fitted(self)
         network = self.module_.with_depth(depth, interpolation, imitate=imitate)
         model = self._around(network)
-        model.ode_gap_ = self.ode_gap_ if depth == self.depth_ else None
+        if network.imitated_depth != self.module_.imitated_depth or (
+            depth != self.depth_
+        ):
+            model.ode_gap_ = None
         return model
 
     def to_ode(
@@ -145,8 +148,11 @@ class DepthMixin:
         with torch_threads(len(X) * self.module_.V[0].numel()):
             return ode_gap(self.module_, self._X_encoder(X), method)
 
-    def _note_gap(self, X):
-        module = self.module_
+    def _note_gap(self, samples):
+        if samples is None:
+            self.ode_gap_ = None
+            return
+        module, X = self.module_, samples.X
         with torch_threads(min(len(X), GAP_ROWS) * module.V[0].numel()):
             self.ode_gap_ = (
                 nan if is_rough(module) else ode_gap(module, X[:GAP_ROWS], "richardson")

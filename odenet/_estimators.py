@@ -142,7 +142,7 @@ class ResODERegressor(RegressorMixin, DepthMixin, BaseResODE):
     ode_gap_ : float
         Estimate of the gap to the neural ODE, by ``ode_gap``'s "richardson" at up to
         256 training samples; NaN where the weights are not smooth in depth, None for
-        a model of another depth than was trained.
+        a model of another depth than was trained, and after ``partial_fit``.
     history_ : pandas.DataFrame
         The training, a row for every step of the flow or epoch.
     solver_ : solver object
@@ -373,7 +373,7 @@ class ResODEClassifier(ClassificationMixin, DepthMixin, BaseResODE):
     ode_gap_ : float
         Estimate of the gap to the neural ODE, by ``ode_gap``'s "richardson" at up to
         256 training samples; NaN where the weights are not smooth in depth, None for
-        a model of another depth than was trained.
+        a model of another depth than was trained, and after ``partial_fit``.
     history_ : pandas.DataFrame
         The training, a row for every step of the flow or epoch.
     solver_ : solver object

@@ -12,13 +12,16 @@ def replacing(path):
 
     If an error is raised, what was there before stays as it is.
     """
-    path = Path(path)
-    handle, name = tempfile.mkstemp(prefix=path.name, suffix=".part", dir=path.parent)
+    path = Path(path).resolve()  # where a link leads to
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"There is no folder {path.parent} to write to.")
+    mode = path.stat().st_mode if path.exists() else 0o666 & ~_umask()
+    handle, name = tempfile.mkstemp(suffix=".part", dir=path.parent)
     os.close(handle)
     part = Path(name)
     try:
         yield part
-        part.chmod(0o666 & ~_umask())
+        part.chmod(mode)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)

@@ -1,6 +1,7 @@
 """The history of a training as a table: one row for every step or epoch."""
 
 import re
+from numbers import Number
 
 import numpy as np
 
@@ -39,4 +40,14 @@ def history_columns(history):
         rows.append({"n_grad_evals": n_batches, **row, "seconds": seconds})
     names = dict.fromkeys(name for row in rows for name in row)
     others = (n for n in names if not INTERNAL.fullmatch(n) and n not in LEADING)
-    return {n: np.array([r.get(n, np.nan) for r in rows]) for n in (*LEADING, *others)}
+    return {n: _column([r.get(n, np.nan) for r in rows]) for n in (*LEADING, *others)}
+
+
+def _column(values):
+    """An array of numbers; of objects, if callbacks have recorded anything else."""
+    if all(isinstance(value, Number) for value in values):
+        return np.array(values)
+    column = np.empty(len(values), dtype=object)
+    for i, value in enumerate(values):
+        column[i] = value
+    return column

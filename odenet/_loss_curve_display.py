@@ -22,6 +22,9 @@ CURVES = {  # role, column: label, style
 class LossCurveDisplay(Display):
     """The losses of a training, with the changes of depth.
 
+    A fit that chooses its flow time trains twice, at first without the samples that are
+    held out: against gradients, seconds or steps the second training follows the first.
+
     Use :meth:`from_estimator` to make one.
 
     Parameters
@@ -87,6 +90,8 @@ class LossCurveDisplay(Display):
             raise ValueError(
                 f"`x` must be one of {choices} for {estimator.solver_}, got {x!r}."
             )
+        if np.all(np.isnan(history["train_loss"])):
+            raise ValueError("There is no loss to draw: nothing was trained.")
         if x == "auto":
             x = "flow_time" if has_flow else "epoch"
         name = estimator.net_.loss.name

@@ -22,7 +22,7 @@ def add_inputs(graph, estimator, outputs):
     table = _Table(graph, estimator, outputs)
     columns = encoder.columns
     numbers = given = table.columns(columns.numeric)
-    if columns.allow_nan:
+    if columns.allow_nan and len(columns.numeric):
         missing = graph.add("IsNaN", numbers)
         numbers = graph.add("Where", missing, graph.constant(encoder.fill), numbers)
     marks = [_marks(graph, table, j, known) for j, known in columns.categories.items()]

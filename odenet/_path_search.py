@@ -133,6 +133,14 @@ class PathSearchMixin:
                 bar.update(len(part))
                 yield part
 
+    def _facts(self):
+        (n_pairs,) = self.cv_results_["param_depth"].shape
+        search = (
+            f"{n_pairs} pairs of depth and flow time on {self.n_splits_} folds; "
+            f"best mean score {self.best_score_:.4g}"
+        )
+        return [("search", search), *super()._facts()]
+
     def _grid(self):
         """Depths and flow times, ascending."""
         if has_mini_batches(self):

@@ -1,16 +1,16 @@
 """Fitted estimators in files: tensors and a JSON header, of which nothing is executed.
 
 A file is one of safetensors. Its tensors are the weights of the network, such as
-"module_.V", and other arrays; its metadata hold
-
-- "odenet": the header, JSON with the versions, the class, and the state of the
-  estimator as data (:mod:`odenet._data`);
-- "sha256": of the header and of all tensors.
+"module_.V", and other arrays; its metadata are JSON with the versions, the class, and
+the state of the estimator as data (:mod:`odenet._data`). The tensor "sha256" is the
+hash of all that.
 """
 
 import hashlib
+import inspect
 import json
 import platform
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,18 @@ from odenet._version import __version__
 
 SCHEMA = 1
 WEIGHT = "module_."  # before the names of weights
-LEFT_OUT = ("_skl", "_callback", "_metadata_request")  # what scikit-learn adds
+MOST_COLUMNS = 10_000_000  # of a table, or pixels of an image
+DIGEST = "sha256"  # the name of a tensor
+DAMAGES = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+LEFT_OUT = ("_skl_", "_callback", "_metadata_request")  # what scikit-learn adds
 
 
 class PersistenceMixin:
@@ -36,8 +47,10 @@ class PersistenceMixin:
         """Write the fitted estimator to a file of the safetensors format.
 
         The file holds parameters, weights, the history of the training and what else
-        was fitted, as plain data; no training samples. A file that is there is
-        replaced, once the new one is complete.
+        was fitted, as plain data; no training samples. What it does not hold: the
+        state of an optimizer (``partial_fit`` starts it anew), callbacks that were set
+        by ``set_callbacks``, requests of metadata routing. A file that is there is
+        replaced, once the new one is complete and was read.
 
         Parameters
         ----------
@@ -73,16 +86,18 @@ class PersistenceMixin:
             if not name.startswith(LEFT_OUT):
                 state[name] = self._as_data(name, value, arrays)
         header = json.dumps(_header(type(self), state), allow_nan=False)
-        digest = _digest(header, arrays)
-        with replacing(path) as part:
-            save_file(arrays, part, metadata={"odenet": header, "sha256": digest})
+        arrays[DIGEST] = _digest(header, arrays)
+        with replacing(path) as part, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # those of load are for who loads
+            save_file(arrays, part, metadata={"odenet": header})
+            self.load(part)  # nothing is written that cannot be read
 
     def _as_data(self, name, value, arrays):
         try:
             return to_data(value, arrays)
         except NotData as error:
             remedy = "pickle does"
-            if name in self.get_params(deep=False):
+            if name in self.get_params(deep=False) and name != "solver":
                 remedy = (
                     f"predictions do not need it, so `set_params({name}=...)` with "
                     f"plain data, as in {type(self).__name__}(), makes it possible"
@@ -126,7 +141,7 @@ class PersistenceMixin:
             )
         try:
             return _rebuilt(cls, header["state"], arrays)
-        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:
+        except DAMAGES as e:
             raise ValueError(
                 f"{path} holds a {cls.__name__} that odenet {__version__} cannot have "
                 f"written: {e}."
@@ -163,7 +178,8 @@ def _read(path):
     if "odenet" not in metadata:
         raise ValueError(f"{path} is a safetensors file, but odenet did not write it.")
     _check_schema(path, metadata["odenet"])
-    if metadata.get("sha256") != _digest(metadata["odenet"], arrays):
+    digest = arrays.pop(DIGEST, np.zeros(0))
+    if not np.array_equal(digest, _digest(metadata["odenet"], arrays)):
         raise ValueError(f"{path} is damaged, or was changed after it was written.")
     return json.loads(metadata["odenet"]), arrays
 
@@ -173,7 +189,9 @@ def _check_schema(path, header):
     try:
         header = json.loads(header)
         schema, version = header["schema"], header["versions"]["odenet"]
-    except (ValueError, LookupError, TypeError) as error:
+        if schema == SCHEMA:
+            header["estimator"], header["state"]
+    except DAMAGES as error:
         raise ValueError(f"{path} is damaged: its header is unreadable.") from error
     if schema != SCHEMA:
         raise ValueError(
@@ -189,7 +207,7 @@ def _digest(header, arrays):
         array = arrays[name]
         digest.update(repr((name, array.dtype.str, array.shape)).encode())
         digest.update(array.tobytes())
-    return digest.hexdigest()
+    return np.frombuffer(digest.digest(), dtype=np.uint8)
 
 
 def _rebuilt(cls, state, arrays):
@@ -201,13 +219,29 @@ def _rebuilt(cls, state, arrays):
     }
     model = cls()
     names = set(model.get_params(deep=False))
-    foreign = sorted(n for n in set(state) - names if hasattr(cls, n))
+    foreign = sorted(n for n in set(state) - names if _is_no_data(cls, n))
     if foreign:
         raise ValueError(f"{foreign} are no fitted attributes")
     model.set_params(**{name: state[name] for name in names & set(state)})
     model._validate_params()
     model.__setstate__(vars(model) | state)
-    row = model._X_encoder(np.zeros((1, model.n_features_in_)))
-    with torch.no_grad():
-        model.module_(torch.tensor(row).to(model.module_.V))
+    _try_out(model)
     return model
+
+
+def _is_no_data(cls, name):
+    """Whether an attribute of a class is one of its methods, or the like."""
+    value = inspect.getattr_static(cls, name, None)
+    return not isinstance(value, (type(None), bool, int, float, str, list, dict))
+
+
+def _try_out(model):
+    """Raise where the parts of a model do not fit together."""
+    n = model.n_features_in_
+    if not 0 < n <= MOST_COLUMNS:
+        raise ValueError(f"{n} features")
+    row = torch.tensor(model._X_encoder(np.zeros((1, n))))
+    with torch.no_grad():
+        output = model.module_(row.to(model.module_.V))
+    if output.shape != (1, model.n_outputs_) or not output.isfinite().all():
+        raise ValueError(f"an output of shape {tuple(output.shape)}, or not finite")

@@ -1,5 +1,6 @@
 """From arrays to tensors: the samples and the network that a training starts with."""
 
+from contextlib import contextmanager
 from dataclasses import replace
 from math import sqrt
 
@@ -65,13 +66,15 @@ class PreparationMixin:
         checks["ensure_all_finite"] = "allow-nan" if columns.allow_nan else True
         checks["dtype"] = np.float64
         if not columns.categories:
-            return validate_data(self, X, y, reset=reset, **checks)
+            with _telling_of_allow_nan():
+                return validate_data(self, X, y, reset=reset, **checks)
         X = as_table(X)
         validate_data(self, X, y, reset=reset, skip_check_array=True)
         X = columns.read(X)
-        if isinstance(y, str):
-            return check_array(X, estimator=self, input_name="X", **checks)
-        return check_X_y(X, y, estimator=self, **checks)
+        with _telling_of_allow_nan():
+            if isinstance(y, str):
+                return check_array(X, estimator=self, input_name="X", **checks)
+            return check_X_y(X, y, estimator=self, **checks)
 
     def _check_samples(self, X, y, sample_weight, reset):
         """Inputs, encoded targets and weights of the samples that have any weight."""
@@ -171,3 +174,17 @@ class PreparationMixin:
             y=y.to(**like) if y.is_floating_point() else y.to(like["device"]),
             weight=torch.tensor(weight, **like),
         )
+
+
+@contextmanager
+def _telling_of_allow_nan():
+    """scikit-learn recommends other estimators where X has missing numbers."""
+    try:
+        yield
+    except ValueError as error:
+        if "Input X contains NaN" not in str(error):
+            raise
+        raise ValueError(
+            "Input X contains NaN. Missing numbers are taken by an estimator that is "
+            "fitted with `allow_nan=True`."
+        ) from error

@@ -99,29 +99,38 @@ class SummaryMixin:
         smoothness = self.depth_smoothness_
         return (
             f"Lipschitz constant {smoothness.lipschitz:.3g}, "
-            f"von Neumann ratio {smoothness.von_neumann_ratio:.2g} "
-            "(about 1 for independent layers)"
+            f"von Neumann ratio {smoothness.von_neumann_ratio:.2g}" + self._scale()
         )
 
+    def _scale(self):
+        """What the ratio is of a straight line, and of independent layers."""
+        depth = self.module_.depth
+        if depth < 3:
+            return ""
+        return f" (straight line {6 / (depth**2 - 1):.2g}, independent layers 1)"
+
     def _of_gap(self):
-        if self.ode_gap_ is None:
-            return "not measured at this depth: see ode_gap(X)"
-        if self.ode_gap_ != self.ode_gap_:
+        gap = getattr(self, "ode_gap_", None)
+        if gap is None:
+            return "not measured: see ode_gap(X)"
+        if gap != gap:
             return "none: the weights are not smooth in depth"
-        return f"{self.ode_gap_:.2g} of the output, to the neural ODE (estimated)"
+        return f"{gap:.2g} of the output, to the neural ODE (estimated)"
 
     def _repr_html_inner(self):
-        return super()._repr_html_inner() + self._summary_html()
+        return self._with_summary(super()._repr_html_inner())
 
     def _repr_mimebundle_(self, **kwargs):
         bundle = super()._repr_mimebundle_(**kwargs)
         if "text/html" in bundle:
-            bundle["text/html"] += self._summary_html()
+            bundle["text/html"] = self._with_summary(bundle["text/html"])
         return bundle
 
-    def _summary_html(self):
+    def _with_summary(self, html):
         """The facts as a table, below scikit-learn's own picture."""
         if not hasattr(self, "module_"):
-            return ""
+            return html
         rows = (ROW.format(escape(name), escape(text)) for name, text in self._facts())
-        return f'<table class="odenet-summary">{"".join(rows)}</table>'
+        table = f'<table class="odenet-summary">{"".join(rows)}</table>'
+        before, end, after = html.rpartition("</body>")
+        return before + table + end + after if end else html + table

@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.base import is_classifier
 from sklearn.decomposition import PCA
-from sklearn.utils import _safe_indexing, check_random_state
+from sklearn.utils import _safe_indexing, check_consistent_length, check_random_state
 
 from odenet._display import Display, check_drawable
 
@@ -81,6 +81,9 @@ class TrajectoryDisplay(Display):
         display : TrajectoryDisplay
         """
         check_drawable(cls, estimator)
+        if estimator.module_.state_dim < 2:
+            raise ValueError("States of one dimension have no two components to draw.")
+        check_consistent_length(X, y)
         X, y = _some(X, y, n_samples, random_state)
         y = np.asarray(estimator.predict(X) if y is None else y)
         if y.ndim == 2:
@@ -106,6 +109,11 @@ class TrajectoryDisplay(Display):
             dots = np.linspace(0, len(self.states) - 1, MOST_DOTS).astype(int)
             ax.plot(*self.states[np.unique(dots), i].T, ".", color=color, ms=3)
             ax.plot(*self.states[-1, i], marker, color=color, ms=5, mec="k", mew=0.4)
+        ax.set_title(
+            "states of the network: dots, the last one large"
+            + ("; neural ODE: lines" if self.trajectories is not None else ""),
+            fontsize="medium",
+        )
         shares = [f"{share:.0%} of the variance" for share in self.explained_variance]
         ax.set(
             xlabel=f"first principal component of the state ({shares[0]})",

@@ -1,5 +1,7 @@
 """Entries of the weights as functions of depth."""
 
+from numbers import Integral
+
 import numpy as np
 
 from odenet._display import LINE_STYLES, Display, network_of, weights_of
@@ -113,7 +115,7 @@ class WeightProfileDisplay(Display):
                     axes.plot(
                         _depth_times(len(values)),
                         values,
-                        label=label if i == 0 else None,
+                        label=self._label(label, name, i),
                         color=color,
                         ls=LINE_STYLES[i % len(LINE_STYLES)],
                         marker="." if len(values) <= 16 else "",
@@ -121,8 +123,16 @@ class WeightProfileDisplay(Display):
             axes.set(xlabel="depth time s = (k − 1/2)/L", xlim=(0, 1))
             axes.set_title(self._title(name), fontsize="medium")
         ax[0].set_ylabel("weight")
-        if len(self.profiles) > 1:
-            ax[1].legend()
+        several = len(self.profiles) > 1
+        shown = [axes for axes in ax[several:] if axes.lines]
+        for axes in shown:
+            axes.legend(fontsize="small")
+
+    def _label(self, network, name, i):
+        """Of a line: the entry of a single network, else the network, once."""
+        if len(self.profiles) == 1:
+            return f"{name}{list(self.entries[name][i])}"
+        return network if i == 0 else None
 
     def _title(self, name):
         of_which = f", {next(iter(self.profiles))}" if len(self.profiles) == 1 else ""
@@ -165,7 +175,12 @@ def _depth_times(depth):
 def _chosen(name, Z, entries):
     """Indices of entries: those given, or those that vary most over depth."""
     if isinstance(entries, dict):
-        return [tuple(index) for index in entries[name]]
+        return [tuple(index) for index in entries.get(name, ())]
+    if not isinstance(entries, Integral) or entries < 1:
+        raise ValueError(
+            "`entries` must be a positive integer, or a dict of indices, got "
+            f"{entries!r}."
+        )
     ranges = np.ptp(Z, axis=0)
     most = np.argsort(-ranges, axis=None, kind="stable")[:entries]
     return [tuple(map(int, np.unravel_index(i, ranges.shape))) for i in most]
@@ -182,4 +197,5 @@ def _entries(name, Z, indices):
                 f"`entries` must hold indices of {name}, of shape {Z.shape[1:]} in "
                 f"every layer, got {index}."
             )
-    return np.stack([Z[(slice(None), *index)] for index in indices], axis=1)
+    columns = [Z[(slice(None), *index)] for index in indices]
+    return np.stack(columns, axis=1) if columns else np.empty((len(Z), 0))

@@ -329,4 +329,9 @@ def has_mini_batches(estimator):
 def takes_parts(estimator):
     """Whether an estimator can be trained on one part of the data at a time."""
     solver = estimator._resolve_solver()
-    return solver.batch_size is not None and solver.has_constant_rate
+    if solver.batch_size is not None and solver.has_constant_rate:
+        return True
+    raise AttributeError(
+        "partial_fit needs a solver of mini-batches with a constant rate, as "
+        f"solver='adamw' or solver='sgd' are, got solver={estimator.solver!r}."
+    )

@@ -223,6 +223,19 @@ def test_an_entry_that_is_not_there_is_named(index, classifier):
         WeightProfileDisplay.from_networks({})
 
 
+@pytest.mark.parametrize("entries", [0, -1, 1.5])
+def test_a_number_of_entries_must_be_positive(entries, classifier):
+    with pytest.raises(ValueError, match=f"positive integer.*got {entries}"):
+        WeightProfileDisplay.from_estimator(classifier, entries=entries)
+
+
+def test_entries_of_one_weight_alone(classifier):
+    display = WeightProfileDisplay.from_estimator(classifier, entries={"V": [(0, 0)]})
+    assert len(display.ax_[0].lines) == 1
+    assert len(display.ax_[1].lines) == 0
+    assert set(display.frame()["weight"]) == {"V"}
+
+
 def test_the_largest_rate_is_the_lipschitz_constant(classifier):
     display = DepthSmoothnessDisplay.from_estimator(classifier)
     largest = max(rates.max() for rates in display.rates.values())
@@ -289,6 +302,17 @@ def test_classes_have_markers_and_targets_a_colour_bar(classifier, regressor):
     assert [text.get_text() for text in texts] == ["a", "b", "c"]
     display = TrajectoryDisplay.from_estimator(regressor, *IRIS)
     assert display.figure_.axes[-1].get_ylabel() == "target y"
+
+
+def test_targets_must_be_as_many_as_samples(classifier):
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        TrajectoryDisplay.from_estimator(classifier, IRIS[0], IRIS[1][:10])
+
+
+def test_states_of_one_dimension_are_refused():
+    model = ResODERegressor(2, width=4, state_dim=1, flow_time=0.5).fit(*IRIS)
+    with pytest.raises(ValueError, match="one dimension"):
+        TrajectoryDisplay.from_estimator(model, *IRIS)
 
 
 def test_without_targets_the_predictions_are_shown(regressor):

@@ -481,6 +481,26 @@ class TestAroundScikitLearn:
 
 
 class TestBadInput:
+    def test_missing_numbers_are_told_how_to_be_taken(self, X, y):
+        holes = np.array(X, dtype=float)
+        holes[0, 0] = np.nan
+        model = ResODERegressor(2, width=4, flow_time=0.5)
+        with pytest.raises(ValueError, match=r"contains NaN.*allow_nan=True"):
+            model.fit(holes, y)
+        with pytest.raises(ValueError, match=r"contains NaN.*allow_nan=True"):
+            model.fit(X, y).predict(holes)
+
+    def test_settings_of_a_solver_need_an_object(self):
+        with pytest.raises(ValueError, match=r"`solver__rtol` .*solver is 'auto'"):
+            ResODERegressor().set_params(solver__rtol=0.1)
+        model = ResODERegressor().set_params(solver=Flow(), solver__rtol=0.1)
+        assert model.solver.rtol == 0.1
+
+    def test_partial_fit_says_what_it_needs(self):
+        with pytest.raises(AttributeError) as caught:
+            _ = ResODERegressor().partial_fit
+        assert "solver='adamw'" in str(caught.value.__cause__)
+
     @pytest.mark.parametrize(
         ("name", "value"),
         [

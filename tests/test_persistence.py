@@ -30,7 +30,7 @@ from odenet import (
 )
 from odenet._data import NotData, from_data, to_data
 from odenet._files import replacing
-from odenet._persistence import _digest
+from odenet._persistence import DIGEST, _digest
 from odenet.schemes import GaussianProcess
 from odenet.solvers import SGD, AdamW, Flow
 
@@ -141,6 +141,7 @@ def test_models_of_another_depth_can_be_saved(tmp_path):
         {"depth_schedule": [1, 3]},
         {"categorical_features": np.array([False, True])},
         {"random_state": np.int64(5)},
+        {"categorical_features": np.array([1], dtype=">i8")},
     ],
     ids=lambda params: next(iter(params)),
 )
@@ -154,6 +155,8 @@ def test_parameters_come_back(params, tmp_path):
     for name, value in params.items():
         if isinstance(value, np.random.RandomState):
             assert loaded.random_state.randint(1000) == value.randint(1000)
+        elif isinstance(value, np.ndarray):
+            np.testing.assert_array_equal(getattr(loaded, name), value)
         else:
             assert_same(value, getattr(loaded, name))
 
@@ -163,6 +166,7 @@ def test_parameters_come_back(params, tmp_path):
     [
         np.array([True, False]),
         np.array([2, 7], dtype=np.int32),
+        np.array([2.0, 7.0], dtype=np.float16),
         np.array([1.0, 2.0]),
         np.array(["a", "ümlaut"]),
         np.array(["a", "b"], dtype=object),
@@ -254,11 +258,74 @@ def test_what_is_no_data_is_named_with_a_remedy(name, tmp_path):
     assert ResODERegressor.load(path).predict(X).tolist() == model.predict(X).tolist()
 
 
+def test_a_solver_of_somebody_else_is_named(tmp_path):
+    class Mine(SGD):
+        pass
+
+    X, y, _ = write.samples()
+    model = ResODERegressor(2, solver=Mine(max_epochs=1), **SMALL).fit(X, y)
+    with pytest.raises(ValueError, match="`solver` cannot be saved: Mine.*pickle does"):
+        model.save(tmp_path / "model.safetensors")
+
+
+def test_what_could_not_be_read_is_not_written(tmp_path):
+    X, y, _ = write.samples()
+    model = ResODERegressor(2, flow_time=0.5, **SMALL).fit(X, y)
+    model.set_params(width=-1)
+    with pytest.raises(ValueError, match="'width' parameter"):
+        model.save(tmp_path / "model.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_output_of_transform_stays_a_frame(tmp_path):
+    X, y, _ = write.samples()
+    model = ResODERegressor(2, flow_time=0.5, **SMALL).set_output(transform="pandas")
+    loaded = through_a_file(model.fit(X, y), tmp_path)
+    assert loaded.transform(X).equals(model.transform(X))
+
+
+def test_subclasses_are_files_of_their_own(tmp_path):
+    class Mine(ResODERegressor):
+        tag = "x"
+
+        def fit(self, X, y):
+            self.tag = ["fitted"]
+            return super().fit(X, y)
+
+    X, y, _ = write.samples()
+    loaded = through_a_file(Mine(2, flow_time=0.5, **SMALL).fit(X, y), tmp_path)
+    assert type(loaded) is Mine
+    assert loaded.tag == ["fitted"]
+
+
 def test_splitters_of_a_search_are_named(tmp_path):
     X, y, _ = write.samples()
     model = ResODERegressorCV([2], flow_times=[1.0], cv=KFold(2), width=3).fit(X, y)
     with pytest.raises(ValueError, match="`cv` cannot be saved: KFold"):
         model.save(tmp_path / "model.safetensors")
+
+
+def test_files_keep_their_place_and_permissions(tmp_path):
+    real, link = tmp_path / "real", tmp_path / "link"
+    real.write_text("before")
+    real.chmod(0o600)
+    link.symlink_to(real)
+    with replacing(link) as part:
+        part.write_text("after")
+    assert link.is_symlink()
+    assert real.read_text() == "after"
+    assert real.stat().st_mode & 0o777 == 0o600
+    with replacing(tmp_path / ("long" * 62)) as part:
+        part.write_text("new")
+    reference = tmp_path / "reference"
+    reference.touch()
+    new = (tmp_path / ("long" * 62)).stat().st_mode
+    assert new == reference.stat().st_mode
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"There is no folder .*nowhere"):
+        FITTED[0][0].save(tmp_path / "nowhere" / "model.safetensors")
 
 
 def test_a_write_that_fails_leaves_the_file_that_was_there(tmp_path):
@@ -288,10 +355,11 @@ def changed(path, change):
     with safe_open(path, framework="np") as file:
         header = json.loads(file.metadata()["odenet"])
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    del arrays[DIGEST]
     change(header, arrays)
     header = json.dumps(header)
-    metadata = {"odenet": header, "sha256": _digest(header, arrays)}
-    save_file(arrays, path, metadata=metadata)
+    arrays[DIGEST] = _digest(header, arrays)
+    save_file(arrays, path, metadata={"odenet": header})
 
 
 def test_a_file_that_is_not_there(tmp_path):
@@ -385,6 +453,39 @@ def use_an_array_of_objects(header, arrays):
     header["state"]["loss_curve_"] = {"$array": ["V8", [1], [0]]}
 
 
+def ask_for_much_memory(header, arrays):
+    header["state"]["n_features_in_"] = 10**10
+
+
+def write_texts_of_any_length(header, arrays):
+    header["state"]["feature_names_in_"] = {"$array": ["<U500000000", [1], ["a", "b"]]}
+
+
+def leave_the_key_of_the_random_state(header, arrays):
+    state = ["MT19937", [0] * 624, 10**9, 0, 0.0]
+    header["state"]["random_state"] = {"$random_state": state}
+
+
+def forget_the_class(header, arrays):
+    del header["estimator"]
+
+
+def predict_no_numbers(header, arrays):
+    arrays["module_.head"] = np.full_like(arrays["module_.head"], np.nan)
+
+
+def predict_other_outputs(header, arrays):
+    arrays["module_.head"] = np.repeat(arrays["module_.head"], 3, axis=0)
+
+
+def imitate_no_layers(header, arrays):
+    header["state"]["_frozen"]["settings"]["imitated_depth"] = 0
+
+
+def use_a_device_without_numbers(header, arrays):
+    header["state"]["device"] = "meta"
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -398,11 +499,25 @@ def use_an_array_of_objects(header, arrays):
         forget_the_encoder,
         name_an_array_that_is_not_there,
         use_an_array_of_objects,
+        ask_for_much_memory,
+        write_texts_of_any_length,
+        leave_the_key_of_the_random_state,
+        forget_the_class,
+        predict_no_numbers,
+        predict_other_outputs,
+        imitate_no_layers,
     ],
 )
 def test_a_file_that_was_made_to_deceive(path, change):
     changed(path, change)
-    with pytest.raises(ValueError, match="cannot have written"):
+    with pytest.raises(ValueError, match=r"cannot have written|is damaged"):
+        ResODERegressor.load(path)
+
+
+def test_a_header_without_end(path):
+    deep = "[" * 100_000 + "]" * 100_000
+    save_file({"V": np.zeros(1)}, path, metadata={"odenet": deep})
+    with pytest.raises(ValueError, match="damaged"):
         ResODERegressor.load(path)
 
 
