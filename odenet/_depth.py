@@ -8,7 +8,7 @@ from odenet._devices import torch_threads
 from odenet._gap import ExtrapolatedNetwork, is_rough, ode_gap, warn_if_rough
 from odenet._ode import NeuralODE
 
-GAP_ROWS = 256  # samples that a fit estimates its gap at
+GAP_ROWS = 64  # samples that a fit estimates its gap at
 
 
 class DepthMixin:

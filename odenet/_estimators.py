@@ -141,7 +141,7 @@ class ResODERegressor(RegressorMixin, DepthMixin, BaseResODE):
         How smooth the weights are in depth.
     ode_gap_ : float
         Estimate of the gap to the neural ODE, by ``ode_gap``'s "richardson" at up to
-        256 training samples; NaN where the weights are not smooth in depth, None for
+        64 training samples; NaN where the weights are not smooth in depth, None for
         a model of another depth than was trained, and after ``partial_fit``.
     history_ : pandas.DataFrame
         The training, a row for every step of the flow or epoch.
@@ -372,7 +372,7 @@ class ResODEClassifier(ClassificationMixin, DepthMixin, BaseResODE):
         How smooth the weights are in depth.
     ode_gap_ : float
         Estimate of the gap to the neural ODE, by ``ode_gap``'s "richardson" at up to
-        256 training samples; NaN where the weights are not smooth in depth, None for
+        64 training samples; NaN where the weights are not smooth in depth, None for
         a model of another depth than was trained, and after ``partial_fit``.
     history_ : pandas.DataFrame
         The training, a row for every step of the flow or epoch.
