@@ -156,7 +156,28 @@ def draw_layers(init, depth, shape, generator):
 
 
 def resolve_scheme(init):
-    """The scheme behind a name, or the callable itself."""
+    """The scheme behind a name, or the callable itself.
+
+    Parameters
+    ----------
+    init : {"tied", "gaussian_process", "iid"} or callable
+
+    Returns
+    -------
+    scheme : callable
+        ``scheme(depth, shape, generator)`` draws weights.
+
+    Raises
+    ------
+    ValueError
+        If there is no such name.
+
+    Examples
+    --------
+    >>> from odenet.schemes import resolve_scheme
+    >>> resolve_scheme("gaussian_process")
+    GaussianProcess(length_scale=0.5, scale=1.0, draws_V=False)
+    """
     if callable(init):
         return init
     if init in SCHEMES:

@@ -311,7 +311,31 @@ SOLVERS = {"flow": Flow, "gd": GradientDescent, "sgd": SGD, "adamw": AdamW}
 
 
 def resolve_solver(solver, n_rows=0, flow_time=None):
-    """The solver object behind a name, or the object itself, validated."""
+    """The solver object behind a name, or the object itself, validated.
+
+    Parameters
+    ----------
+    solver : {"auto", "flow", "gd", "sgd", "adamw"} or solver object
+    n_rows : int, default=0
+        Number of distinct training samples, for "auto".
+    flow_time : float, default=None
+        The horizon that is asked for, for "auto".
+
+    Returns
+    -------
+    solver : solver object
+
+    Raises
+    ------
+    ValueError
+        If a setting is not allowed.
+
+    Examples
+    --------
+    >>> from odenet.solvers import resolve_solver
+    >>> resolve_solver("auto", n_rows=100), resolve_solver("auto", n_rows=1000)
+    (Flow(), AdamW())
+    """
     if isinstance(solver, str):
         if solver == "auto":
             is_flow = n_rows <= MOST_FLOW_ROWS or flow_time is not None

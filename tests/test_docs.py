@@ -25,6 +25,8 @@ PUBLIC = [(module, name) for module in MODULES for name in module.__all__]
 def test_every_public_name_is_documented(module, name):
     thing = getattr(module, name)
     assert thing.__doc__
+    if callable(thing):
+        assert ">>>" in thing.__doc__
     if isinstance(thing, type):
         for member in (getattr(thing, n) for n in vars(thing) if not n.startswith("_")):
             assert member.__doc__ or not callable(member)
