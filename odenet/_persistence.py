@@ -90,7 +90,17 @@ class PersistenceMixin:
         with replacing(path) as part, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # those of load are for who loads
             save_file(arrays, part, metadata={"odenet": header})
-            self.load(part)  # nothing is written that cannot be read
+            self._check_readable(part)
+
+    def _check_readable(self, path):
+        """Nothing is written that cannot be read."""
+        try:
+            self.load(path)
+        except ValueError as error:
+            raise ValueError(
+                f"This {type(self).__name__} cannot be saved, since it could not be "
+                f"loaded: {error.__cause__ or error}."
+            ) from error
 
     def _as_data(self, name, value, arrays):
         try:

@@ -84,3 +84,8 @@ def test_training_on_a_gpu_is_that_on_the_cpu(solver, rng):
     assert models["cuda"].module_.V.device.type == "cuda"
     predictions = [model.predict(X) for model in models.values()]
     np.testing.assert_allclose(*predictions, rtol=1e-3, atol=1e-3)
+
+
+def test_a_device_without_numbers_is_none():
+    with pytest.raises(ValueError, match="`device` must be .* got 'meta'"):
+        resolve_device("meta")
