@@ -173,7 +173,7 @@ class TestUnknownAndMissingCategories:
 
     def test_only_category_is_ignored(self, size, y):
         X = pd.DataFrame(
-            {"size": size, "a": "same", "b": pd.Series([None] * 60, dtype="str")}
+            {"size": size, "a": "same", "b": pd.Series([None] * 60, dtype="string")}
         )
         model = ResODERegressor(**TINY).fit(X, y)
         np.testing.assert_array_equal(inputs(model, X)[:, 1:3], 0)
