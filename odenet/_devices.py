@@ -41,6 +41,11 @@ def evaluation_dtype(device):
     return torch.float32 if device.type == "mps" else torch.float64
 
 
+def to_numpy(tensor):
+    """A tensor of any device and dtype as an array of float64."""
+    return tensor.detach().cpu().double().numpy()
+
+
 @contextmanager
 def torch_threads(multiplications):
     """One thread for thin layers, on which more threads lose; never more than before.

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from odenet._devices import to_numpy
+
 
 @dataclass(frozen=True)
 class DepthSmoothness:
@@ -89,7 +91,7 @@ def depth_smoothness(module):
 
 def _layers(weights):
     """One row per layer."""
-    array = weights.detach().cpu().double().numpy()
+    array = to_numpy(weights)
     return array.reshape(len(array), -1)
 
 

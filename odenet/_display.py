@@ -3,6 +3,7 @@
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from odenet._devices import to_numpy
 from odenet._validation import check_matplotlib_support, check_pandas_support
 
 DARK, LIGHT, PALE = "#12355b", "#d1652c", "#9a9a9a"  # apart in grey, too
@@ -41,6 +42,7 @@ class Display:
         display : Display
             This one, with ``ax_`` and ``figure_``.
         """
+        check_matplotlib_support(f"{type(self).__name__}.plot")
         self.ax_ = self._axes(ax)
         self.figure_ = np.ravel(self.ax_)[0].figure
         self._draw(self.ax_)
@@ -48,7 +50,6 @@ class Display:
 
     def _axes(self, ax):
         """The axes given, or those of a new figure."""
-        check_matplotlib_support(f"{type(self).__name__}.plot")
         from matplotlib import pyplot
 
         if ax is None:
@@ -82,4 +83,4 @@ def network_of(display, drawn):
 
 def weights_of(network):
     """V and W as arrays of float64, with depth as the first axis."""
-    return {n: getattr(network, n).detach().cpu().double().numpy() for n in ("V", "W")}
+    return {name: to_numpy(getattr(network, name)) for name in ("V", "W")}

@@ -7,7 +7,12 @@ import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from odenet._devices import evaluation_dtype, resolve_device_or_cpu, torch_threads
+from odenet._devices import (
+    evaluation_dtype,
+    resolve_device_or_cpu,
+    to_numpy,
+    torch_threads,
+)
 from odenet._diagnostics import depth_smoothness
 from odenet._module import ResidualNetwork
 from odenet._training import Progress
@@ -80,7 +85,7 @@ class FittedNetworkMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             ]
         if hasattr(module, "n_evals_"):
             self.module_.n_evals_ = module.n_evals_
-        return torch.cat(results, dim=axis).cpu().double().numpy()
+        return to_numpy(torch.cat(results, dim=axis))
 
     def _module_for_evaluation(self):
         """The network in the dtype of evaluation; a copy if it has another."""

@@ -121,9 +121,7 @@ class LossCurveDisplay(Display):
 
     def _mark_depths(self, ax):
         """A line where each depth begins; along the flow, in the training that fits."""
-        shown = self.history["role"] == "fit"
-        if self.x != "flow_time":
-            shown |= True
+        shown = (self.history["role"] == "fit") | (self.x != "flow_time")
         x, depth = self.history[self.x][shown], self.history["depth"][shown]
         for i in np.flatnonzero(np.diff(depth, prepend=-1)):
             if i:

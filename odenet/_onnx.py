@@ -92,8 +92,7 @@ class OnnxMixin:
 def _add_targets(graph, estimator, output):
     """Targets in their own units and shape."""
     standardizer = estimator._y_standardizer
-    scale = np.where(np.isinf(standardizer.scale), 0.0, standardizer.scale)
-    y = graph.add("Mul", output, graph.constant(scale))
+    y = graph.add("Mul", output, graph.constant(standardizer.inverse_scale))
     y = graph.add("Add", y, graph.constant(standardizer.mean))
     shape = ["batch", estimator.n_outputs_]
     if estimator._y_is_1d:

@@ -44,10 +44,10 @@ class _Table:
     def __init__(self, graph, estimator, outputs):
         self.graph = graph
         categories = estimator._X_encoder.columns.categories
-        texts = [j for j, known in categories.items() if _are_texts(j, known)]
+        self.texts = {j for j, known in categories.items() if _are_texts(j, known)}
         n = estimator.n_features_in_
         self.inputs = None
-        if not texts:
+        if not self.texts:
             self.X = graph.input("X", np.float64, ["batch", n])
             self.n = n
             return
@@ -55,7 +55,7 @@ class _Table:
         names = getattr(estimator, "feature_names_in_", default)
         _check_names(names, outputs)
         self.inputs = [
-            graph.input(name, object if j in texts else np.float64, ["batch", 1])
+            graph.input(name, object if j in self.texts else np.float64, ["batch", 1])
             for j, name in enumerate(names)
         ]
 
@@ -114,8 +114,8 @@ def _check_distinct(j, known):
 def _marks(graph, table, j, known):
     """Which category a row has: a column each, or a single one of two."""
     column = table.columns([j])
-    texts = _are_texts(j, known)
-    hot = (_hot_of_texts if texts else _hot_of_numbers)(graph, column, known)
+    hot_of = _hot_of_texts if j in table.texts else _hot_of_numbers
+    hot = hot_of(graph, column, known)
     if len(known) != 2:
         return hot
     difference = graph.add("Sub", graph.take(hot, [1]), graph.take(hot, [0]))
@@ -162,10 +162,10 @@ def _standardized(graph, value, standardizer):
 
 
 def _scores(graph, column, values, scores):
-    """Interpolation: the first score, and the passed share of every segment."""
-    if len(values) == 1:
-        zero = graph.constant(0.0)
-        return graph.add("Mul", graph.add("Sub", column, column), zero)
+    """Interpolation: the first score, and the passed share of every segment.
+
+    There are several values: a column of two numbers or less is not scored.
+    """
     low, high = graph.constant(values[:-1]), graph.constant(values[1:])
     inside = graph.add("Min", graph.add("Max", column, low), high)
     passed = graph.add("Sub", inside, low)

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from odenet._conv_module import FILTER, GRID, STEM, STRIDE
+from odenet._devices import to_numpy
 from odenet._stack import steps_ahead
 
 BATCH_NORM_EPS = 1e-5  # torch's
@@ -14,7 +15,7 @@ BATCH_NORM_EPS = 1e-5  # torch's
 
 def add_residual_network(graph, network, x):
     """The output of a ResidualNetwork at a matrix."""
-    A, V, W, B = map(_float64, (network.embedding, network.V, network.W, network.head))
+    A, V, W, B = map(to_numpy, (network.embedding, network.V, network.W, network.head))
     q, m = network.state_dim, network.width
     h = graph.add("MatMul", x, _float32(graph, A[:, :-1].T))
     h = graph.add("Add", h, _float32(graph, A[:, -1]))
@@ -54,13 +55,13 @@ def add_conv_network(graph, network, x):
     """The output of a ConvResidualNetwork at rows of pixels, in evaluation."""
     shape = graph.constant([0, *network.image_shape], np.int64)
     image = graph.add("Transpose", graph.add("Reshape", x, shape), perm=[0, 3, 1, 2])
-    stem = _float32(graph, _float64(network.stem))
+    stem = _float32(graph, to_numpy(network.stem))
     h = _convolution(graph, image, stem, STEM, strides=[STRIDE] * 2)
     norm = _affine(network.stem_moments, network.stem_norm)
     h = graph.add("Relu", _normalised(graph, h, *(_float32(graph, a) for a in norm)))
     stacks = [
-        *(_float64(network.W), *_affine(network.W_moments, network.W_norm)),
-        *(_float64(network.V), *_affine(network.V_moments, network.V_norm)),
+        *(to_numpy(network.W), *_affine(network.W_moments, network.W_norm)),
+        *(to_numpy(network.V), *_affine(network.V_moments, network.V_norm)),
     ]
     scale = _float32(graph, 1 / network.depth)
 
@@ -79,8 +80,8 @@ def add_conv_network(graph, network, x):
     cells = graph.add("MatMul", flat, _float32(graph, pooling))
     n_inputs = network.head.shape[1]
     cells = graph.add("Reshape", cells, graph.constant([0, n_inputs], np.int64))
-    output = graph.add("MatMul", cells, _float32(graph, _float64(network.head).T))
-    return graph.add("Add", output, _float32(graph, _float64(network.head_bias)))
+    output = graph.add("MatMul", cells, _float32(graph, to_numpy(network.head).T))
+    return graph.add("Add", output, _float32(graph, to_numpy(network.head_bias)))
 
 
 def _convolution(graph, h, filters, size, **settings):
@@ -89,8 +90,8 @@ def _convolution(graph, h, filters, size, **settings):
 
 def _affine(moments, norm):
     """A batch normalisation in evaluation as factor and summand of every map."""
-    mean, variance = _float64(moments).swapaxes(0, -2)
-    gain, shift = _float64(norm).swapaxes(0, -2)
+    mean, variance = to_numpy(moments).swapaxes(0, -2)
+    gain, shift = to_numpy(norm).swapaxes(0, -2)
     factor = gain / np.sqrt(variance + BATCH_NORM_EPS)
     return factor[..., None, None], (shift - mean * factor)[..., None, None]
 
@@ -132,10 +133,6 @@ ACTIVATIONS = {
     "relu": lambda graph, z: graph.add("Relu", z),
     "identity": lambda graph, z: z,
 }
-
-
-def _float64(tensor):
-    return tensor.detach().cpu().double().numpy()
 
 
 def _float32(graph, array):

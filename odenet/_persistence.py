@@ -187,15 +187,15 @@ def _read(path):
         ) from error
     if "odenet" not in metadata:
         raise ValueError(f"{path} is a safetensors file, but odenet did not write it.")
-    _check_schema(path, metadata["odenet"])
+    header = _parsed(path, metadata["odenet"])
     digest = arrays.pop(DIGEST, np.zeros(0))
     if not np.array_equal(digest, _digest(metadata["odenet"], arrays)):
         raise ValueError(f"{path} is damaged, or was changed after it was written.")
-    return json.loads(metadata["odenet"]), arrays
+    return header, arrays
 
 
-def _check_schema(path, header):
-    """A file of a later schema has a header and a digest of its own."""
+def _parsed(path, header):
+    """The header; a file of a later schema has one and a digest of its own."""
     try:
         header = json.loads(header)
         schema, version = header["schema"], header["versions"]["odenet"]
@@ -208,6 +208,7 @@ def _check_schema(path, header):
             f"{path} was written by odenet {version} in schema {schema!r}; odenet "
             f"{__version__} reads schema {SCHEMA}: install odenet {version} or later."
         )
+    return header
 
 
 def _digest(header, arrays):

@@ -31,8 +31,12 @@ class Standardizer:
 
     def inverse(self, X):
         """Columns in their own units, where there is no limit."""
-        scale = np.where(np.isinf(self.scale), 0.0, self.scale)
-        return X * scale + self.mean
+        return X * self.inverse_scale + self.mean
+
+    @property
+    def inverse_scale(self):
+        """What ``inverse`` multiplies by."""
+        return np.where(np.isinf(self.scale), 0.0, self.scale)
 
 
 def _bounded(Z, limit):

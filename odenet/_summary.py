@@ -59,10 +59,9 @@ class SummaryMixin:
 
     def _facts(self):
         """Pairs of a name and a text."""
-        columns = history_columns(self.net_.history)
         return [
             ("network", self._of_network()),
-            ("training", self._of_training(columns["seconds"])),
+            ("training", self._of_training()),
             ("loss", self._of_losses()),
             ("smoothness", self._of_smoothness()),
             *([("gap", self._of_gap())] if hasattr(self, "ode_gap") else []),
@@ -79,13 +78,13 @@ class SummaryMixin:
             f"{network.activation}: {n_parameters:,} parameters"
         )
 
-    def _of_training(self, seconds):
+    def _of_training(self):
         how = f"{type(self.solver_).__name__}"
         if self.flow_time_ is not None:
             how += f" to flow time {self.flow_time_:.4g}"
-        seconds = f"{seconds[-1]:.3g}" if len(seconds) else "0"
+        seconds = sum(row.get("dur", 0.0) for row in self.net_.history)
         return (
-            f"{how}, {self.n_grad_evals_:,} gradients, {seconds} s; "
+            f"{how}, {self.n_grad_evals_:,} gradients, {seconds:.3g} s; "
             f"stopped by {self.stop_reason_}"
         )
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from odenet._devices import evaluation_dtype
+from odenet._devices import evaluation_dtype, to_numpy
 from odenet._module import ResidualNetwork
 
 
@@ -150,8 +150,8 @@ def tangent_kernel(module, X):
         pl_constant=max(0.0, 4 / n * eigenvalues[0].item()),
         curvature=2 / n * eigenvalues[-1].item(),
         n_samples=n,
-        eigenvalues=eigenvalues.double().cpu().numpy(),
-        matrix=matrix.double().cpu().numpy(),
+        eigenvalues=to_numpy(eigenvalues),
+        matrix=to_numpy(matrix),
     )
 
 

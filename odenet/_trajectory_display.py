@@ -103,11 +103,12 @@ class TrajectoryDisplay(Display):
         ).plot(ax)
 
     def _draw(self, ax):
+        evenly = np.linspace(0, len(self.states) - 1, MOST_DOTS)
+        dots = self.states[np.unique(evenly.astype(int))]
         for i, (color, marker) in enumerate(self._styles(ax)):
             if self.trajectories is not None:
                 ax.plot(*self.trajectories[:, i].T, color=color, lw=0.8)
-            dots = np.linspace(0, len(self.states) - 1, MOST_DOTS).astype(int)
-            ax.plot(*self.states[np.unique(dots), i].T, ".", color=color, ms=3)
+            ax.plot(*dots[:, i].T, ".", color=color, ms=3)
             ax.plot(*self.states[-1, i], marker, color=color, ms=5, mec="k", mew=0.4)
         ax.set_title(
             "states of the network: dots, the last one large"

@@ -5,7 +5,6 @@ from numbers import Integral
 import numpy as np
 
 from odenet._display import LINE_STYLES, Display, network_of, weights_of
-from odenet._validation import check_matplotlib_support
 
 
 class WeightProfileDisplay(Display):
@@ -143,7 +142,6 @@ class WeightProfileDisplay(Display):
         if ax is not None and np.size(ax) == 2:
             return np.ravel(ax)
         if ax is None:
-            check_matplotlib_support(f"{type(self).__name__}.plot")
             from matplotlib import pyplot
 
             figure = pyplot.figure(figsize=(8, 3.4), layout="constrained")
