@@ -33,9 +33,10 @@ from _report import (
 from sklearn.datasets import make_friedman1
 
 from odenet import ResidualNetwork, ResODERegressor
-from odenet._devices import torch_threads
-from odenet._losses import SquaredError
-from odenet._training import Samples, TrainingNet
+from odenet._losses.squared_error import SquaredError
+from odenet._training.net import TrainingNet
+from odenet._training.samples import Samples
+from odenet._utils.devices import torch_threads
 from odenet.solvers import AdamW, GradientDescent
 
 

@@ -27,7 +27,7 @@ from _tables import available, load
 from sklearn.metrics import root_mean_squared_error
 
 from odenet import ResODEClassifier, ResODERegressor
-from odenet._columns import Columns
+from odenet._tables.columns import Columns
 from odenet.solvers import AdamW, Flow
 
 SETS = (
@@ -67,14 +67,16 @@ ROWS = {
     "five stages of depth": {"depth_schedule": [4, 8, 16, 32, 64]},
     "four stages of depth": {"depth_schedule": [8, 16, 32, 64]},
     "first stage of 4 layers": {"depth_schedule": [4, 64]},
-    "last weights, no average": {"odenet._averaging.SHARE": 0.0},
-    "average of a fifth": {"odenet._averaging.SHARE": 1 / 5},
+    "last weights, no average": {"odenet._optim.averaging.SHARE": 0.0},
+    "average of a fifth": {"odenet._optim.averaging.SHARE": 1 / 5},
     "width=32": {"width": 32},
     "width=128": {"width": 128},
     "state_dim=64": {"state_dim": 64},
-    "W of scale 1": {"odenet._preparation.START_SCALE": 1.0},
-    "inputs of share 1": {"odenet._preparation.STATE_SHARE": 1.0},
-    "no normal scores": {"odenet._columns.Columns.settled": settled_without_scores},
+    "W of scale 1": {"odenet._estimators.preparation.START_SCALE": 1.0},
+    "inputs of share 1": {"odenet._estimators.preparation.STATE_SHARE": 1.0},
+    "no normal scores": {
+        "odenet._tables.columns.Columns.settled": settled_without_scores
+    },
     "label_smoothing=0": {"label_smoothing": 0.0},
     "label_smoothing=0.1": {"label_smoothing": 0.1},
 }

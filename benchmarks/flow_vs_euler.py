@@ -20,7 +20,7 @@ import torch
 from sklearn.datasets import make_friedman1
 
 from odenet import GradientFlow, ResidualNetwork
-from odenet._flow import ExplicitEuler
+from odenet._optim.explicit_euler import ExplicitEuler
 
 
 def make_problem(depth, n_samples, seed):

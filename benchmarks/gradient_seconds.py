@@ -52,9 +52,10 @@ from _report import (
     seconds_per_call,
 )
 
-from odenet._devices import torch_threads
-from odenet._losses import SquaredError
-from odenet._training import Samples, TrainingNet
+from odenet._losses.squared_error import SquaredError
+from odenet._training.net import TrainingNet
+from odenet._training.samples import Samples
+from odenet._utils.devices import torch_threads
 from odenet.solvers import Flow
 
 OURS = ("odenet", "module")

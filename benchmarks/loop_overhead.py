@@ -17,8 +17,9 @@ from time import perf_counter
 import torch
 
 from odenet import ResidualNetwork
-from odenet._losses import SquaredError
-from odenet._training import Samples, TrainingNet
+from odenet._losses.squared_error import SquaredError
+from odenet._training.net import TrainingNet
+from odenet._training.samples import Samples
 from odenet.solvers import AdamW, Flow, GradientDescent
 
 

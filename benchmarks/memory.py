@@ -26,7 +26,7 @@ from _report import (
 from sklearn.datasets import make_friedman1
 
 from odenet import ResODERegressor
-from odenet._devices import torch_threads
+from odenet._utils.devices import torch_threads
 
 CONTESTANTS = ("plain", "stored", "rebuilt", "predict")
 

@@ -28,10 +28,10 @@ from time import perf_counter
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from odenet._activations import ACTIVATIONS
-from odenet._rebuilt import rebuilt_stack
-from odenet._stack import residual_stack
-from odenet._workspace import forget_workspaces
+from odenet._network.activations import ACTIVATIONS
+from odenet._network.fast_layers import residual_stack
+from odenet._network.rebuilt_layers import rebuilt_stack
+from odenet._network.workspace import forget_workspaces
 
 STACKS = {"stored": residual_stack, "rebuilt": rebuilt_stack}
 

@@ -29,7 +29,7 @@ from sklearn.metrics import check_scoring
 from sklearn.model_selection import KFold
 
 from odenet import ResODERegressor
-from odenet._sweep import Sweep
+from odenet._search.sweep import Sweep
 
 SIZES = [(50, 8), (50, 16), (100, 16), (100, 32), (100, 64), (400, 64)]
 CASES = [(*size, "doubling") for size in SIZES] + [(*size, None) for size in SIZES[:4]]

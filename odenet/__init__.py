@@ -1,22 +1,24 @@
 """Deep residual networks that are neural ODEs, for scikit-learn."""
 
 from odenet import schemes, solvers
-from odenet._callbacks import DepthSmoothnessMonitor
-from odenet._conv_module import ConvResidualNetwork
-from odenet._cv import ResODEClassifierCV, ResODERegressorCV
-from odenet._depth_smoothness_display import DepthSmoothnessDisplay
-from odenet._diagnostics import DepthSmoothness, depth_smoothness
-from odenet._estimators import ResODEClassifier, ResODERegressor
-from odenet._flow import GradientFlow
-from odenet._gap import ode_gap
-from odenet._images import ResODEImageClassifier
-from odenet._loss_curve_display import LossCurveDisplay
-from odenet._module import ResidualNetwork
-from odenet._ode import NeuralODE
-from odenet._tangent_kernel import TangentKernel, tangent_kernel
-from odenet._trajectory_display import TrajectoryDisplay
+from odenet._diagnostics.gap import ode_gap
+from odenet._diagnostics.smoothness import DepthSmoothness, depth_smoothness
+from odenet._diagnostics.tangent_kernel import TangentKernel, tangent_kernel
+from odenet._estimators.classifier import ResODEClassifier
+from odenet._estimators.image_classifier import ResODEImageClassifier
+from odenet._estimators.regressor import ResODERegressor
+from odenet._inspection.depth_smoothness import DepthSmoothnessDisplay
+from odenet._inspection.loss_curve import LossCurveDisplay
+from odenet._inspection.trajectory import TrajectoryDisplay
+from odenet._inspection.weight_profile import WeightProfileDisplay
+from odenet._network.convolutional import ConvResidualNetwork
+from odenet._network.ode import NeuralODE
+from odenet._network.residual import ResidualNetwork
+from odenet._optim.gradient_flow import GradientFlow
+from odenet._search.classifier_cv import ResODEClassifierCV
+from odenet._search.regressor_cv import ResODERegressorCV
+from odenet._training.callbacks.smoothness import DepthSmoothnessMonitor
 from odenet._version import __version__
-from odenet._weight_profile_display import WeightProfileDisplay
 
 __all__ = [
     "ConvResidualNetwork",

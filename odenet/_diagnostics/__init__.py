@@ -1,0 +1,1 @@
+"""Functions from a network to numbers, in float64."""

@@ -1,0 +1,147 @@
+"""The distance between a network and its neural ODE, and when it can be trusted."""
+
+import copy
+import warnings
+
+import torch
+from torch import nn
+
+from odenet._diagnostics.smoothness import depth_smoothness
+from odenet._network.ode import NeuralODE
+from odenet._utils.devices import evaluation_dtype
+
+GAP_RTOL = 1e-9
+GAP_MAX_STEPS = 10_000_000
+
+
+class ExtrapolatedNetwork(nn.Module):
+    r"""Richardson's extrapolation of a network to its neural ODE: 2 F_{2L} - F_L.
+
+    F_L, of L layers, is at a distance O(1/L) from the ODE; the extrapolation, for
+    weights that are smooth in depth, at O(1/L^2). It costs 3 L layers.
+
+    Parameters
+    ----------
+    network : ResidualNetwork
+        It is copied.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from odenet import ResidualNetwork
+    >>> from odenet._diagnostics.gap import ExtrapolatedNetwork
+    >>> ExtrapolatedNetwork(ResidualNetwork(2, 1, depth=4))(torch.ones(5, 2)).shape
+    torch.Size([5, 1])
+    """
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network.with_depth(network.depth)
+        self.refined = network.with_depth(2 * network.depth)
+
+    @property
+    def V(self):
+        """The weights V of the network's layers."""
+        return self.network.V
+
+    def forward(self, x):
+        """The extrapolated output, shape (n, n_outputs)."""
+        return 2 * self.refined(x) - self.network(x)
+
+
+def ode_gap(network, x, method="solver"):
+    r"""Relative distance between a network's output and that of its neural ODE.
+
+    :math:`\|F_L(x) - F(x)\| / \|F(x)\|`, with norms over all samples and outputs, in
+    float64 where the device has it. It is O(1/L) for weights that are smooth in depth
+    (Marion, Wu, Sander and Biau, ICLR 2024, theorem 4), and need not shrink for others.
+
+    Parameters
+    ----------
+    network : ResidualNetwork
+    x : Tensor or array of shape (n, n_features)
+    method : {"solver", "richardson"}, default="solver"
+        "solver" integrates the ODE, with an error far below 1e-6, for about 7
+        evaluations per layer: more of few layers, many more where the weights are not
+        smooth. "richardson" takes 2 F_{2L} - F_L for F, an estimate for 3 L layers:
+        right up to O(1/L^2) for smooth weights, though for few layers that may exceed
+        the gap, and wrong for others: with ``init="iid"`` more than twice the gap
+        (``benchmarks/ode_gap.py``).
+
+    Returns
+    -------
+    gap : float
+        0.0 where the outputs are equal, zeros among them.
+
+    Raises
+    ------
+    ValueError
+        If the method is unknown.
+    RuntimeError
+        If the integration fails.
+
+    Warns
+    -----
+    UserWarning
+        If the weights are not smooth in depth.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from odenet import ResidualNetwork, ode_gap
+    >>> from odenet.schemes import GaussianProcess
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> scheme = GaussianProcess(draws_V=True)
+    >>> network = ResidualNetwork(2, 1, depth=64, init=scheme, generator=generator)
+    >>> x = torch.ones(5, 2)
+    >>> print(f"{ode_gap(network, x):.4f} {ode_gap(network, x, 'richardson'):.4f}")
+    0.0044 0.0045
+    """
+    if method not in _LIMITS:
+        raise ValueError(f"`method` must be one of {list(_LIMITS)}, got {method!r}.")
+    warn_if_rough(network)
+    device = network.V.device
+    network = copy.deepcopy(network).to(evaluation_dtype(device))
+    x = torch.as_tensor(x, dtype=network.V.dtype, device=device)
+    with torch.no_grad():
+        output, limit = network(x), _LIMITS[method](network, x)
+    distance = (output - limit).norm()
+    return (distance / limit.norm()).item() if distance > 0 else 0.0
+
+
+def is_rough(network):
+    """Whether the weights are not smooth in depth, as far as L layers can tell.
+
+    The von Neumann ratio is near 1 for independent layers, 6 / (L^2 - 1) for a linear
+    function of depth, and always the same for two layers.
+    """
+    depth = network.depth
+    if depth < 3:
+        return False
+    return depth_smoothness(network).von_neumann_ratio > 0.5 + 6 / (depth**2 - 1)
+
+
+def warn_if_rough(network):
+    """Tell that nothing said of an ODE can be trusted."""
+    if is_rough(network):
+        warnings.warn(
+            "The weights of this network are not smooth in depth: it is no discretised "
+            "ODE, its gap need not shrink with depth, and Richardson's extrapolation "
+            "does not estimate it.",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def _solved(network, x):
+    """The output of the ODE, with an error far below any gap of interest."""
+    rtol = max(GAP_RTOL, 10 * torch.finfo(x.dtype).eps)
+    ode = NeuralODE(network, rtol=rtol, atol=rtol / 100, max_steps=GAP_MAX_STEPS)
+    return ode._integrate(x, [1.0], by_layer=True)[0] @ network.head.T
+
+
+def _extrapolated(network, x):
+    return ExtrapolatedNetwork(network)(x)
+
+
+_LIMITS = {"solver": _solved, "richardson": _extrapolated}

@@ -1,0 +1,104 @@
+"""Diagnostics: functions from networks to numbers, in float64."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from odenet._utils.devices import to_numpy
+
+
+@dataclass(frozen=True)
+class DepthSmoothness:
+    r"""How smooth the weights of a network are, as functions of depth.
+
+    ``float(smoothness)`` is ``lipschitz``.
+
+    Attributes
+    ----------
+    lipschitz : float
+        The largest of ``per_weight``: a discrete Lipschitz constant in depth time,
+        bounded as L grows for a discretised ODE, proportional to L for independent
+        layers (Marion, Wu, Sander and Biau, ICLR 2024, theorem 4).
+    von_neumann_ratio : float
+        Mean of :math:`\|Z_{k+1} - Z_k\|^2` over twice the mean of
+        :math:`\|Z_k - \bar Z\|^2`, with Z = (V, W): free of scale, about 1 for
+        independent layers, O(1/L^2) for a discretised ODE, 0 for tied weights
+        (von Neumann, *Annals of Mathematical Statistics* 12, 1941).
+    per_weight : dict of str to float
+        :math:`L \max_k \|Z_{k+1} - Z_k\|_F` for Z = "V" and "W".
+    increments : dict of str to ndarray of shape (L - 1,)
+        :math:`\|Z_{k+1} - Z_k\|_F` for each k.
+
+    Examples
+    --------
+    >>> from odenet import ResODERegressor
+    >>> model = ResODERegressor(4, init="iid", flow_time=1.0, random_state=0)
+    >>> smoothness = model.fit([[0.0], [1.0], [2.0]], [1, 2, 3]).depth_smoothness_
+    >>> smoothness.increments["W"].shape
+    (3,)
+    >>> float(smoothness) == smoothness.per_weight["W"]
+    True
+    """
+
+    lipschitz: float
+    von_neumann_ratio: float
+    per_weight: dict = field(hash=False)
+    increments: dict = field(repr=False, compare=False)
+
+    def __float__(self):
+        return self.lipschitz
+
+
+def depth_smoothness(module):
+    """Measure how smooth a network's weights are, as functions of depth.
+
+    Parameters
+    ----------
+    module : ResidualNetwork
+        Or any object with stacked weights ``V`` and ``W``, whose first axis is depth.
+
+    Returns
+    -------
+    smoothness : DepthSmoothness
+
+    Examples
+    --------
+    >>> import torch
+    >>> from odenet import ResidualNetwork, depth_smoothness
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> tied = ResidualNetwork(2, 1, depth=32, init="tied", generator=generator)
+    >>> depth_smoothness(tied).lipschitz
+    0.0
+    >>> iid = ResidualNetwork(2, 1, depth=32, init="iid", generator=generator)
+    >>> round(depth_smoothness(iid).von_neumann_ratio, 1)
+    1.0
+    """
+    weights = {name: _layers(getattr(module, name)) for name in ("V", "W")}
+    depth = len(weights["V"])
+    steps = {name: np.diff(Z, axis=0) for name, Z in weights.items()}
+    increments = {name: np.linalg.norm(step, axis=1) for name, step in steps.items()}
+    per_weight = {
+        name: depth * float(norms.max(initial=0.0))
+        for name, norms in increments.items()
+    }
+    return DepthSmoothness(
+        lipschitz=max(per_weight.values()),
+        von_neumann_ratio=_von_neumann_ratio(np.hstack([*weights.values()])),
+        per_weight=per_weight,
+        increments=increments,
+    )
+
+
+def _layers(weights):
+    """One row per layer."""
+    array = to_numpy(weights)
+    return array.reshape(len(array), -1)
+
+
+def _von_neumann_ratio(Z):
+    """0 where the layers do not vary at all."""
+    steps = np.diff(Z, axis=0)
+    if not steps.any():
+        return 0.0
+    spread = np.square(Z - Z.mean(axis=0)).sum(axis=1).mean()
+    return float(np.square(steps).sum(axis=1).mean() / (2 * spread))

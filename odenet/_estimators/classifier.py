@@ -1,0 +1,247 @@
+"""The classifier."""
+
+from numbers import Real
+
+from odenet._estimators.base import BaseResODE
+from odenet._estimators.classification import ClassificationMixin
+from odenet._estimators.depth import DepthMixin
+from odenet._utils.sklearn_private import Interval, StrOptions
+
+
+class ResODEClassifier(ClassificationMixin, DepthMixin, BaseResODE):
+    """Classification by a deep residual network that is a neural ODE.
+
+    Minimises the cross-entropy. Two classes share one output, the logit of the second.
+
+    Parameters
+    ----------
+    depth : int or "auto", default=64
+        Number L of residual layers. "auto" doubles it until the measured gap to the
+        neural ODE (see ``ode_gap``) is at most ``gap_tol``; ``depth_`` tells where that
+        is, 1024 at most.
+    width : int, default=64
+        Inner width m of a residual.
+    state_dim : int, default=None
+        Dimension q of the state. None is min(n_inputs + 1, 128) + n_outputs, and at
+        least 16; a category counts as an input, and the scores of ``standardize`` do.
+    activation : {"gelu", "tanh", "silu", "softplus", "relu", "identity"}, \
+            default="gelu"
+        Activation of a residual. With "relu" the theorems do not hold.
+    init : {"tied", "gaussian_process", "iid"} or callable, default="tied"
+        The weights at the start, as functions of depth: see :mod:`odenet.schemes`. With
+        "iid" the network is no discretised ODE. A name stands for the scheme with
+        ``scale=4``, so that a fit soon is more than linear; an object is used as it is,
+        and ``Tied()`` is the start of the paper.
+    solver : {"auto", "flow", "gd", "sgd", "adamw"} or solver object, default="auto"
+        How the network is trained: see :mod:`odenet.solvers`, whose objects carry the
+        settings of each. "flow" follows the gradient flow of all samples by an adaptive
+        stabilised Runge-Kutta method, "gd" by gradient descent with small steps; "sgd"
+        and "adamw" train on mini-batches. "auto" is "flow" for up to 500 distinct
+        samples, or where a ``flow_time`` is given, else "adamw"; ``solver_`` tells.
+    flow_time : float, default=None
+        Horizon T of "flow" and "gd"; the other solvers have none. None lets the data
+        decide: training ends when the validation loss has risen, or the training loss
+        is stationary, or at the latest at T = 1200 with early stopping and
+        T = 100 without.
+    depth_schedule : "doubling", array-like of int, or None, default="doubling"
+        Depths to train at, in ascending order; a sequence must end at ``depth``. While
+        a network is shallow it imitates the deep one, to second order in its own step
+        (:math:`O(1/l^2)`), and it goes on to the next depth where the training loss
+        would differ by more than 0.1 % there. The final stretch is trained at full
+        depth. On the sets that were measured the training loss at the end was within
+        1 % of that of training at full depth, which None does. "doubling" starts from 4
+        to 7 layers; from weights that are not smooth in depth (``init="iid"``) it does
+        what None does. On mini-batches every depth is a stage, with a share of the
+        epochs in proportion to 1 / depth, and "doubling" has two of them: from 8 to 15
+        layers, and ``depth``.
+    gap_tol : float, default=0.01
+        The gap allowed for ``depth="auto"``.
+    alpha : float, default=0.0
+        L2 penalty, alpha / 2 times the sum of the squared norms of A, B and, averaged
+        over the layers, (V, W).
+    smoothness_penalty : float, default=0.0
+        Penalty on the variation of the weights in depth, times
+        L * sum_k ||Z_{k+1} - Z_k||_F^2, where Z = (V, W) (Marion, NeurIPS 2023).
+    early_stopping : bool or "auto", default="auto"
+        Whether to hold out samples, to stop when the loss on them has risen, and to
+        choose weights: of a flow, those that no later ones beat by more than the
+        standard error of the difference; it is followed again to their flow time, on
+        all samples. A mini-batch solver ends with the weights of lowest loss. "auto"
+        does so for 200 distinct samples or more, and holds out at least 100 of them,
+        or 30 % of few.
+    validation_fraction : float, default=0.1
+        Share of the samples (of every class, of their weight) that is held out.
+    standardize : bool, default=True
+        Whether to scale the columns of X inside the model. Inputs beyond some standard
+        deviations are drawn in smoothly, to 4 at most; columns that are constant in
+        training are ignored. A column of more than two numbers is given to the network
+        by its normal scores as well, which depend on the order of its values only.
+    categorical_features : "from_dtype", array-like of bool, int or str, or None, \
+            default="from_dtype"
+        The columns that hold categories, by a mask, by indices or by names.
+        "from_dtype" takes those of a pandas or polars frame whose dtype is one of
+        categories or strings, None none. Inside the model a category is a column of
+        its own, for which the matrix A learns a vector, as an embedding does; two
+        categories share one column. A missing value is a category if training has met
+        it, and a category that training has not met is all zeros.
+    allow_nan : bool, default=False
+        Whether numbers may be missing (NaN). One that is takes the mean of its column,
+        and where training has met NaN in a column, a further column inside the model
+        says which numbers are missing.
+    class_weight : dict or "balanced", default=None
+        Weights of the classes; "balanced" gives all the same total weight.
+    label_smoothing : float, default=0.05
+        Probability that a label is taken to be spread over all classes alike. It keeps
+        the logits bounded: without it the flow of separable classes has no limit.
+    backward : {"stored", "rebuilt"}, default="stored"
+        Whether a gradient stores the states of all layers, or rebuilds them from the
+        last one on the way back: slower, in memory that does not grow with depth.
+    callbacks : list, default=None
+        Callbacks of skorch, called at every step of the flow or epoch; where a flow
+        time is chosen on held-out samples, by the run that chooses it.
+    device : str, default="auto"
+        "auto" is CUDA where there is one, else the CPU; or any name of a torch device.
+    dtype : {"float32", "float64"}, default="float32"
+        Number format of training. Predictions are computed in float64.
+    warm_start : bool, default=False
+        Whether ``fit`` goes on from the weights and the flow time reached before, to
+        the horizon ``flow_time``, with the standardisation of the first fit.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the weights, of the held-out samples and of the mini-batches. The same
+        int gives the same model on the same machine, whatever the order of the rows.
+        The global random states are neither read nor set.
+    verbose : int, default=0
+        1 shows a progress bar.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Labels of the classes.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : ndarray of str
+        Names of the features, if X had any.
+    n_outputs_ : int
+        Number of outputs of the network.
+    module_ : ResidualNetwork
+        The network, on standardised inputs.
+    net_ : skorch net
+        What trained it, with ``net_.history``.
+    depth_ : int
+        Number of layers.
+    depth_path_ : list of dict
+        The depths walked through, one row for each: "depth"; where it began, as
+        "n_iter", "flow_time", "n_grad_evals" and "seconds"; and, measured at the change
+        on up to 2048 samples, the "loss" after it, the "loss_gap" to the one before,
+        and the relative distance of the outputs, "output_gap". "role" tells a training
+        that chooses the flow time, where these are held-out samples, from the one that
+        fits. "n_iter" counts the steps of both.
+    depth_smoothness_ : DepthSmoothness
+        How smooth the weights are in depth.
+    ode_gap_ : float
+        Estimate of the gap to the neural ODE, by ``ode_gap``'s "richardson" at up to
+        64 training samples; NaN where the weights are not smooth in depth, None for
+        a model of another depth than was trained, and after ``partial_fit``.
+    history_ : pandas.DataFrame
+        The training, a row for every step of the flow or epoch.
+    solver_ : solver object
+        What the network was trained by.
+    flow_time_ : float
+        Flow time of the weights kept; None for mini-batch solvers.
+    loss_curve_ : list of float
+        Objective at the end of every step of a flow, or its mean over every epoch.
+    validation_flow_times_ : list of float
+        Flow times of the following two; None without.
+    validation_loss_curve_, validation_scores_ : list of float
+        Loss and accuracy of the held-out samples; None without.
+    n_iter_ : int
+        Number of steps of the flow, or of epochs.
+    n_grad_evals_ : int
+        Number of gradients computed, with those to choose the flow time.
+    stop_reason_ : str
+        "early_stopping", "horizon", "stationary", "max_evals", "max_epochs",
+        "callback", "interrupted" or "diverged".
+    converged_ : bool
+        Whether training ended for one of the first three reasons, or a callback's.
+
+    Notes
+    -----
+    The model and the theorems are those of P. Marion, Y.-H. Wu, M. E. Sander and
+    G. Biau, *Implicit regularization of deep residual networks towards neural ODEs*,
+    ICLR 2024.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import make_moons
+    >>> from odenet import ResODEClassifier
+    >>> X, y = make_moons(100, noise=0.1, random_state=0)
+    >>> model = ResODEClassifier(depth=8, flow_time=20.0, random_state=0).fit(X, y)
+    >>> model.predict_proba(X).shape
+    (100, 2)
+    >>> bool(model.depth_smoothness_.von_neumann_ratio < 0.1)
+    True
+    """
+
+    _longest_flow_time = 1200.0  # the curvature of cross-entropy is far smaller
+    _parameter_constraints = {
+        **BaseResODE._parameter_constraints,
+        "class_weight": [dict, StrOptions({"balanced"}), None],
+        "label_smoothing": [Interval(Real, 0, 1, closed="left")],
+    }
+
+    def __init__(
+        self,
+        depth=64,
+        *,
+        width=64,
+        state_dim=None,
+        activation="gelu",
+        init="tied",
+        solver="auto",
+        flow_time=None,
+        depth_schedule="doubling",
+        gap_tol=0.01,
+        alpha=0.0,
+        smoothness_penalty=0.0,
+        early_stopping="auto",
+        validation_fraction=0.1,
+        standardize=True,
+        categorical_features="from_dtype",
+        allow_nan=False,
+        class_weight=None,
+        label_smoothing=0.05,
+        backward="stored",
+        callbacks=None,
+        device="auto",
+        dtype="float32",
+        warm_start=False,
+        random_state=None,
+        verbose=0,
+    ):
+        super().__init__(
+            depth,
+            width=width,
+            state_dim=state_dim,
+            activation=activation,
+            init=init,
+            solver=solver,
+            flow_time=flow_time,
+            depth_schedule=depth_schedule,
+            gap_tol=gap_tol,
+            alpha=alpha,
+            smoothness_penalty=smoothness_penalty,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            standardize=standardize,
+            categorical_features=categorical_features,
+            allow_nan=allow_nan,
+            backward=backward,
+            callbacks=callbacks,
+            device=device,
+            dtype=dtype,
+            warm_start=warm_start,
+            random_state=random_state,
+            verbose=verbose,
+        )
+        self.class_weight = class_weight
+        self.label_smoothing = label_smoothing

@@ -1,0 +1,360 @@
+"""The estimator of images: a convolutional residual network."""
+
+from math import isqrt, prod
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from sklearn.base import clone
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from odenet._estimators.base import BaseResODE
+from odenet._estimators.classification import ClassificationMixin
+from odenet._network.convolutional import ConvResidualNetwork
+from odenet._tables.standardizer import Standardizer, fit_standardizer
+from odenet._training.augmentation import Augmentation
+from odenet._training.images import ImageTrainingNet
+from odenet._utils.sklearn_private import Interval, StrOptions
+from odenet.solvers import SGD, AdamW, resolve_solver
+
+PAPERS_SGD = SGD(
+    learning_rate=0.1,
+    momentum=0.9,
+    weight_decay=5e-4,
+    flow_rates=False,
+    schedule="cosine",
+    batch_size=64,
+    max_epochs=60,
+)
+
+
+class ResODEImageClassifier(ClassificationMixin, BaseResODE):
+    """Classification of images by a convolutional residual network.
+
+    Its filters and batch normalisations are stacked samples of functions of depth, each
+    layer is scaled by 1/L, and the network is trained on mini-batches: see
+    :class:`ConvResidualNetwork`. Minimises the cross-entropy.
+
+    Parameters
+    ----------
+    depth : int, default=32
+        Number L of residual layers.
+    channels : int, default=16
+        Number of maps of a state.
+    image_shape : tuple (height, width) or (height, width, n_channels), default=None
+        Shape of an image. None takes it from X, if that has three or four dimensions;
+        flat rows are gray square images if their length is a square, else images of a
+        single row.
+    activation : {"gelu", "tanh", "silu", "softplus", "relu", "identity"}, \
+            default="gelu"
+        Activation between the two convolutions of a layer.
+    init : {"tied", "gaussian_process", "iid"} or callable, default="tied"
+        The filters at the start, as functions of depth: see :mod:`odenet.schemes`.
+        With "iid" the network is no discretised ODE.
+    solver : {"sgd", "adamw"} or object of ``SGD`` or ``AdamW``, default="sgd"
+        "sgd" is that of the paper: momentum 0.9, weight decay 5e-4, batches of 64, the
+        same rate for all parameters, which falls along a cosine, here from 0.1 in 60
+        epochs. With a constant rate there is ``partial_fit`` as well. See
+        :mod:`odenet.solvers`.
+    random_shift : int, default=0
+        In training, images are shifted by up to so many pixels, at random and anew in
+        every epoch; black comes in at their edges.
+    random_flip : bool, default=False
+        Whether, in training, images are replaced by their mirror images at random.
+    early_stopping : bool, default=False
+        Whether to hold out samples, and to end with the weights of the lowest loss on
+        them.
+    validation_fraction : float, default=0.1
+        Share of every class that is held out.
+    standardize : bool, default=True
+        Whether to scale the channels inside the model.
+    class_weight : dict or "balanced", default=None
+        Weights of the classes; "balanced" gives all the same total weight.
+    label_smoothing : float, default=0.0
+        Probability that a label is taken to be spread over all classes alike.
+    callbacks : list, default=None
+        Callbacks of skorch, called at every epoch.
+    device : str, default="auto"
+        "auto" is CUDA where there is one, else the CPU; or any name of a torch device.
+    dtype : {"float32", "float64"}, default="float32"
+        Number format of training. Predictions are computed in float64.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the weights, of the held-out samples, of the mini-batches and of what is
+        random about images. The global random states are neither read nor set.
+    verbose : int, default=0
+        1 shows a progress bar.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Labels of the classes.
+    image_shape_ : tuple (height, width, n_channels)
+        Shape of an image.
+    n_features_in_ : int
+        Number of pixels times channels.
+    n_outputs_ : int
+        Number of outputs of the network.
+    module_ : ConvResidualNetwork
+        The network, on standardised channels.
+    net_ : skorch net
+        What trained it, with ``net_.history``.
+    depth_ : int
+        Number of layers.
+    depth_smoothness_ : DepthSmoothness
+        How smooth the filters V and W are in depth.
+    history_ : pandas.DataFrame
+        The training, a row for every epoch.
+    solver_ : solver object
+        What the network was trained by.
+    depth_path_ : list of dict
+        One row, for the one depth that is trained at.
+    loss_curve_, validation_loss_curve_, validation_scores_ : list of float
+        Mean loss of every epoch; loss and accuracy of the held-out samples, or None.
+    n_iter_, n_grad_evals_ : int
+        Number of epochs, and of mini-batches.
+    stop_reason_ : str
+        "max_epochs", "early_stopping", "callback", "interrupted" or "diverged".
+    converged_ : bool
+        Whether early stopping, or a callback, ended the training.
+
+    Notes
+    -----
+    The network and its training are those of P. Marion, Y.-H. Wu, M. E. Sander and
+    G. Biau, *Implicit regularization of deep residual networks towards neural ODEs*,
+    ICLR 2024, section 5.2, on CIFAR-10. A batch normalisation couples the samples of a
+    batch, so that their theorems do not hold as they stand.
+
+    X may have the shape (n_samples, n_pixels), with the channels of a pixel side by
+    side, (n_samples, height, width) or (n_samples, height, width, n_channels).
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from odenet import ResODEImageClassifier
+    >>> from odenet.solvers import SGD
+    >>> X, y = load_digits(return_X_y=True)
+    >>> solver = SGD(learning_rate=0.04, schedule="cosine", max_epochs=3)
+    >>> model = ResODEImageClassifier(
+    ...     4, channels=8, image_shape=(8, 8), solver=solver, random_state=0
+    ... )
+    >>> bool(model.fit(X[:1000], y[:1000]).score(X[1000:], y[1000:]) > 0.7)
+    True
+    >>> model.depth_smoothness_.increments["W"].shape
+    (3,)
+    """
+
+    _network = ConvResidualNetwork
+    _rows_at_once = 1024
+    _parameter_constraints = {
+        "depth": [Interval(Integral, 1, None, closed="left")],
+        "channels": [Interval(Integral, 1, None, closed="left")],
+        "image_shape": ["array-like", None],
+        "activation": BaseResODE._parameter_constraints["activation"],
+        "init": BaseResODE._parameter_constraints["init"],
+        "solver": [StrOptions({"sgd", "adamw"}), SGD, AdamW],
+        "random_shift": [Interval(Integral, 0, None, closed="left")],
+        "random_flip": ["boolean"],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "standardize": ["boolean"],
+        "class_weight": [dict, StrOptions({"balanced"}), None],
+        "label_smoothing": [Interval(Real, 0, 1, closed="left")],
+        "callbacks": [list, None],
+        "device": [str, torch.device],
+        "dtype": [StrOptions({"float32", "float64"})],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    # What other estimators leave to the user, and this one does not.
+    flow_time = None
+    depth_schedule = None
+    gap_tol = None
+    alpha = smoothness_penalty = 0.0
+    backward = ConvResidualNetwork.backward
+    warm_start = False
+    allow_nan = False
+    categorical_features = None
+
+    def __init__(
+        self,
+        depth=32,
+        *,
+        channels=16,
+        image_shape=None,
+        activation="gelu",
+        init="tied",
+        solver="sgd",
+        random_shift=0,
+        random_flip=False,
+        early_stopping=False,
+        validation_fraction=0.1,
+        standardize=True,
+        class_weight=None,
+        label_smoothing=0.0,
+        callbacks=None,
+        device="auto",
+        dtype="float32",
+        random_state=None,
+        verbose=0,
+    ):
+        self.depth = depth
+        self.channels = channels
+        self.image_shape = image_shape
+        self.activation = activation
+        self.init = init
+        self.solver = solver
+        self.random_shift = random_shift
+        self.random_flip = random_flip
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.standardize = standardize
+        self.class_weight = class_weight
+        self.label_smoothing = label_smoothing
+        self.callbacks = callbacks
+        self.device = device
+        self.dtype = dtype
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        return tags
+
+    def with_depth(self, depth, interpolation="linear"):
+        """The model with another number of layers, which sample the same functions.
+
+        Parameters
+        ----------
+        depth : int
+            Number of layers of the new network, larger or smaller.
+        interpolation : {"linear", "constant"}, default="linear"
+            Piecewise linear through the middles of the layers, or piecewise constant.
+
+        Returns
+        -------
+        model : estimator
+            A fitted copy with ``depth`` and ``depth_`` changed; this one stays as it
+            is.
+        """
+        check_is_fitted(self)
+        return self._around(self.module_.with_depth(depth, interpolation))
+
+    def _resolve_solver(self, n_rows=0):
+        return resolve_solver(
+            clone(PAPERS_SGD) if self.solver == "sgd" else self.solver
+        )
+
+    def _read(self, X, y="no_validation", reset=False, **checks):
+        """Images as rows of pixels."""
+        checks = {"dtype": np.float64, **checks}
+        X = X if hasattr(X, "shape") else np.asarray(X)
+        shape = X.shape[1:]
+        if len(shape) > 1:
+            X = np.asarray(X).reshape(len(X), prod(shape))
+        result = validate_data(self, X, y, reset=reset, **checks)
+        n_pixels = self.n_features_in_
+        if reset:
+            self.image_shape_ = _image_shape(self.image_shape, shape, n_pixels)
+        elif len(shape) > 1 and _with_channels(shape) != self.image_shape_:
+            raise ValueError(
+                f"X has images of shape {shape}, but {type(self).__name__} was fitted "
+                f"to images of shape {self.image_shape_}."
+            )
+        return result
+
+    def _settle(self, X):
+        return X
+
+    def _start(self, samples, generator):
+        X, _, weight = samples
+        module = ConvResidualNetwork(
+            self.image_shape_,
+            self._n_network_outputs,
+            depth=self.depth,
+            channels=self.channels,
+            activation=self.activation,
+            init=self.init,
+            generator=generator,
+            dtype=getattr(torch, self.dtype),
+        )
+        encoder = self._fit_X_encoder(X, weight)
+        black = encoder(np.zeros((1, X.shape[1])))
+        self._black = tuple(black[0, : self.image_shape_[2]].tolist())
+        return {"module_": module, "_X_encoder": encoder, "_y_standardizer": None}
+
+    def _fit_X_encoder(self, X, weight):
+        """The scaling of every channel, for rows of pixels."""
+        if not self.standardize:
+            return Standardizer.identity(X.shape[1])
+        n_channels = self.image_shape_[2]
+        n_cells = X.shape[1] // n_channels
+        channels = fit_standardizer(
+            X.reshape(-1, n_channels), np.repeat(weight, n_cells)
+        )
+        return Standardizer(
+            np.tile(channels.mean, n_cells), np.tile(channels.scale, n_cells)
+        )
+
+    def _make_net(self, module, **settings):
+        augmentation = None
+        if self.random_shift or self.random_flip:
+            augmentation = Augmentation(
+                self.image_shape_, self.random_shift, self.random_flip, self._black
+            )
+        return super()._make_net(
+            module, net_class=ImageTrainingNet, augmentation=augmentation, **settings
+        )
+
+    def _novelties(self):
+        return self.random_shift, self.random_flip
+
+    def _structure(self, module):
+        structure = {
+            "depth": module.depth,
+            "channels": module.width,
+            "activation": module.activation,
+        }
+        shape = self.image_shape
+        if shape is not None and _with_channels(tuple(shape)) != self.image_shape_:
+            structure["image_shape"] = self.image_shape_
+        return structure
+
+
+def _image_shape(asked, shape, n_pixels):
+    """Height, width and number of channels."""
+    if asked is not None:
+        asked = tuple(asked)
+        if len(asked) not in (2, 3) or not all(
+            isinstance(n, Integral) and n > 0 for n in asked
+        ):
+            raise ValueError(
+                "`image_shape` must be (height, width) or (height, width, n_channels), "
+                f"got {asked!r}."
+            )
+        asked = _with_channels(tuple(int(n) for n in asked))
+        if len(shape) > 1 and _with_channels(shape) != asked:
+            raise ValueError(
+                f"`image_shape` is {asked}, but X has images of shape {shape}."
+            )
+        if prod(asked) != n_pixels:
+            raise ValueError(
+                f"`image_shape` {asked} has {prod(asked)} numbers an image, but X has "
+                f"rows of {n_pixels}."
+            )
+        return asked
+    if len(shape) > 1:
+        return _with_channels(shape)
+    side = isqrt(n_pixels)
+    return (side, side, 1) if side**2 == n_pixels else (1, n_pixels, 1)
+
+
+def _with_channels(shape):
+    """Images without an axis of channels have one."""
+    if len(shape) not in (2, 3):
+        raise ValueError(
+            "X must have the shape (n_samples, n_pixels), (n_samples, height, width) "
+            f"or (n_samples, height, width, n_channels), got {('n_samples', *shape)}."
+        )
+    return (*shape, 1)[:3]

@@ -1,0 +1,139 @@
+"""Networks as nodes of an ONNX graph: one loop over the layers, in float32."""
+
+from math import sqrt
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from odenet._network.convolutional import FILTER, GRID, STEM, STRIDE
+from odenet._network.layers import steps_ahead
+from odenet._utils.devices import to_numpy
+
+BATCH_NORM_EPS = 1e-5  # torch's
+
+
+def add_residual_network(graph, network, x):
+    """The output of a ResidualNetwork at a matrix."""
+    A, V, W, B = map(to_numpy, (network.embedding, network.V, network.W, network.head))
+    q, m = network.state_dim, network.width
+    h = graph.add("MatMul", x, _float32(graph, A[:, :-1].T))
+    h = graph.add("Add", h, _float32(graph, A[:, -1]))
+    V = V.swapaxes(1, 2) * network.depth**-network.depth_scaling / sqrt(m)
+    W = W.swapaxes(1, 2) / sqrt(q)
+    ahead = steps_ahead(network.depth, network.imitated_depth)
+    step = _Step(network.activation, ahead)
+    states = [h]
+    if ahead:
+        first = step.state(graph, h, h, _float32(graph, W[0]), _float32(graph, V[0]))
+        states.append(_lerp(graph, h, first, ahead))
+    stacks = [_float32(graph, W), _float32(graph, V)]
+    last = graph.scan(step, states, stacks)
+    return graph.add("MatMul", last[0] if ahead else last, _float32(graph, B.T))
+
+
+class _Step:
+    """A layer: the next state, and the point ahead where there is one."""
+
+    def __init__(self, activation, ahead):
+        self.activation = activation
+        self.ahead = ahead
+
+    def __call__(self, graph, states, slices):
+        h, point = states[0], states[-1]
+        after = self.state(graph, h, point, *slices)
+        if not self.ahead:
+            return [after]
+        return [after, _lerp(graph, h, after, 1 + self.ahead)]
+
+    def state(self, graph, h, point, W, V):
+        z = _activated(graph, graph.add("MatMul", point, W), self.activation)
+        return graph.add("Add", h, graph.add("MatMul", z, V))
+
+
+def add_conv_network(graph, network, x):
+    """The output of a ConvResidualNetwork at rows of pixels, in evaluation."""
+    shape = graph.constant([0, *network.image_shape], np.int64)
+    image = graph.add("Transpose", graph.add("Reshape", x, shape), perm=[0, 3, 1, 2])
+    stem = _float32(graph, to_numpy(network.stem))
+    h = _convolution(graph, image, stem, STEM, strides=[STRIDE] * 2)
+    norm = _affine(network.stem_moments, network.stem_norm)
+    h = graph.add("Relu", _normalised(graph, h, *(_float32(graph, a) for a in norm)))
+    stacks = [
+        *(to_numpy(network.W), *_affine(network.W_moments, network.W_norm)),
+        *(to_numpy(network.V), *_affine(network.V_moments, network.V_norm)),
+    ]
+    scale = _float32(graph, 1 / network.depth)
+
+    def step(graph, states, slices):
+        (h,), W, V = states, slices[:3], slices[3:]
+        z = _normalised(graph, _convolution(graph, h, W[0], FILTER), *W[1:])
+        z = _activated(graph, z, network.activation)
+        z = _normalised(graph, _convolution(graph, z, V[0], FILTER), *V[1:])
+        z = graph.add("Mul", z, scale)
+        return [graph.add("Add", h, z)]
+
+    h = graph.scan(step, [h], [_float32(graph, stack) for stack in stacks])
+    pooling = _pooling(network)
+    shape = graph.constant([0, network.width, len(pooling)], np.int64)
+    flat = graph.add("Reshape", h, shape)
+    cells = graph.add("MatMul", flat, _float32(graph, pooling))
+    n_inputs = network.head.shape[1]
+    cells = graph.add("Reshape", cells, graph.constant([0, n_inputs], np.int64))
+    output = graph.add("MatMul", cells, _float32(graph, to_numpy(network.head).T))
+    return graph.add("Add", output, _float32(graph, to_numpy(network.head_bias)))
+
+
+def _convolution(graph, h, filters, size, **settings):
+    return graph.add("Conv", h, filters, pads=[size // 2] * 4, **settings)
+
+
+def _affine(moments, norm):
+    """A batch normalisation in evaluation as factor and summand of every map."""
+    mean, variance = to_numpy(moments).swapaxes(0, -2)
+    gain, shift = to_numpy(norm).swapaxes(0, -2)
+    factor = gain / np.sqrt(variance + BATCH_NORM_EPS)
+    return factor[..., None, None], (shift - mean * factor)[..., None, None]
+
+
+def _normalised(graph, h, factor, summand):
+    return graph.add("Add", graph.add("Mul", h, factor), summand)
+
+
+def _pooling(network):
+    """The average over a grid of cells as a matrix, of shape (n_places, n_cells)."""
+    height, width = (-(-n // STRIDE) for n in network.image_shape[:2])
+    places = torch.eye(height * width, dtype=torch.float64)
+    places = places.view(-1, 1, height, width)
+    return F.adaptive_avg_pool2d(places, GRID).flatten(1).numpy()
+
+
+def _lerp(graph, a, b, share):
+    difference = graph.add("Sub", b, a)
+    part = graph.add("Mul", difference, graph.constant(share, np.float32))
+    return graph.add("Add", a, part)
+
+
+def _activated(graph, z, name):
+    return ACTIVATIONS[name](graph, z)
+
+
+def _gelu(graph, z):
+    root, one, half = (graph.constant(c, np.float32) for c in (sqrt(0.5), 1, 0.5))
+    error = graph.add("Erf", graph.add("Mul", z, root))
+    twice = graph.add("Mul", z, graph.add("Add", error, one))
+    return graph.add("Mul", twice, half)
+
+
+ACTIVATIONS = {
+    "gelu": _gelu,
+    "tanh": lambda graph, z: graph.add("Tanh", z),
+    "silu": lambda graph, z: graph.add("Mul", z, graph.add("Sigmoid", z)),
+    "softplus": lambda graph, z: graph.add("Softplus", z),
+    "relu": lambda graph, z: graph.add("Relu", z),
+    "identity": lambda graph, z: z,
+}
+
+
+def _float32(graph, array):
+    return graph.constant(array, np.float32)

@@ -1,0 +1,258 @@
+"""Fitted estimators in files: tensors and a JSON header, of which nothing is executed.
+
+A file is one of safetensors. Its tensors are the weights of the network, such as
+"module_.V", and other arrays; its metadata are JSON with the versions, the class, and
+the state of the estimator as data (:mod:`odenet._export.plain_data`). The tensor
+"sha256" is the hash of all that.
+"""
+
+import hashlib
+import inspect
+import json
+import platform
+import warnings
+from pathlib import Path
+
+import numpy as np
+import sklearn
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+from sklearn.utils.validation import check_is_fitted
+
+from odenet._export.plain_data import NotData, from_data, to_data
+from odenet._utils.files import replacing
+from odenet._version import __version__
+
+SCHEMA = 1
+WEIGHT = "module_."  # before the names of weights
+MOST_COLUMNS = 10_000_000  # of a table, or pixels of an image
+DIGEST = "sha256"  # the name of a tensor
+DAMAGES = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+LEFT_OUT = ("_skl_", "_callback", "_metadata_request")  # what scikit-learn adds
+
+
+class PersistenceMixin:
+    """Saving a fitted estimator, and loading it."""
+
+    def save(self, path):
+        """Write the fitted estimator to a file of the safetensors format.
+
+        The file holds parameters, weights, the history of the training and what else
+        was fitted, as plain data; no training samples. What it does not hold: the
+        state of an optimizer (``partial_fit`` starts it anew), callbacks that were set
+        by ``set_callbacks``, requests of metadata routing. A file that is there is
+        replaced, once the new one is complete and was read.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file, by custom with the suffix ".safetensors".
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+        ValueError
+            If a parameter is no plain data, as callbacks are and functions.
+
+        Examples
+        --------
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> from odenet import ResODERegressor
+        >>> X, y = [[0.0], [1.0], [2.0], [3.0]], [0.0, 1.0, 4.0, 9.0]
+        >>> model = ResODERegressor(8, flow_time=10.0, random_state=0).fit(X, y)
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "model.safetensors"
+        ...     model.save(path)
+        ...     loaded = ResODERegressor.load(path)
+        >>> bool((loaded.predict(X) == model.predict(X)).all())
+        True
+        """
+        check_is_fitted(self)
+        state, arrays = {}, {}
+        for name, value in self.__getstate__().items():
+            if name == "_frozen":
+                arrays |= {WEIGHT + n: Z for n, Z in value.pop("weights").items()}
+            if not name.startswith(LEFT_OUT):
+                state[name] = self._as_data(name, value, arrays)
+        header = json.dumps(_header(type(self), state), allow_nan=False)
+        arrays[DIGEST] = _digest(header, arrays)
+        with replacing(path) as part, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # those of load are for who loads
+            save_file(arrays, part, metadata={"odenet": header})
+            self._check_readable(part)
+
+    def _check_readable(self, path):
+        """Nothing is written that cannot be read."""
+        try:
+            self.load(path)
+        except ValueError as error:
+            raise ValueError(
+                f"This {type(self).__name__} cannot be saved, since it could not be "
+                f"loaded: {error.__cause__ or error}."
+            ) from error
+
+    def _as_data(self, name, value, arrays):
+        try:
+            return to_data(value, arrays)
+        except NotData as error:
+            remedy = "pickle does"
+            if name in self.get_params(deep=False) and name != "solver":
+                remedy = (
+                    f"predictions do not need it, so `set_params({name}=...)` with "
+                    f"plain data, as in {type(self).__name__}(), makes it possible"
+                )
+            raise ValueError(
+                f"`{name}` cannot be saved: {error}. A file holds numbers, texts and "
+                f"the objects of odenet only; {remedy}."
+            ) from error
+
+    @classmethod
+    def load(cls, path):
+        """Read a fitted estimator from a file that ``save`` has written.
+
+        Nothing in the file is executed. A model that was trained on a device that is
+        missing here comes to the CPU, with a warning.
+
+        Parameters
+        ----------
+        path : str or path-like
+
+        Returns
+        -------
+        estimator : estimator
+            Fitted, of the class that ``load`` is called on.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be read.
+        ValueError
+            If the file is damaged or was changed, comes from something else or from a
+            later version that this one does not understand, or holds an estimator of
+            another class.
+        """
+        path = Path(path)
+        header, arrays = _read(path)
+        if header["estimator"] != cls.__name__:
+            raise ValueError(
+                f"{path} holds a {header['estimator']}, no {cls.__name__}: use "
+                f"{header['estimator']}.load."
+            )
+        try:
+            return _rebuilt(cls, header["state"], arrays)
+        except DAMAGES as e:
+            raise ValueError(
+                f"{path} holds a {cls.__name__} that odenet {__version__} cannot have "
+                f"written: {e}."
+            ) from e
+
+
+def _header(kind, state):
+    return {
+        "schema": SCHEMA,
+        "estimator": kind.__name__,
+        "versions": {
+            "odenet": __version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+            "scikit-learn": sklearn.__version__,
+            "torch": torch.__version__,
+        },
+        "state": state,
+    }
+
+
+def _read(path):
+    """Header and arrays of a file, checked."""
+    with path.open("rb"):  # raises the errors of the system
+        pass
+    try:
+        with safe_open(path, framework="np") as file:
+            metadata = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(
+            f"{path} is no safetensors file, or an incomplete one: {error}."
+        ) from error
+    if "odenet" not in metadata:
+        raise ValueError(f"{path} is a safetensors file, but odenet did not write it.")
+    header = _parsed(path, metadata["odenet"])
+    digest = arrays.pop(DIGEST, np.zeros(0))
+    if not np.array_equal(digest, _digest(metadata["odenet"], arrays)):
+        raise ValueError(f"{path} is damaged, or was changed after it was written.")
+    return header, arrays
+
+
+def _parsed(path, header):
+    """The header; a file of a later schema has one and a digest of its own."""
+    try:
+        header = json.loads(header)
+        schema, version = header["schema"], header["versions"]["odenet"]
+        if schema == SCHEMA:
+            header["estimator"], header["state"]
+    except DAMAGES as error:
+        raise ValueError(f"{path} is damaged: its header is unreadable.") from error
+    if schema != SCHEMA:
+        raise ValueError(
+            f"{path} was written by odenet {version} in schema {schema!r}; odenet "
+            f"{__version__} reads schema {SCHEMA}: install odenet {version} or later."
+        )
+    return header
+
+
+def _digest(header, arrays):
+    """SHA-256 of a header and of arrays with their names, types and shapes."""
+    digest = hashlib.sha256(header.encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(repr((name, array.dtype.str, array.shape)).encode())
+        digest.update(array.tobytes())
+    return np.frombuffer(digest.digest(), dtype=np.uint8)
+
+
+def _rebuilt(cls, state, arrays):
+    """An estimator with a state, which has been tried."""
+    state = from_data(state, arrays)
+    weights = {n: Z for n, Z in arrays.items() if n.startswith(WEIGHT)}
+    state["_frozen"]["weights"] = {
+        n.removeprefix(WEIGHT): Z for n, Z in weights.items()
+    }
+    model = cls()
+    names = set(model.get_params(deep=False))
+    foreign = sorted(n for n in set(state) - names if _is_no_data(cls, n))
+    if foreign:
+        raise ValueError(f"{foreign} are no fitted attributes")
+    model.set_params(**{name: state[name] for name in names & set(state)})
+    model._validate_params()
+    model.__setstate__(vars(model) | state)
+    _try_out(model)
+    return model
+
+
+def _is_no_data(cls, name):
+    """Whether an attribute of a class is one of its methods, or the like."""
+    value = inspect.getattr_static(cls, name, None)
+    return not isinstance(value, (type(None), bool, int, float, str, list, dict))
+
+
+def _try_out(model):
+    """Raise where the parts of a model do not fit together."""
+    n = model.n_features_in_
+    if not 0 < n <= MOST_COLUMNS:
+        raise ValueError(f"{n} features")
+    row = torch.tensor(model._X_encoder(np.zeros((1, n))))
+    with torch.no_grad():
+        output = model.module_(row.to(model.module_.V))
+    if output.shape != (1, model.n_outputs_) or not output.isfinite().all():
+        raise ValueError(f"an output of shape {tuple(output.shape)}, or not finite")

@@ -1,0 +1,62 @@
+"""The cross-entropy: of two classes from one output, of more from one output each."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+
+class _Classification:
+    name = "cross-entropy (nats)"
+
+    def score(self, output, y, weight):
+        """Weighted accuracy."""
+        right = (self.decide(output) == y).to(weight.dtype)
+        return ((weight * right).sum() / weight.sum()).item()
+
+
+@dataclass(frozen=True)
+class LogisticLoss(_Classification):
+    """Cross-entropy of two classes, from one output: the logit of class 1."""
+
+    label_smoothing: float = 0.0
+
+    def per_sample(self, output, y):
+        """Loss of every sample, shape (n,)."""
+        return F.softplus(output[:, 0]) - output[:, 0] * self._smoothed(y)
+
+    def gradient(self, output, y):
+        """Gradient of the loss of every sample, shape (n, 1)."""
+        return torch.sigmoid(output) - self._smoothed(y)[:, None]
+
+    @staticmethod
+    def decide(output):
+        """Index of the likelier class."""
+        return (output[:, 0] > 0).long()
+
+    def _smoothed(self, y):
+        return y + self.label_smoothing * (0.5 - y)
+
+
+@dataclass(frozen=True)
+class CrossEntropy(_Classification):
+    """Cross-entropy of three classes or more, from one logit each."""
+
+    label_smoothing: float = 0.0
+
+    def per_sample(self, output, y):
+        """Loss of every sample, shape (n,)."""
+        smoothing = self.label_smoothing
+        return F.cross_entropy(output, y, reduction="none", label_smoothing=smoothing)
+
+    def gradient(self, output, y):
+        """Gradient of the loss of every sample, shape (n, n_classes)."""
+        one_hot = F.one_hot(y, output.shape[1]).to(output.dtype)
+        uniform = 1 / output.shape[1]
+        smoothed = one_hot + self.label_smoothing * (uniform - one_hot)
+        return torch.softmax(output, dim=1) - smoothed
+
+    @staticmethod
+    def decide(output):
+        """Index of the likeliest class."""
+        return output.argmax(dim=1)

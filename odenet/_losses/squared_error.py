@@ -1,0 +1,34 @@
+"""The squared error."""
+
+import torch
+
+
+class SquaredError:
+    """Squared error, summed over the outputs."""
+
+    name = "squared error"
+
+    @staticmethod
+    def per_sample(output, y):
+        """Loss of every sample, shape (n,)."""
+        return (output - y).square().sum(dim=1)
+
+    @staticmethod
+    def gradient(output, y):
+        """Gradient of the loss of every sample, shape (n, n_outputs)."""
+        return 2 * (output - y)
+
+    @staticmethod
+    def score(output, y, weight):
+        """Weighted R2, the mean over the outputs; 0 where y is constant."""
+        weight = weight[:, None]
+        residual = (weight * (y - output).square()).sum(dim=0)
+        mean = (weight * y).sum(dim=0) / weight.sum()
+        total = (weight * (y - mean).square()).sum(dim=0)
+        r2 = 1 - residual / total
+        return torch.where(total > 0, r2, torch.zeros_like(r2)).mean().item()
+
+    @staticmethod
+    def decide(output):
+        """The prediction."""
+        return output

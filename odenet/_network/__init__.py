@@ -1,0 +1,1 @@
+"""Networks whose weights are functions of depth, and how they are evaluated."""

@@ -1,0 +1,287 @@
+"""The neural ODE of a residual network."""
+
+import copy
+from itertools import pairwise
+from math import floor, inf
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from torch import nn
+from torchdiffeq import odeint, odeint_adjoint
+
+from odenet._network.layers import velocity
+from odenet._network.ode_predictions import PredictionsMixin
+from odenet._network.residual import ACTIVATIONS
+
+METHODS = ("dopri5", "dopri8", "bosh3", "fehlberg2", "adaptive_heun")
+FIRST_STEP = 0.1
+
+
+class NeuralODE(PredictionsMixin, nn.Module):
+    r"""The neural ODE that a residual network discretises.
+
+    .. math::
+        H(0) = A (x, 1), \qquad
+        \frac{dH}{ds} = \frac{1}{\sqrt{m}} V(s) \, \sigma(W(s) H / \sqrt{q}), \qquad
+        F(x) = B H(1),
+
+    the limit of large depth in Marion, Wu, Sander and Biau (ICLR 2024), with V and W
+    piecewise linear in depth time through the layers' :math:`s = (k - 1/2)/L`. (For
+    the exponent ``depth_scaling`` :math:`\beta`, the velocity has the factor
+    :math:`L^{1 - \beta}`.) An adaptive Runge-Kutta method of torchdiffeq integrates
+    it, in the dtype and on the device of the weights.
+
+    Parameters
+    ----------
+    network : ResidualNetwork
+        It is copied.
+    method : {"dopri5", "dopri8", "bosh3", "fehlberg2", "adaptive_heun"}, \
+            default="dopri5"
+        The Runge-Kutta method.
+    rtol : float, default=1e-6
+        Relative tolerance of the error of one step.
+    atol : float, default=1e-8
+        Absolute one. The error is the root mean square over samples and coordinates.
+    max_steps : int, default=10_000
+        Largest number of steps of one integration, rejected ones included.
+    adjoint : bool, default=False
+        Whether gradients come from the adjoint equation, integrated backwards, instead
+        of from backpropagation: the memory does not grow with the number of steps.
+    estimator : estimator, default=None
+        What it is to predict as: that of whose ``to_ode`` it comes.
+
+    Attributes
+    ----------
+    network : ResidualNetwork
+        The copy, with the trainable parameters.
+    n_evals_ : int
+        Number of evaluations of the vector field by the latest integration (of at most
+        4096 rows in ``predict``), without those of the adjoint equation.
+
+    Notes
+    -----
+    While gradients of V or W are recorded, the steps end at every layer's depth time:
+    else layers between two evaluations would get no gradient. That is 7 evaluations
+    per layer or more, so train further at a small depth, by ``network.with_depth``,
+    and evaluate under ``torch.no_grad()``, where the steps are as large as the
+    tolerances allow.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from odenet import NeuralODE, ResidualNetwork
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> network = ResidualNetwork(2, 1, depth=16, generator=generator)
+    >>> ode = NeuralODE(network, rtol=1e-3, atol=1e-5)
+    >>> ode(torch.ones(5, 2)).shape
+    torch.Size([5, 1])
+    >>> ode.hidden_states(torch.ones(5, 2), s=[0.25, 0.5, 0.75]).shape
+    torch.Size([3, 5, 16])
+    """
+
+    def __init__(
+        self,
+        network,
+        *,
+        method="dopri5",
+        rtol=1e-6,
+        atol=1e-8,
+        max_steps=10_000,
+        adjoint=False,
+        estimator=None,
+    ):
+        super().__init__()
+        _check_choice("method", method, METHODS)
+        _check_positive("rtol", rtol, Real, "number")
+        _check_positive("atol", atol, Real, "number")
+        _check_positive("max_steps", max_steps, Integral, "integer")
+        self.network = copy.deepcopy(network)
+        self.method = method
+        self.rtol = rtol
+        self.atol = atol
+        self.max_steps = max_steps
+        self.adjoint = adjoint
+        self.estimator = estimator
+
+    def vector_field(self, s, h):
+        """The velocity dH/ds.
+
+        Parameters
+        ----------
+        s : float
+            Depth time in [0, 1].
+        h : Tensor or ndarray of shape (n, state_dim)
+
+        Returns
+        -------
+        velocity : Tensor or ndarray of shape (n, state_dim)
+            Of the kind of h, in the dtype of the weights.
+        """
+        (s,) = _depth_times([s], torch.float64)
+        if not isinstance(h, np.ndarray):
+            return _Field(self)(s, h)
+        with torch.no_grad():
+            V = self.network.V
+            h = torch.tensor(h, dtype=V.dtype, device=V.device)
+            return _Field(self)(s, h).cpu().numpy()
+
+    def forward(self, x):
+        """Output F(x), shape (n, n_outputs), for x of shape (n, n_features)."""
+        return self.last_state(x) @ self.network.head.T
+
+    def last_state(self, x):
+        """The state H(1), shape (n, state_dim)."""
+        return self.hidden_states(x, [1.0])[0]
+
+    def hidden_states(self, x, s):
+        """The states H(s), shape (len(s), n, state_dim).
+
+        Parameters
+        ----------
+        x : Tensor of shape (n, n_features)
+        s : sequence of float
+            Depth times in [0, 1], strictly increasing.
+        """
+        weights = self.network.V, self.network.W
+        trained = torch.is_grad_enabled() and any(Z.requires_grad for Z in weights)
+        return self._integrate(x, s, by_layer=trained)
+
+    def _integrate(self, x, s, by_layer):
+        """The states at s; if by_layer, with steps that end at every kink in depth."""
+        h = self.network.embed(x)
+        s = _depth_times(s, h.dtype)
+        field = _Field(self)
+        try:
+            return (self._by_layer if by_layer else self._at_once)(field, h, s)
+        finally:
+            self.n_evals_ = field.n_evals
+            field.n_steps = 0  # those of the adjoint equation are counted anew
+
+    def _at_once(self, field, h, s):
+        times = torch.cat([s.new_zeros(int(s[0] > 0)), s])
+        return self._solve(field, h, times)[-len(s) :]
+
+    def _by_layer(self, field, h, s):
+        depth = self.network.depth
+        middles = (torch.arange(depth, dtype=s.dtype) + 0.5) / depth
+        kinks = middles[1:-1]
+        edges = torch.cat([s.new_zeros(1), kinks[kinks < s[-1]], s]).unique()
+        states = [h] if s[0] == 0 else []
+        for start, end in pairwise(edges.tolist()):
+            h = self._solve(field, h, s.new_tensor([start, end]))[-1]
+            if end in s:
+                states.append(h)
+        return torch.stack(states)
+
+    def _solve(self, field, h, times):
+        """The states at the times; the last step ends at the last of them."""
+        times = times.to(h.device)
+        solve, settings = odeint, {}
+        if self.adjoint:
+            layers = field.layers_at(times.mean().item())
+            solve, settings = odeint_adjoint, {"adjoint_params": layers}
+        return solve(
+            field,
+            h,
+            times,
+            method=self.method,
+            rtol=self.rtol,
+            atol=self.atol,
+            options={
+                "dtype": h.dtype,
+                "first_step": FIRST_STEP,
+                "step_t": times[[0, -1]].unique(),
+            },
+            **settings,
+        )
+
+    def extra_repr(self):
+        """The settings, for the repr."""
+        return (
+            f"method={self.method!r}, rtol={self.rtol}, atol={self.atol}, "
+            f"max_steps={self.max_steps}, adjoint={self.adjoint}"
+        )
+
+
+class _Field:
+    """The vector field as torchdiffeq calls it: counted, and stopped when it fails."""
+
+    def __init__(self, ode):
+        self.ode = ode
+        network = ode.network
+        # Not indexed: that would cost a gradient of the size of all layers each time.
+        self.V, self.W = network.V.unbind(0), network.W.unbind(0)
+        self.activation = ACTIVATIONS[network.activation]
+        self.factor = network.depth ** (1 - network.depth_scaling)
+        self.n_evals = self.n_steps = 0
+
+    def __call__(self, s, h):
+        self.n_evals += 1
+        left, share = self._position(s.item())
+        V, W = (_between(Z[left : left + 2], share) for Z in (self.V, self.W))
+        return self.factor * velocity(h, V, W, self.activation)
+
+    def layers_at(self, s):
+        """The layers whose weights give those at s."""
+        left, _ = self._position(s)
+        return self.V[left : left + 2] + self.W[left : left + 2]
+
+    def _position(self, s):
+        """The layer to the left of s, and how far s is on the way to the next one."""
+        position = s * len(self.V) - 0.5
+        left = max(min(floor(position), len(self.V) - 2), 0)
+        return left, position - left
+
+    def callback_step(self, s, h, ds):
+        """Called by torchdiffeq before every step."""
+        self.callback_step_adjoint(s, (h,), ds)
+
+    def callback_step_adjoint(self, s, states, ds):
+        """Called before every step of the adjoint equation."""
+        self.n_steps += 1
+        reason = self._failure(s, states, ds)
+        if reason is not None:
+            ode = self.ode
+            raise RuntimeError(
+                f"The integration by {ode.method!r} with rtol={ode.rtol}, "
+                f"atol={ode.atol} failed at depth time s={float(s):.4g}: {reason}. "
+                "Raise the tolerances or `max_steps`, or compute in float64. Where the "
+                "weights are huge or not smooth in depth (see `depth_smoothness`), the "
+                "network is no discretised ODE."
+            )
+
+    def _failure(self, s, states, ds):
+        if not all(state.isfinite().all() for state in states):
+            return "the state is not finite"
+        if ds == 0:  # torchdiffeq's answer to an error that is not finite
+            return "the velocity is not finite"
+        if s + ds == s:
+            return "the steps became too small for the number format"
+        if self.n_steps > self.ode.max_steps:
+            return f"it takes more than max_steps={self.ode.max_steps} steps"
+        return None
+
+
+def _between(layers, share):
+    return layers[0] if len(layers) == 1 else torch.lerp(*layers, share)
+
+
+def _depth_times(s, dtype):
+    times = torch.as_tensor(s, dtype=dtype, device="cpu")
+    inside = times.dim() == 1 and len(times) > 0 and times[0] >= 0 and times[-1] <= 1
+    if not inside or not (times.diff() > 0).all():
+        raise ValueError(
+            f"`s` must be strictly increasing depth times in [0, 1], got {s!r}."
+        )
+    return times
+
+
+def _check_choice(name, value, choices):
+    if value not in choices:
+        raise ValueError(f"`{name}` must be one of {list(choices)}, got {value!r}.")
+
+
+def _check_positive(name, value, kind, noun):
+    if not isinstance(value, kind) or not 0 < value < inf:
+        raise ValueError(f"`{name}` must be a positive {noun}, got {value!r}.")

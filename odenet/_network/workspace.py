@@ -1,0 +1,225 @@
+"""The residual stack in buffers that are used again: forward, and backward by hand.
+
+A deep and thin network spends its time between the matrix products: on calls, and on
+fresh memory, whose pages the system must supply. So the buffers of one gradient, and
+all views of them, are kept for the next; and the gradients of the weights are batched
+matrix products, of a block of layers each.
+"""
+
+import threading
+from collections import deque
+from math import sqrt
+
+import torch
+
+BLOCK = 16  # layers whose weights' gradients are one batched product
+SMALL = 2**15  # entries up to which oneDNN's set-up costs more than it saves
+MAX_KEPT = 16  # workspaces of a thread that wait for the next gradient
+MAX_KEPT_BYTES = 2**30  # of all of them
+
+
+class Workspace:
+    """Buffers for one gradient of a stack, of fixed shapes.
+
+    With an axis of models, of as many stacks at once. A layer is evaluated at its
+    point: the state before it, or one ahead of that, where layers imitate more of them
+    (:func:`odenet._network.layers.imitating_states`).
+
+    Parameters
+    ----------
+    h : Tensor of shape (n, q) or (n_models, n, q)
+    V : Tensor of shape (depth, q, m) or (depth, n_models, q, m)
+    """
+
+    def __init__(self, h, V):
+        *models, n, q = h.shape
+        depth, m = len(V), V.shape[-1]
+
+        def buffer(count, *shape):
+            return torch.empty(count, *models, *shape, dtype=h.dtype, device=h.device)
+
+        self.fits, self.n_bytes = shapes(h, V), _n_bytes(h, V)
+        self.depth, self.block = depth, min(BLOCK, depth)
+        self.V, self.W = buffer(depth, m, q), buffer(depth, q, m)
+        # the last of these is for the first layer's evaluation at the very start
+        self.points = buffer(depth + 1, n, q)
+        self.z, self.a = buffer(depth + 1, n, m), buffer(depth + 1, n, m)
+        self.states = buffer(2, n, q).unbind()
+        self.g, self.dz = buffer(self.block + 1, n, q), buffer(self.block, n, m)
+        (self.da,) = buffer(1, n, m)
+        self.multiply, self.add_product = (
+            (torch.bmm, torch.baddbmm) if models else (torch.mm, torch.addmm)
+        )
+        self._make_views()
+
+    def _make_views(self):
+        """A view costs half a matrix product: all of them are made once."""
+        self.point_of, self.z_of, self.a_of = (
+            t.unbind() for t in (self.points, self.z, self.a)
+        )
+        self.V_of, self.W_of = self.V.unbind(), self.W.unbind()
+        self.VT_of, self.WT_of = self.V.mT.unbind(), self.W.mT.unbind()
+        self.g_of, self.dz_of = self.g.unbind(), self.dz.unbind()
+        self.flat_z, self.flat_a, self.flat_dz = (
+            [elementwise(t) for t in views]
+            for views in (self.z_of, self.a_of, self.dz_of)
+        )
+        self.flat_da = elementwise(self.da)
+
+    def forward(self, h, V, W, activation, scale, ahead):
+        """The last state, in memory of its own."""
+        *_, q, m = V.shape
+        torch.mul(V.mT, scale / sqrt(m), out=self.V)
+        torch.mul(W.mT, 1 / sqrt(q), out=self.W)
+        self.activation, self.scale, self.ahead = activation, scale, ahead
+        return self._forward_ahead(h) if ahead else self._forward(h)
+
+    def _forward(self, h):
+        write, multiply, add_product = self._operations()
+        points = (*self.point_of[:-1], torch.empty_like(self.points[0]))
+        points[0].copy_(h)
+        for k in range(self.depth):
+            multiply(points[k], self.W_of[k], out=self.z_of[k])
+            write(self.flat_z[k], self.flat_a[k])
+            add_product(points[k], self.a_of[k], self.V_of[k], out=points[k + 1])
+        return points[-1]
+
+    def _forward_ahead(self, h):
+        write, multiply, add_product = self._operations()
+        state, after = self.states
+        state.copy_(h)
+        self.point_of[-1].copy_(h)
+        for k in range(-1, self.depth):
+            layer = max(k, 0)
+            multiply(self.point_of[k], self.W_of[layer], out=self.z_of[k])
+            write(self.flat_z[k], self.flat_a[k])
+            add_product(state, self.a_of[k], self.V_of[layer], out=after)
+            if k < 0:
+                torch.lerp(state, after, self.ahead, out=self.point_of[0])
+                continue
+            if k + 1 < self.depth:
+                torch.lerp(state, after, 1 + self.ahead, out=self.point_of[k + 1])
+            state, after = after, state
+        return state.clone()
+
+    def _operations(self):
+        return self.activation.write, self.multiply, self.add_product
+
+    def backward(self, g):
+        r"""Gradients of h, V and W, for the gradient g of the last state.
+
+        With r_k the residual of layer k, evaluated at :math:`p_k = h_{k-1} + c\,
+        r_{k-1}`, the gradients obey :math:`dh_{k-1} = dh_k + dp_k` and
+        :math:`dr_{k-1} = dh_k + (1 + c)\,dp_k`. For c = 0 both are the same.
+        """
+        grad_V, grad_W = (t.new_empty(t.mT.shape) for t in (self.V, self.W))
+        dh = g.clone() if self.ahead else None
+        for end in range(self.depth, 0, -self.block):
+            layers = slice(max(0, end - self.block), end)
+            g = self._pull_back(g, dh, layers)
+            self._write_weight_gradients(layers, grad_V[layers], grad_W[layers])
+        if self.ahead:
+            g = self._pull_back_start(g - dh, dh, grad_V[0], grad_W[0])
+        else:
+            g = g.clone()
+        *_, q, m = grad_V.shape
+        grad_V.mul_(self.scale / sqrt(m))
+        grad_W.div_(sqrt(q))
+        return g, grad_V, grad_W
+
+    def _pull_back(self, g, dh, layers):
+        """The gradient before these layers; leaves those inside them in g and dz."""
+        top, pull_back = layers.stop - layers.start - 1, self.activation.pull_back
+        self.g_of[top].copy_(g)
+        for j in range(top, -1, -1):
+            k, g = layers.start + j, self.g_of[j]
+            self.multiply(g, self.VT_of[k], out=self.da)
+            pull_back(self.flat_da, self.flat_z[k], self.flat_a[k], self.flat_dz[j])
+            factors, before = (self.dz_of[j], self.WT_of[k]), self.g_of[j - 1]
+            if dh is None:
+                self.add_product(g, *factors, out=before)
+            else:
+                self.add_product(dh, *factors, alpha=1 + self.ahead, out=before)
+                torch.lerp(dh, before, 1 / (1 + self.ahead), out=dh)
+        return self.g_of[-1]
+
+    def _write_weight_gradients(self, layers, grad_V, grad_W):
+        n_layers = layers.stop - layers.start
+        for left, right, out in (
+            (self.g[:n_layers], self.a[layers], grad_V),
+            (self.dz[:n_layers], self.points[layers], grad_W),
+        ):
+            left, right, out = (t.flatten(0, -3) for t in (left, right, out))
+            torch.bmm(left.mT, right, out=out)
+
+    def _pull_back_start(self, g, dh, grad_V, grad_W):
+        """Through the first layer's evaluation at h_0, from which it looks ahead."""
+        self.multiply(g, self.VT_of[0], out=self.da)
+        flat = self.flat_da, self.flat_z[-1], self.flat_a[-1], self.flat_dz[0]
+        self.activation.pull_back(*flat)
+        dz = self.dz_of[0]
+        self.add_product(grad_V, g.mT, self.a_of[-1], out=grad_V)
+        self.add_product(grad_W, dz.mT, self.point_of[-1], out=grad_W)
+        return self.add_product(dh, dz, self.WT_of[0])
+
+
+def elementwise(t):
+    """A view for elementwise operations that is quick for few entries.
+
+    oneDNN takes over contiguous tensors, with a set-up that costs twice the GELU of a
+    few thousand entries; torch's own kernels take any dense one.
+    """
+    return t.mT if t.numel() <= SMALL and t.device.type == "cpu" else t
+
+
+class _Kept(threading.local):
+    """Workspaces that wait for the next gradient, of each thread its own."""
+
+    def __init__(self):
+        self.workspaces = deque(maxlen=MAX_KEPT)
+
+
+_kept = _Kept()
+
+
+def take_workspace(h, V):
+    """A workspace that fits: one given back, or a new one."""
+    for workspace in _kept.workspaces:
+        if workspace.fits == shapes(h, V):
+            _kept.workspaces.remove(workspace)
+            return workspace
+    return Workspace(h, V)
+
+
+def give_back(workspace):
+    """Keep a workspace for the next gradient.
+
+    Not on other devices than the CPU: their allocators keep memory themselves, and
+    their streams could still be using it.
+    """
+    if workspace.points.device.type != "cpu":
+        return
+    _kept.workspaces.append(workspace)
+    while sum(kept.n_bytes for kept in _kept.workspaces) > MAX_KEPT_BYTES:
+        _kept.workspaces.popleft()
+
+
+def is_worth_keeping(h, V):
+    """Whether a workspace is small enough to wait for the next gradient."""
+    return _n_bytes(h, V) <= MAX_KEPT_BYTES
+
+
+def _n_bytes(h, V):
+    """Bytes of the buffers that grow with depth times samples."""
+    *_, q, m = V.shape
+    return (len(V) + 1) * h[..., 0].numel() * (q + 2 * m) * h.element_size()
+
+
+def forget_workspaces():
+    """Free the workspaces that this thread keeps."""
+    _kept.workspaces.clear()
+
+
+def shapes(h, V):
+    """What a workspace must agree in."""
+    return h.shape, V.shape, h.dtype, h.device

@@ -1,0 +1,1 @@
+"""Optimizers of torch: the gradient flow, its integrators, Adam in depth."""

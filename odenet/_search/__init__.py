@@ -1,0 +1,1 @@
+"""Cross-validation along the path of a flow."""

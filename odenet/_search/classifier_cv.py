@@ -1,0 +1,131 @@
+"""The classifier that chooses its depth and its flow time itself."""
+
+from odenet._estimators.classifier import ResODEClassifier
+from odenet._search.path_search import PathSearchMixin
+
+
+class ResODEClassifierCV(PathSearchMixin, ResODEClassifier):
+    """ResODEClassifier with depth and flow time chosen by cross-validation.
+
+    Parameters
+    ----------
+    depths : array-like of int, default=(4, 8, 16, 32, 64)
+        Depths to choose from.
+    flow_times : array-like of float, default=None
+        Flow times to choose from; None is 16 of them from 1 to 1200, in equal
+        ratios. From 30 on, a fold goes no further where its score has not improved for
+        three of them and three times the flow time; what not all folds have reached is
+        NaN in ``cv_results_`` and cannot be chosen.
+    cv : int, splitter or iterable, default=None
+        Folds, as in scikit-learn; None is five.
+    scoring : str or callable, default=None
+        Scorer of scikit-learn; None is ``score``.
+    one_standard_error : bool, default=False
+        Whether to choose, instead of the best mean score, the shortest flow time (and
+        then the smallest depth) within one standard error of it.
+    n_jobs : int, default=None
+        Folds at a time, by joblib.
+    width, state_dim, activation, init : optional
+        As in :class:`ResODEClassifier`.
+    solver : {"flow", "gd"} or solver object, default="flow"
+        A solver that follows the flow; "auto" does.
+    depth_schedule, alpha, smoothness_penalty, standardize : optional
+        As in :class:`ResODEClassifier`; the ``depth_schedule`` is "doubling" or None.
+    class_weight, label_smoothing : optional
+        As in :class:`ResODEClassifier`.
+    categorical_features, allow_nan : optional
+        As in :class:`ResODEClassifier`; the folds share the categories of all samples.
+    backward, device, dtype, random_state, verbose : optional
+        As in :class:`ResODEClassifier`.
+
+    Attributes
+    ----------
+    depth_ : int
+        The depth chosen.
+    flow_time_ : float
+        The flow time chosen, or that where the flow became stationary before.
+    cv_results_ : dict of ndarray
+        "param_depth", "param_flow_time", "mean_test_score", "std_test_score",
+        "rank_test_score", "params" and "split{k}_test_score" of every pair; for a data
+        frame.
+    best_index_, best_score_ : int, float
+        Row of the choice in ``cv_results_`` and its mean score.
+    n_splits_ : int
+        Number of folds.
+
+    All fitted attributes of :class:`ResODEClassifier` are there too, of the network
+    that was trained at last, on all samples.
+
+    Notes
+    -----
+    Every fold follows the flow once, at the few layers that the schedule of depths
+    asks for. At a flow time of the grid the network's score at every depth is taken:
+    by imitation of more layers (up to O(1/l^2) of its own l layers), by resampling to
+    fewer.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import make_moons
+    >>> from odenet import ResODEClassifierCV
+    >>> X, y = make_moons(90, noise=0.2, random_state=0)
+    >>> model = ResODEClassifierCV([4, 16], flow_times=[1, 10], cv=3, random_state=0)
+    >>> model = model.fit(X, y)
+    >>> model.depth_ in [4, 16], model.flow_time_ in [1, 10]
+    (True, True)
+    """
+
+    _estimator_class = ResODEClassifier
+    _parameter_constraints = PathSearchMixin.constraints_beside(ResODEClassifier)
+
+    def __init__(
+        self,
+        depths=(4, 8, 16, 32, 64),
+        *,
+        flow_times=None,
+        cv=None,
+        scoring=None,
+        one_standard_error=False,
+        n_jobs=None,
+        width=64,
+        state_dim=None,
+        activation="gelu",
+        init="tied",
+        solver="flow",
+        depth_schedule="doubling",
+        alpha=0.0,
+        smoothness_penalty=0.0,
+        standardize=True,
+        categorical_features="from_dtype",
+        allow_nan=False,
+        class_weight=None,
+        label_smoothing=0.05,
+        backward="stored",
+        device="auto",
+        dtype="float32",
+        random_state=None,
+        verbose=0,
+    ):
+        self.depths = depths
+        self.flow_times = flow_times
+        self.cv = cv
+        self.scoring = scoring
+        self.one_standard_error = one_standard_error
+        self.n_jobs = n_jobs
+        self.width = width
+        self.state_dim = state_dim
+        self.activation = activation
+        self.init = init
+        self.solver = solver
+        self.depth_schedule = depth_schedule
+        self.alpha = alpha
+        self.smoothness_penalty = smoothness_penalty
+        self.standardize = standardize
+        self.categorical_features = categorical_features
+        self.allow_nan = allow_nan
+        self.class_weight = class_weight
+        self.label_smoothing = label_smoothing
+        self.backward = backward
+        self.device = device
+        self.dtype = dtype
+        self.random_state = random_state
+        self.verbose = verbose

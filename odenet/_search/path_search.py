@@ -1,0 +1,276 @@
+"""Choosing depth and flow time by cross-validation along the path."""
+
+import warnings
+from inspect import signature
+from itertools import chain
+from math import inf
+from numbers import Integral, Real
+
+import numpy as np
+from joblib import effective_n_jobs
+from scipy.stats import rankdata
+from sklearn import get_config
+from sklearn.base import clone, is_classifier
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import check_scoring, get_scorer, get_scorer_names
+from sklearn.model_selection import check_cv
+from sklearn.utils import Bunch, indexable
+from sklearn.utils.metadata_routing import (
+    MetadataRouter,
+    MethodMapping,
+    process_routing,
+)
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.parallel import Parallel, delayed
+from tqdm.auto import tqdm
+
+from odenet._search.sweep import Sweep
+from odenet._utils.sklearn_private import StrOptions, fit_context
+from odenet.solvers._registry import has_mini_batches
+
+N_FLOW_TIMES = 16
+SETTLED = {  # parameters of the estimators that a search settles itself
+    "depth",
+    "flow_time",
+    "gap_tol",
+    "early_stopping",
+    "validation_fraction",
+    "callbacks",
+    "warm_start",
+}
+
+
+class PathSearchMixin:
+    """Fits by a sweep along the flow on every fold, and once more with the choice."""
+
+    _own_constraints = {
+        "depths": ["array-like"],
+        "depth_schedule": [StrOptions({"doubling"}), None],
+        "flow_times": ["array-like", None],
+        "cv": ["cv_object"],
+        "scoring": [StrOptions(set(get_scorer_names())), callable, None],
+        "one_standard_error": ["boolean"],
+        "n_jobs": [Integral, None],
+    }
+    early_stopping = warm_start = False  # what an estimator has and this one has not
+    callbacks = None
+
+    @available_if(lambda self: False)
+    def partial_fit(self):
+        """Not for these estimators."""
+
+    @classmethod
+    def constraints_beside(cls, estimator_class):
+        """Constraints of the own parameters, and of those shared with the estimator."""
+        shared = estimator_class._parameter_constraints.items()
+        return {k: v for k, v in shared if k not in SETTLED} | cls._own_constraints
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None, **params):
+        """Choose depth and flow time, and train with them.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training inputs.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets; one column for a classifier.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples, in training and in the scores.
+        **params : dict
+            For the splitter (``groups``) and the scorer, by metadata routing, which
+            ``sklearn.set_config(enable_metadata_routing=True)`` enables.
+
+        Returns
+        -------
+        self : estimator
+            Fitted.
+        """
+        with self._losing_nothing():
+            return self._search(X, y, sample_weight, params)
+
+    def _search(self, X, y, sample_weight, params):
+        depths, flow_times = self._grid()
+        if sample_weight is not None:
+            sample_weight = np.asarray(sample_weight)
+        routed = self._route(sample_weight, params)
+        X, y, sample_weight = indexable(X, y, sample_weight)
+        estimator = self._estimator(depths[-1])
+        checked = clone(estimator)
+        checked._check_samples(X, y, sample_weight, reset=True)
+        classes = getattr(checked, "classes_", None)
+        columns = checked._columns
+        swept = clone(estimator)
+        if effective_n_jobs(self.n_jobs) > 1:
+            swept.set_params(verbose=0)  # bars of several processes would mix
+        sweep = Sweep(swept, depths, flow_times, self._scorer(), classes, columns)
+        splits = self._splitter(y).split(X, y, **routed.splitter.split)
+        parts = sweep.parts(list(splits), columns.n_inputs)
+        results = Parallel(n_jobs=self.n_jobs, return_as="generator")(
+            delayed(sweep.run)(X, y, part, sample_weight, routed.scorer.score)
+            for part in parts
+        )
+        folds = self._shown(results, parts)
+        scores, stop_reasons = zip(*chain.from_iterable(folds), strict=True)
+        _warn_of_failures(stop_reasons)
+        self._choose(np.stack(scores), depths, flow_times)
+        estimator.set_params(**self.cv_results_["params"][self.best_index_])
+        if getattr(self, "_skl_callbacks", None):
+            estimator.set_callbacks(*self._skl_callbacks)
+        estimator.fit(X, y, sample_weight)
+        fitted = set(vars(estimator)) - set(estimator.get_params(deep=False))
+        fitted = {n for n in fitted if not n.startswith(("_skl", "_callback"))}
+        vars(self).update({name: getattr(estimator, name) for name in fitted})
+        return self
+
+    def _shown(self, results, parts):
+        """Results as they come, with a bar over the folds if that is asked for."""
+        n_folds = sum(map(len, parts))
+        with tqdm(
+            total=n_folds, desc="folds", unit="fold", disable=not self.verbose
+        ) as bar:
+            for part in results:
+                bar.update(len(part))
+                yield part
+
+    def _facts(self):
+        (n_pairs,) = self.cv_results_["param_depth"].shape
+        search = (
+            f"{n_pairs} pairs of depth and flow time on {self.n_splits_} folds; "
+            f"best mean score {self.best_score_:.4g}"
+        )
+        return [("search", search), *super()._facts()]
+
+    def _grid(self):
+        """Depths and flow times, ascending."""
+        if has_mini_batches(self):
+            raise ValueError(
+                f"`solver` must follow a flow, as 'flow' and 'gd' do, got "
+                f"{self.solver!r}: mini-batches have no flow time."
+            )
+        flow_times = self.flow_times
+        if flow_times is None:
+            flow_times = np.geomspace(1.0, self._longest_flow_time, N_FLOW_TIMES)
+        return _ascending("depths", self.depths, Integral), _ascending(
+            "flow_times", flow_times, Real
+        )
+
+    def _estimator(self, depth):
+        """What is fitted on every fold, with the same seed, and at last."""
+        seed = self.random_state
+        if seed is None:
+            seed = int(np.random.SeedSequence().generate_state(1)[0])
+        elif not isinstance(seed, Integral):
+            seed = seed.randint(2**31)
+        names = self._estimator_class().get_params(deep=False)
+        params = {k: v for k, v in self.get_params(deep=False).items() if k in names}
+        params.update(depth=depth, early_stopping=False, random_state=seed)
+        return self._estimator_class(**params)
+
+    def _splitter(self, y):
+        return check_cv(self.cv, y, classifier=is_classifier(self))
+
+    def _scorer(self):
+        if self.scoring is None and get_config()["enable_metadata_routing"]:
+            default = get_scorer("accuracy" if is_classifier(self) else "r2")
+            return default.set_score_request(sample_weight=True)
+        return check_scoring(self._estimator_class(), scoring=self.scoring)
+
+    def _route(self, sample_weight, params):
+        """What goes to the splitter and to the scorer."""
+        if sample_weight is not None:
+            params = {**params, "sample_weight": sample_weight}
+        if get_config()["enable_metadata_routing"]:
+            return process_routing(self, "fit", **params)
+        unknown = sorted(set(params) - {"sample_weight"})
+        if unknown:
+            raise ValueError(
+                f"{unknown} can be passed to `fit` only with metadata routing: "
+                "sklearn.set_config(enable_metadata_routing=True)."
+            )
+        if not _takes_weights(self.scoring):
+            params = {}
+        return Bunch(splitter=Bunch(split={}), scorer=Bunch(score=params))
+
+    def get_metadata_routing(self):
+        """Where ``fit`` sends its metadata: to the splitter and the scorer.
+
+        Returns
+        -------
+        routing : MetadataRouter
+        """
+        return (
+            MetadataRouter(owner=self)
+            .add_self_request(self)
+            .add(
+                splitter=check_cv(self.cv),
+                method_mapping=MethodMapping().add(caller="fit", callee="split"),
+            )
+            .add(
+                scorer=self._scorer(),
+                method_mapping=MethodMapping().add(caller="fit", callee="score"),
+            )
+        )
+
+    def _choose(self, scores, depths, flow_times):
+        """The results as a table, and its best row."""
+        n_folds = len(scores)
+        grid = np.meshgrid(depths, flow_times, indexing="ij")
+        depth, flow_time = (values.ravel() for values in grid)
+        scores = scores.reshape(n_folds, -1)
+        mean, std = scores.mean(axis=0), scores.std(axis=0)
+        self.cv_results_ = {
+            "param_depth": depth,
+            "param_flow_time": flow_time,
+            "params": [
+                {"depth": int(L), "flow_time": float(t)}
+                for L, t in zip(depth, flow_time, strict=True)
+            ],
+            **{f"split{i}_test_score": fold for i, fold in enumerate(scores)},
+            "mean_test_score": mean,
+            "std_test_score": std,
+            "rank_test_score": rankdata(
+                np.where(np.isnan(mean), np.inf, -mean), method="min"
+            ).astype(np.int32),
+        }
+        if np.isnan(mean).all():
+            raise ValueError(
+                "No score is a number: no fold has reached the first of `flow_times`="
+                f"{flow_times}, or the scorer has returned none."
+            )
+        best = int(np.nanargmax(mean))
+        if self.one_standard_error:
+            error = std[best] / np.sqrt(max(1, n_folds - 1))
+            simple = np.flatnonzero(mean >= mean[best] - error)
+            best = int(min(simple, key=lambda i: (flow_time[i], depth[i])))
+        self.best_index_, self.best_score_ = best, float(mean[best])
+        self.n_splits_ = n_folds
+
+
+def _takes_weights(scoring):
+    """scikit-learn's scorers do; a function if it has such a parameter."""
+    if not callable(scoring) or hasattr(scoring, "set_score_request"):
+        return True
+    parameters = signature(scoring).parameters.values()
+    return any(p.name == "sample_weight" or p.kind == p.VAR_KEYWORD for p in parameters)
+
+
+def _warn_of_failures(stop_reasons):
+    failed = sorted(set(stop_reasons) & {"max_evals", "diverged"})
+    if failed:
+        warnings.warn(
+            f"Of {len(stop_reasons)} folds, some ended early ({', '.join(failed)}): "
+            "the flow times that they have not reached cannot be chosen. Raise the "
+            "solver's max_evals, or lower flow_times.",
+            ConvergenceWarning,
+            stacklevel=5,
+        )
+
+
+def _ascending(name, values, kind):
+    """Distinct positive values as a sorted list."""
+    values = list(values)
+    if not values or not all(isinstance(v, kind) and 0 < v < inf for v in values):
+        numbers = "integers" if kind is Integral else "numbers"
+        raise ValueError(f"`{name}` must hold positive {numbers}, got {values!r}.")
+    return sorted(set(values))

@@ -1,0 +1,224 @@
+"""From a table to a matrix: which columns hold categories, and what they hold.
+
+The matrix has the columns of the table. Where these hold categories, it holds indices
+in their sorted list, and -1 for what is not there. So rows can be merged and held out
+before they are encoded, as :mod:`odenet._tables.encoder` does.
+"""
+
+import re
+from dataclasses import dataclass, replace
+from numbers import Real
+
+import numpy as np
+from sklearn.utils import _safe_indexing, check_array
+
+from odenet._utils.sklearn_private import is_pandas_na
+
+TEXT = re.compile(r"category|categorical|enum|dictionary|object|str(?!uct)|large_str")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What the columns of a table hold.
+
+    ``categories`` has a tuple for every column of categories, by its index; None is
+    that of missing values. The rest a training set settles: ``numeric``, the indices of
+    the other columns, ``incomplete``, of those where numbers are missing, and
+    ``scored``, of those that are given by their normal scores as well.
+    """
+
+    categories: dict
+    allow_nan: bool
+    numeric: np.ndarray | None = None
+    incomplete: np.ndarray | None = None
+    scored: np.ndarray | None = None
+
+    def read(self, X):
+        """The matrix of a table, which comes from :func:`as_table`."""
+        matrix = np.empty(X.shape)
+        numeric = _others(X.shape[1], self.categories)
+        if len(numeric):
+            numbers = _safe_indexing(X, numeric, axis=1)
+            matrix[:, numeric] = check_array(
+                numbers, dtype=np.float64, ensure_all_finite=False
+            )
+        for j, categories in self.categories.items():
+            matrix[:, j] = _indices(_values(X, j), categories)
+        return matrix
+
+    def settled(self, X, scored):
+        """The columns of a training set, and its matrix, changed in place.
+
+        Categories that it lacks are forgotten: rows without weight leave no trace. If
+        columns are to be scored, those are of more than two numbers.
+        """
+        categories = {}
+        for j, known in self.categories.items():
+            met, X[:, j] = np.unique(X[:, j], return_inverse=True)
+            categories[j] = tuple(known[int(i)] for i in met)
+        numeric = _others(X.shape[1], categories)
+        columns = replace(
+            self,
+            categories=categories,
+            numeric=numeric,
+            scored=numeric[_are_many(X[:, numeric])] if scored else numeric[:0],
+            incomplete=np.flatnonzero(self.allow_nan and np.isnan(X).any(axis=0)),
+        )
+        return columns, X
+
+    @property
+    def are_plain(self):
+        """Whether there are numbers only, and none can be missing."""
+        return not (self.categories or self.allow_nan)
+
+    @property
+    def n_inputs(self):
+        """Number of columns that the network is given; two categories share one."""
+        widths = (len(c) if len(c) > 2 else 1 for c in self.categories.values())
+        marks = sum(widths) + len(self.incomplete)
+        return len(self.numeric) + marks + len(self.scored)
+
+
+def read_columns(X, categorical_features, allow_nan):
+    """The columns of a table, with the categories that they hold.
+
+    Parameters
+    ----------
+    X : data frame or array-like
+    categorical_features : "from_dtype", array-like of bool, int or str, or None
+    allow_nan : bool
+
+    Returns
+    -------
+    columns : Columns
+    """
+    chosen = []
+    if isinstance(categorical_features, str):
+        chosen = _columns_of_text(X) if _is_frame(X) else []
+    elif categorical_features is not None and len(categorical_features):
+        X = as_table(X)
+        chosen = _indices_of(np.asarray(categorical_features), X)
+    return Columns({j: _categories(_values(X, j)) for j in chosen}, allow_nan)
+
+
+def _is_frame(X):
+    return all(hasattr(X, name) for name in ("shape", "columns", "dtypes"))
+
+
+def as_table(X):
+    """A frame as it is, anything else as an array that keeps its numbers and texts."""
+    if _is_frame(X):
+        return X
+    dtype = None if hasattr(X, "dtype") else object
+    return check_array(X, dtype=dtype, ensure_all_finite=False)
+
+
+def _others(n_columns, chosen):
+    return np.array([j for j in range(n_columns) if j not in chosen], dtype=int)
+
+
+def _are_many(X):
+    """For every column whether it has more than two distinct numbers."""
+    lowest = np.where(np.isnan(X), np.inf, X).min(axis=0)
+    highest = np.where(np.isnan(X), -np.inf, X).max(axis=0)
+    return ((lowest < X) & (highest > X)).any(axis=0)
+
+
+def _values(X, j):
+    """A column as a list."""
+    return np.asarray(_safe_indexing(X, j, axis=1), dtype=object).tolist()
+
+
+def _columns_of_text(X):
+    """Columns of a frame whose dtype is one of categories or of strings."""
+    return [
+        j
+        for j, dtype in enumerate(map(str, X.dtypes))
+        if TEXT.match(dtype.lower())
+        and (dtype.lower() != "object" or _holds_text(_values(X, j)))
+    ]
+
+
+def _holds_text(values):
+    return any(isinstance(value, str) for value in values)
+
+
+def _indices_of(features, X):
+    """The columns that a user has chosen, ascending."""
+    n_columns = X.shape[1]
+    if features.dtype.kind == "b":
+        if features.shape != (n_columns,):
+            raise ValueError(
+                "`categorical_features` must have one entry for each of the "
+                f"{n_columns} features if it is a boolean mask, got shape "
+                f"{features.shape}."
+            )
+        return np.flatnonzero(features).tolist()
+    features = sorted(set(features.tolist()), key=str)
+    if all(isinstance(feature, str) for feature in features):
+        return _indices_of_names(features, X)
+    if not all(isinstance(feature, int) for feature in features):
+        raise ValueError(
+            "`categorical_features` must hold either booleans, integers or strings, "
+            f"got {features}."
+        )
+    wrong = [index for index in features if not 0 <= index < n_columns]
+    if wrong:
+        raise ValueError(
+            f"`categorical_features` must hold indices of the {n_columns} feature(s), "
+            f"from 0 to {n_columns - 1}, got {wrong}."
+        )
+    return sorted(features)
+
+
+def _indices_of_names(names, X):
+    if not _is_frame(X):
+        raise ValueError(
+            "`categorical_features` can hold names only if X is a data frame, got "
+            f"{names}: pass indices or a boolean mask."
+        )
+    columns = list(X.columns)
+    unknown = [name for name in names if name not in columns]
+    if unknown:
+        raise ValueError(
+            f"`categorical_features` must hold names of features, got {unknown}; the "
+            f"features are {columns}."
+        )
+    return [j for j, name in enumerate(columns) if name in names]
+
+
+def _categories(values):
+    """Distinct values in order, numbers before texts, and last None if any is missing.
+
+    A number and its like of another type are equal, as Python has it: 1, 1.0 and True.
+    """
+    distinct = {_known(value) for value in _distinct(values)}
+    known = sorted(distinct - {None}, key=lambda value: (_kind(value), value))
+    return (*known, None) if None in distinct else tuple(known)
+
+
+def _distinct(values):
+    try:
+        return set(values)
+    except TypeError as error:
+        raise TypeError(
+            f"A category must be hashable, as strings and numbers are: {error}."
+        ) from error
+
+
+def _known(value):
+    """A plain value; None for all that stand for a missing one."""
+    if value is None or is_pandas_na(value) or value != value:
+        return None
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _kind(value):
+    return 0 if isinstance(value, Real) else 1 if isinstance(value, str) else 2
+
+
+def _indices(values, categories):
+    """Index of every value in the categories, -1 where it is not among them."""
+    index = {category: i for i, category in enumerate(categories)}
+    index = {value: index.get(_known(value), -1) for value in _distinct(values)}
+    return np.array([index[value] for value in values], dtype=np.float64)

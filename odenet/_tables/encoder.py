@@ -1,0 +1,113 @@
+"""From a matrix to the inputs of a network: numbers are scaled, the rest is marked.
+
+The inputs are the columns of numbers, then those of categories, which are 1 for their
+own and 0 else (one column of -1/2 and 1/2 for two categories), then one for every
+column where numbers are missing, which is 1 there, and at last the normal scores of the
+numbers. What was not met in training has no mark: an unknown category is all zeros, and
+a missing number the mean.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from odenet._tables.columns import Columns
+from odenet._tables.normal_scores import NormalScores, fit_normal_scores
+from odenet._tables.standardizer import Standardizer, fit_standardizer, side_by_side
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Maps a matrix to inputs; ``fill`` takes the place of missing numbers."""
+
+    columns: Columns
+    fill: np.ndarray
+    standardizer: Standardizer
+    scores: NormalScores
+
+    def __call__(self, X):
+        """The inputs of every row."""
+        numbers = inputs = self._numbers(X)
+        if not self.columns.are_plain:
+            inputs = np.hstack([numbers, _marks(self.columns, X)])
+        inputs = self.standardizer(inputs)
+        if not len(self.columns.scored):
+            return inputs
+        return np.hstack([inputs, self.scores(_scored(self.columns, numbers))])
+
+    def _numbers(self, X):
+        numbers = _numeric(self.columns, X)
+        if not self.columns.allow_nan:
+            return numbers
+        return np.where(np.isnan(numbers), self.fill, numbers)
+
+
+def fit_encoder(columns, X, weight, gain=None, limit=np.inf):
+    """Numbers of weighted mean 0 and standard deviation ``gain``, marks of ``gain``.
+
+    Parameters
+    ----------
+    columns : Columns
+        Settled.
+    X : ndarray of shape (n, d)
+    weight : ndarray of shape (n,)
+    gain : float, default=None
+        None leaves numbers as they are, and marks by 1.
+    limit : float, default=inf
+        Bound of the numbers, in standard deviations.
+
+    Returns
+    -------
+    encoder : Encoder
+    """
+    numbers = _numeric(columns, X)
+    unit = 1.0 if gain is None else gain
+    scaled = _fit_to_known(numbers, weight, unit, limit)
+    fill = scaled.mean
+    if gain is None:
+        scaled = Standardizer.identity(numbers.shape[1])
+    if not columns.are_plain:
+        scaled = side_by_side([scaled, _marking(_marks(columns, X), unit)])
+    scores = fit_normal_scores(_scored(columns, numbers), weight, unit)
+    return Encoder(columns, fill, scaled, scores)
+
+
+def _numeric(columns, X):
+    return X if columns.are_plain else X.take(columns.numeric, axis=1)
+
+
+def _scored(columns, numbers):
+    return numbers[:, np.searchsorted(columns.numeric, columns.scored)]
+
+
+def _marking(marks, unit):
+    """Marks are multiplied by a unit; constant ones are ignored."""
+    constant = np.ptp(marks, axis=0) == 0
+    scale = np.where(constant, np.inf, 1.0 / unit)
+    return Standardizer(np.zeros(marks.shape[1]), scale)
+
+
+def _fit_to_known(numbers, weight, *settings):
+    """Every column is scaled by the numbers that it has; one without is constant."""
+    known = ~np.isnan(numbers)
+    if known.all():
+        return fit_standardizer(numbers, weight, *settings)
+    columns = []
+    for column, rows in zip(numbers.T, known.T, strict=True):
+        if not rows.any():
+            columns.append(Standardizer(np.zeros(1), np.full(1, np.inf)))
+            continue
+        column = column[rows, None]
+        columns.append(fit_standardizer(column, weight[rows], *settings))
+    return side_by_side(columns)
+
+
+def _marks(columns, X):
+    """Columns that say which category a row has, and where numbers are missing."""
+    marks = [_one_hot(X[:, j], len(c)) for j, c in columns.categories.items()]
+    return np.hstack([*marks, np.isnan(X[:, columns.incomplete])], dtype=float)
+
+
+def _one_hot(indices, n_categories):
+    hot = (indices[:, None] == np.arange(n_categories)).astype(float)
+    return (hot[:, 1:] - hot[:, :1]) / 2 if n_categories == 2 else hot

@@ -1,0 +1,1 @@
+"""One fit: from samples to a trained network."""

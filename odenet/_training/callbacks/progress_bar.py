@@ -1,0 +1,63 @@
+"""The progress bar of a training."""
+
+import sys
+from time import perf_counter
+
+from skorch.callbacks import Callback
+from tqdm.auto import tqdm
+
+from odenet._diagnostics.smoothness import depth_smoothness
+
+REFRESH_SECONDS = 0.1  # of the progress bar
+
+BAR = (
+    "{desc} {percentage:3.0f}%|{bar:6}| {n:.4g}/{total:.4g} {unit} [{elapsed}{postfix}]"
+)
+
+
+class ProgressBar(Callback):
+    """Bar over the flow time t, or over epochs.
+
+    Beside it are the depth L, the losses and the Lipschitz constant of the weights.
+    """
+
+    only_watches = True
+
+    def on_train_begin(self, net, X=None, y=None, **kwargs):
+        """Open the bar."""
+        self.is_flow = hasattr(net.optimizer_, "flow_time")
+        self.epochs_before = len(net.history)
+        schedule = net.monitor.schedule
+        chooses = schedule is not None and schedule.only_chooses
+        self.bar = tqdm(
+            total=net.horizon if self.is_flow else net.max_epochs,
+            desc="choosing t" if chooses else "training",
+            unit="t" if self.is_flow else "epoch",
+            bar_format=BAR,
+            file=sys.stderr,
+            leave=None,  # not below a bar of folds
+        )
+        self.shown_at = 0.0
+
+    def on_epoch_end(self, net, **kwargs):
+        """Move the bar, as often as can be seen."""
+        if perf_counter() - self.shown_at > REFRESH_SECONDS:
+            self._show(net)
+            self.shown_at = perf_counter()
+
+    def on_train_end(self, net, **kwargs):
+        """Show the end, and close the bar."""
+        if net.history and "train_loss" in net.history[-1]:
+            self._show(net)
+        self.bar.close()
+
+    def _show(self, net):
+        row = net.history[-1]
+        shown = {"L": row["depth"], "loss": f"{row['train_loss']:.3g}"}
+        if "valid_loss" in row:
+            shown["valid"] = f"{row['valid_loss']:.3g}"
+        shown["Lip"] = f"{depth_smoothness(net.module_).lipschitz:.3g}"
+        self.bar.set_postfix(shown, refresh=False)
+        epoch = row["epoch"] - self.epochs_before
+        self.bar.n = row["flow_time"] if self.is_flow else epoch
+        self.bar.refresh()

@@ -1,0 +1,48 @@
+"""The smoothness in depth, recorded while a network is trained."""
+
+from numbers import Integral
+
+from skorch.callbacks import Callback
+
+from odenet._diagnostics.smoothness import depth_smoothness
+
+
+class DepthSmoothnessMonitor(Callback):
+    """Records the smoothness in depth at every step of the flow, or epoch.
+
+    A callback for ``callbacks``: ``history_`` has the columns "lipschitz" and
+    "von_neumann_ratio" then, see :class:`odenet.DepthSmoothness`. They are those of the
+    network as it is, at the depth that it is trained at. Where a flow time is chosen on
+    held-out samples, both trainings are recorded.
+
+    Parameters
+    ----------
+    every : int, default=1
+        Steps or epochs from one record to the next.
+
+    Examples
+    --------
+    >>> from odenet import DepthSmoothnessMonitor, ResODERegressor
+    >>> X, y = [[0.0], [1.0], [2.0], [3.0]], [0.0, 1.0, 4.0, 9.0]
+    >>> monitor = DepthSmoothnessMonitor()
+    >>> model = ResODERegressor(16, flow_time=10.0, callbacks=[monitor]).fit(X, y)
+    >>> model.history_["lipschitz"].iloc[-1] == model.depth_smoothness_.lipschitz
+    np.True_
+    """
+
+    only_watches = True
+
+    def __init__(self, every=1):
+        self.every = every
+
+    def on_train_begin(self, net, **kwargs):
+        """Check the parameter."""
+        if not isinstance(self.every, Integral) or self.every < 1:
+            raise ValueError(f"`every` must be a positive integer, got {self.every!r}.")
+
+    def on_epoch_end(self, net, **kwargs):
+        """Record."""
+        if net.history[-1]["epoch"] % self.every == 0:
+            smoothness = depth_smoothness(net.module_)
+            net.history.record("lipschitz", smoothness.lipschitz)
+            net.history.record("von_neumann_ratio", smoothness.von_neumann_ratio)

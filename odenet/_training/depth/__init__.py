@@ -1,0 +1,1 @@
+"""The depths that a network is trained at, and when it goes on to the next."""

@@ -1,0 +1,308 @@
+"""Training by a skorch net: one path for all solvers.
+
+An epoch is a pass over the batches: for the full-batch solvers, one step of the flow.
+"""
+
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from math import inf
+
+import torch
+from skorch import NeuralNet
+from skorch.callbacks import EpochTimer, LRScheduler, PassthroughScoring
+from torch.optim.lr_scheduler import CosineAnnealingLR
+
+from odenet._network.fast_layers import rows_at_once
+from odenet._network.gradients import add_gradients
+from odenet._optim.averaging import RunningAverage
+from odenet._training.depth.walk import VERDICTS
+from odenet._training.penalties import penalty
+from odenet._training.samples import SliceLoader
+from odenet._training.stopping import Monitor
+
+MAX_STATE_BYTES = 2**29
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a training has come."""
+
+    history: list
+    flow_time: float | None
+    n_grad_evals: int
+
+
+class StopTraining(KeyboardInterrupt):
+    """Ends skorch's loop the way its own callbacks do."""
+
+
+class TrainingNet(NeuralNet):
+    """A skorch net around a residual network, a loss and a solver.
+
+    ``partial_fit`` takes the pair (training samples, validation samples or None). A row
+    of the history has the role to "fit", or to "choose" a flow time.
+    """
+
+    def __init__(
+        self,
+        module,
+        loss,
+        solver,
+        *,
+        horizon=inf,
+        alpha=0.0,
+        smoothness_penalty=0.0,
+        generator=None,
+        monitor=None,
+        callbacks=None,
+    ):
+        self.loss = loss
+        self.solver = solver
+        self.horizon = horizon
+        self.alpha = alpha
+        self.smoothness_penalty = smoothness_penalty
+        self.generator = generator
+        self.monitor = monitor or Monitor()
+        self.stop_reason = self.average = None
+        self.rows_before = self.evals_before = 0
+        super().__init__(
+            module,
+            criterion=loss,
+            max_epochs=solver.max_epochs,
+            callbacks=callbacks,
+            train_split=None,
+            device=None,
+            verbose=0,
+        )
+
+    @property
+    def _default_callbacks(self):
+        callbacks = [
+            ("epoch_timer", EpochTimer()),
+            ("train_loss", PassthroughScoring(name="train_loss", on_train=True)),
+            ("valid_loss", PassthroughScoring(name="valid_loss")),
+            ("monitor", self.monitor),
+        ]
+        if not self.solver.has_constant_rate:
+            cosine = LRScheduler(
+                CosineAnnealingLR, T_max=self.solver.max_epochs, last_epoch=-1
+            )
+            callbacks.append(("rate", cosine))
+        return callbacks
+
+    def initialize_criterion(self):
+        """The loss is no torch module and has nothing to initialise."""
+        self.criterion_ = self.loss
+        return self
+
+    def initialize_optimizer(self, triggered_directly=None):
+        """The optimizer comes from the solver."""
+        self.optimizer_ = self.solver.make_optimizer(self.module_, self.horizon)
+        return self
+
+    @property
+    def averages(self):
+        """Whether a fit ends with an average of weights."""
+        return self.solver.batch_size is not None and self.solver.has_constant_rate
+
+    @property
+    def progress(self):
+        """What another net needs to go on from here."""
+        return Progress(list(self.history), self.flow_time, self.n_grad_evals)
+
+    def resume(self, progress):
+        """Go on where another net has ended: by steps as short as its last ones."""
+        self.rows_before = len(progress.history)
+        self.evals_before = progress.n_grad_evals
+        self.history.extend(progress.history)
+        self.monitor.flow_time = progress.flow_time
+        if hasattr(self.optimizer_, "resume"):
+            self.optimizer_.resume(progress.flow_time or 0.0, progress.n_grad_evals)
+        elif progress.history:
+            for group in self.optimizer_.param_groups:
+                group["lr"] *= progress.history[0]["depth"] / self.module_.depth
+
+    @property
+    def flow_time(self):
+        """Flow time of the weights, None for the mini-batch solvers."""
+        return self.monitor.flow_time
+
+    @property
+    def n_grad_evals(self):
+        """Number of gradients computed: for the flow's steps, or of mini-batches."""
+        if hasattr(self.optimizer_, "n_grad_evals"):
+            return self.optimizer_.n_grad_evals
+        rows = self.history[self.rows_before :]
+        return self.evals_before + sum(r.get("train_batch_count", 0) for r in rows)
+
+    @property
+    def has_chosen_flow_time(self):
+        """Whether a validation loss has told how far the flow is to be followed."""
+        chosen = self.stop_reason in VERDICTS
+        return bool(chosen and self.monitor.early_stopping and self.flow_time)
+
+    def curve(self, name, having="role", role=None):
+        """A column of the history, of the rows that have another one; None if empty."""
+        rows = (
+            r for r in self.history if having in r and role in (None, r.get("role"))
+        )
+        return [float(row[name]) for row in rows if name in row] or None
+
+    def get_split_datasets(self, X, y=None, **fit_params):
+        """X is already the pair of training and validation samples."""
+        return X
+
+    def get_iterator(self, dataset, training=False):
+        """Batches of slices; validation samples are one batch."""
+        batch_size = self.solver.rows_of_a_batch(len(dataset)) if training else None
+        return SliceLoader(dataset, batch_size, self.generator)
+
+    def infer(self, x, **fit_params):
+        """Output of the network, without the sample weights."""
+        return self.module_(x["X"])
+
+    def predict(self, X):
+        """Predictions as skorch's scoring callbacks want them."""
+        outputs = torch.cat(list(self.forward_iter(X)))
+        return self.loss.decide(outputs).cpu().numpy()
+
+    def get_loss(self, y_pred, y_true, X=None, training=False):
+        """Weighted mean of the loss, without the penalties."""
+        losses = self.loss.per_sample(y_pred, y_true)
+        return (X["weight"] * losses).sum() / X["weight"].sum()
+
+    def validation_step(self, batch, **fit_params):
+        """skorch's, and the loss of every sample and the score."""
+        with self.average.shown() if self.average else nullcontext():
+            step = super().validation_step(batch, **fit_params)
+        X, y = batch
+        self.valid_weight = X["weight"]
+        self.valid_losses = self.loss.per_sample(step["y_pred"], y)
+        score = self.loss.score(step["y_pred"], y, self.valid_weight)
+        self.history.record("valid_score", score)
+        return step
+
+    def train_step(self, batch, **fit_params):
+        """One step of the optimizer; a flow's loss is the one where the step ends."""
+        outputs = []
+
+        def closure():
+            self.module_.zero_grad()
+            outputs[:], objective = self._accumulate_gradients(batch)
+            if self.solver.batch_size is not None and self.solver.flow_rates:
+                self._multiply_gradients_by_rates()
+            self.notify(
+                "on_grad_computed",
+                named_parameters=self.module_.named_parameters(),
+                batch=batch,
+                training=True,
+            )
+            return objective
+
+        self._set_training(True)
+        loss = self.optimizer_.step(closure)
+        if self.average:
+            self.average.update()
+        return {"loss": loss, "y_pred": torch.cat(outputs)}
+
+    def _accumulate_gradients(self, batch):
+        """Gradient of the objective, summed over chunks that bound the memory."""
+        X, y = batch
+        outputs, total = [], X["weight"].new_zeros(())
+        for x, share, y_part in self._chunks(X["X"], X["weight"] / len(y), y):
+            output, part = add_gradients(self.module_, self.loss, x, y_part, share)
+            outputs.append(output)
+            total += part
+        if self.alpha or self.smoothness_penalty:
+            extra = penalty(self.module_, self.alpha, self.smoothness_penalty)
+            extra.backward()
+            total += extra.detach()
+        return outputs, total
+
+    def _multiply_gradients_by_rates(self):
+        """The flow's right-hand side, for optimizers that know of no rates."""
+        for group in self.module_.parameter_groups():
+            for p in group["params"]:
+                p.grad.mul_(group["lr"])
+
+    def weights(self):
+        """A copy of the weights reached: on mini-batches, of their running average."""
+        weights = self.average.weights if self.average else self.module_.state_dict()
+        return {name: p.detach().clone() for name, p in weights.items()}
+
+    @torch.no_grad()
+    def losses(self, samples):
+        """The loss of every sample."""
+        self._set_training(False)
+        parts = self._chunks(samples.X, samples.y)
+        return torch.cat([self.loss.per_sample(self.module_(x), y) for x, y in parts])
+
+    @torch.no_grad()
+    def objective(self, samples):
+        """The objective on all samples."""
+        self._set_training(False)
+        total = penalty(self.module_, self.alpha, self.smoothness_penalty)
+        for x, weight, y in self._chunks(samples.X, samples.weight, samples.y):
+            losses = self.loss.per_sample(self.module_(x), y)
+            total = total + (weight * losses).sum() / len(samples)
+        return float(total)
+
+    def loss_of_zero(self, samples):
+        """The loss of a network whose output is zero."""
+        X, y = samples.batch()
+        output = X["X"].new_zeros(len(y), len(self.module_.head))
+        return self.get_loss(output, y, X=X).item()
+
+    def _chunks(self, *tensors):
+        """Slices of tensors: the stored states fit into MAX_STATE_BYTES."""
+        module = self.module_
+        rebuilds = module.backward == "rebuilt" and module.imitated_depth is None
+        n_layers = 1 if rebuilds else module.depth
+        stored = n_layers * (module.state_dim + 2 * module.width)
+        size = max(1, MAX_STATE_BYTES // (stored * module.V.element_size()))
+        size = min(size, rows_at_once(module.state_dim, module.width))
+        return zip(*(tensor.split(size) for tensor in tensors), strict=True)
+
+    def fit_loop(self, X, y=None, epochs=None, **fit_params):
+        """skorch's loop; remembers why it ended, and forgets the data."""
+        self.stop_reason = self.valid_losses = self.valid_weight = None
+        try:
+            if self.averages:
+                self.average = RunningAverage(self.module_)
+            super().fit_loop(X, y, epochs=epochs, **fit_params)
+        except StopTraining:
+            pass
+        except KeyboardInterrupt as interrupt:
+            self.stop_reason = "callback" if _from_skorch(interrupt) else "interrupted"
+        self.stop_reason = self.stop_reason or "max_epochs"
+        self.valid_losses = self.valid_weight = None
+        return self
+
+    def notify(self, method_name, **cb_kwargs):
+        """Stops after an epoch that all callbacks have seen, as for evaluation."""
+        if method_name == "on_epoch_end":
+            self._set_training(False)
+        super().notify(method_name, **cb_kwargs)
+        if method_name == "on_epoch_end" and self.stop_reason:
+            raise StopTraining
+
+    @contextmanager
+    def observed_by(self, callback):
+        """One callback more, if it is one, for the time of the context."""
+        if callback is None:
+            yield
+            return
+        self.callbacks_.append((type(callback).__name__, callback))
+        try:
+            yield
+        finally:
+            self.callbacks_.pop()
+
+
+def _from_skorch(interrupt):
+    """Whether one of skorch's callbacks raised it, as its EarlyStopping does."""
+    traceback = interrupt.__traceback__
+    while traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    name = traceback.tb_frame.f_globals.get("__name__", "")
+    return name.startswith("skorch.callbacks")

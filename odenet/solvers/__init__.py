@@ -1,0 +1,13 @@
+"""Solvers: how a network is trained. Small objects that carry their own settings.
+
+"auto" is :class:`Flow` for up to 500 distinct training samples, or where a
+``flow_time`` is given, else :class:`AdamW`.
+"""
+
+from odenet.solvers._adamw import AdamW
+from odenet.solvers._flow import Flow
+from odenet.solvers._gradient_descent import GradientDescent
+from odenet.solvers._registry import SOLVERS, resolve_solver
+from odenet.solvers._sgd import SGD
+
+__all__ = ["SOLVERS", "SGD", "AdamW", "Flow", "GradientDescent", "resolve_solver"]

@@ -1,0 +1,595 @@
+"""A file gives back the estimator to the bit, or an error that says what is wrong."""
+
+import contextlib
+import io
+import json
+import pickle
+import shutil
+import subprocess
+import sys
+import warnings
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.numpy import save_file
+from sklearn.datasets import load_diabetes
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import KFold
+
+from odenet import (
+    ResODEClassifier,
+    ResODEImageClassifier,
+    ResODERegressor,
+    ResODERegressorCV,
+)
+from odenet._export.persistence import DIGEST, SCHEMA, _digest
+from odenet._export.plain_data import NotData, from_data, to_data
+from odenet._utils.files import replacing
+from odenet.schemes import GaussianProcess
+from odenet.solvers import SGD, AdamW, Flow
+from tests.export.saved import write
+
+FITTED = write.fitted()
+IDS = [type(model).__name__ for model, _ in FITTED]
+SAVED = sorted(write.FOLDER.glob("*.safetensors"))
+SMALL = {"width": 4, "state_dim": 6, "random_state": 0}
+
+
+def through_a_file(model, folder):
+    model.save(folder / "model.safetensors")
+    return type(model).load(folder / "model.safetensors")
+
+
+def through_pickle(model, folder):
+    return pickle.loads(pickle.dumps(model))
+
+
+def through_joblib(model, folder):
+    joblib.dump(model, folder / "model.joblib")
+    return joblib.load(folder / "model.joblib")
+
+
+ROUND_TRIPS = [through_a_file, through_pickle, through_joblib]
+
+
+def assert_same(a, b):
+    """Equal values of the same types."""
+    if isinstance(a, (float, np.generic)):
+        assert a == b or (a != a and b != b)
+    elif isinstance(a, np.ndarray):
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a, b)
+    elif isinstance(a, (list, tuple)):
+        assert type(a) is type(b)
+        for x, y in zip(a, b, strict=True):
+            assert_same(x, y)
+    elif isinstance(a, dict):
+        assert list(a) == list(b)
+        assert_same(list(a.values()), list(b.values()))
+    elif type(a).__module__.startswith("odenet"):
+        assert type(a) is type(b)
+        assert_same(vars(a), vars(b))
+    else:
+        assert a == b
+
+
+@pytest.mark.parametrize("round_trip", ROUND_TRIPS)
+@pytest.mark.parametrize(("model", "X"), FITTED, ids=IDS)
+def test_a_round_trip_keeps_everything_to_the_bit(model, X, round_trip, tmp_path):
+    loaded = round_trip(model, tmp_path)
+    np.testing.assert_array_equal(loaded.predict(X), model.predict(X))
+    np.testing.assert_array_equal(loaded.transform(X), model.transform(X))
+    assert set(vars(loaded)) == set(vars(model))
+    for name, value in vars(model).items():
+        if name not in ("module_", "net_"):
+            assert_same(value, getattr(loaded, name))
+    history = [dict(row) for row in model.net_.history]
+    assert_same(history, [dict(row) for row in loaded.net_.history])
+    assert loaded.summary() == model.summary()
+
+
+@pytest.mark.parametrize("path", SAVED, ids=lambda path: path.stem)
+def test_files_of_all_versions_can_be_read(path):
+    name = path.stem.partition("-")[0]
+    X = FITTED[IDS.index(name)][1]
+    model = getattr(write, name).load(path)
+    expected = json.loads(path.with_suffix(".json").read_text())
+    np.testing.assert_allclose(write.outputs(model, X), expected, rtol=1e-9)
+    assert model.history_["train_loss"].notna().any()
+
+
+def test_there_is_a_saved_file_of_every_class_and_schema():
+    schemas = range(1, SCHEMA + 1)
+    assert {path.stem for path in SAVED} == {f"{n}-{k}" for n in IDS for k in schemas}
+
+
+def test_what_is_loaded_can_be_trained_further(tmp_path):
+    X, y, _ = write.samples()
+    model = ResODERegressor(3, solver=SGD(max_epochs=2), **SMALL).fit(X, y)
+    loaded = through_a_file(model, tmp_path)
+    for one in (model, loaded):
+        one.partial_fit(X, y)
+    np.testing.assert_array_equal(loaded.predict(X), model.predict(X))
+    flow = ResODERegressor(3, flow_time=1.0, warm_start=True, **SMALL).fit(X, y)
+    loaded = through_a_file(flow, tmp_path)
+    for one in (flow, loaded):
+        one.set_params(flow_time=2.0).fit(X, y)
+    np.testing.assert_allclose(loaded.predict(X), flow.predict(X), rtol=1e-6)
+
+
+def test_models_of_another_depth_can_be_saved(tmp_path):
+    model, X = FITTED[0]
+    shallow = model.with_depth(2, imitate=True)
+    loaded = through_a_file(shallow, tmp_path)
+    np.testing.assert_array_equal(loaded.predict(X), shallow.predict(X))
+    assert loaded.ode_gap_ is None
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"solver": AdamW(learning_rate=0.01, max_epochs=1)},
+        {"init": GaussianProcess(length_scale=0.3, draws_V=True)},
+        {"class_weight": {0: 1.0, 1: 2.5}},
+        {"random_state": np.random.RandomState(3)},
+        {"device": torch.device("cpu")},
+        {"depth_schedule": [1, 3]},
+        {"categorical_features": np.array([False, True])},
+        {"random_state": np.int64(5)},
+        {"categorical_features": np.array([1], dtype=">i8")},
+    ],
+    ids=lambda params: next(iter(params)),
+)
+def test_parameters_come_back(params, tmp_path):
+    X, y, _ = write.samples()
+    X = X.round(0)
+    settings = {"flow_time": 0.5, **SMALL, **params}
+    model = ResODEClassifier(3, **settings).fit(X, (y > 0).astype(int))
+    loaded = through_a_file(model, tmp_path)
+    np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
+    for name, value in params.items():
+        if isinstance(value, np.random.RandomState):
+            assert loaded.random_state.randint(1000) == value.randint(1000)
+        elif isinstance(value, np.ndarray):
+            np.testing.assert_array_equal(getattr(loaded, name), value)
+        else:
+            assert_same(value, getattr(loaded, name))
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        np.array([True, False]),
+        np.array([2, 7], dtype=np.int32),
+        np.array([2.0, 7.0], dtype=np.float16),
+        np.array([1.0, 2.0]),
+        np.array(["a", "ümlaut"]),
+        np.array(["a", "b"], dtype=object),
+    ],
+    ids=lambda labels: str(labels.dtype),
+)
+def test_labels_keep_their_type(labels, tmp_path):
+    X, y, _ = write.samples()
+    model = ResODEClassifier(2, flow_time=0.5, **SMALL).fit(X, labels[(y > 0) * 1])
+    assert_same(model.classes_, through_a_file(model, tmp_path).classes_)
+
+
+def test_categories_and_names_of_features_come_back(tmp_path):
+    X, y, _ = write.samples()
+    frame = write.table(X).assign(code=pd.Categorical((X[:, 0] > 0) * 1.0))
+    frame.loc[3, "text"] = None
+    model = ResODERegressor(2, flow_time=0.5, allow_nan=True, **SMALL).fit(frame, y)
+    loaded = through_a_file(model, tmp_path)
+    np.testing.assert_array_equal(loaded.feature_names_in_, frame.columns)
+    frame.loc[4, "text"] = None
+    np.testing.assert_array_equal(loaded.predict(frame), model.predict(frame))
+
+
+def test_a_file_is_not_much_larger_than_the_weights(tmp_path):
+    X, y = load_diabetes(return_X_y=True)
+    model = ResODERegressor(random_state=0).fit(X, y)
+    n_bytes = sum(4 * p.numel() for p in model.module_.parameters())
+    model.save(tmp_path / "model.safetensors")
+    assert (tmp_path / "model.safetensors").stat().st_size < 1.2 * n_bytes
+    assert len(pickle.dumps(model)) < 1.2 * n_bytes
+
+
+def test_weights_have_their_names_in_the_file(tmp_path):
+    model, _ = FITTED[0]
+    model.save(tmp_path / "model.safetensors")
+    with safe_open(tmp_path / "model.safetensors", framework="pt") as file:
+        assert torch.equal(file.get_tensor("module_.V"), model.module_.V)
+
+
+def test_another_process_loads_without_the_data(tmp_path):
+    model, X = FITTED[0]
+    model.save(tmp_path / "model.safetensors")
+    code = (
+        "import sys, odenet, numpy as np\n"
+        "model = odenet.ResODERegressor.load(sys.argv[1])\n"
+        "print(model.predict(np.array([[0.5, -1.0]])).tolist())"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "model.safetensors")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == model.predict([[0.5, -1.0]]).tolist()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_model_of_a_gpu_comes_to_the_cpu(tmp_path):
+    model, X = through_a_file(FITTED[0][0], tmp_path), FITTED[0][1]
+    model.device = "cuda"
+    model.save(tmp_path / "cuda.safetensors")
+    with pytest.warns(UserWarning, match="'cuda' of this model is not available"):
+        loaded = ResODERegressor.load(tmp_path / "cuda.safetensors")
+    np.testing.assert_array_equal(loaded.predict(X), model.predict(X))
+
+
+# What cannot be saved
+
+
+def test_an_unfitted_estimator_cannot_be_saved(tmp_path):
+    with pytest.raises(NotFittedError):
+        ResODERegressor().save(tmp_path / "model.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
+def draw(depth, shape, generator):
+    return torch.zeros(depth, *shape)
+
+
+@pytest.mark.parametrize("name", ["init", "callbacks"])
+def test_what_is_no_data_is_named_with_a_remedy(name, tmp_path):
+    X, y, _ = write.samples()
+    value = draw if name == "init" else [object()]
+    model = ResODERegressor(2, flow_time=0.5, **SMALL).fit(X, y)
+    model.set_params(**{name: value})
+    path = tmp_path / "model.safetensors"
+    path.write_text("before")
+    with pytest.raises(ValueError, match=rf"`{name}` cannot be saved.*set_params"):
+        model.save(path)
+    assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]
+    model.set_params(**{name: None if name == "callbacks" else "tied"}).save(path)
+    assert ResODERegressor.load(path).predict(X).tolist() == model.predict(X).tolist()
+
+
+def test_a_solver_of_somebody_else_is_named(tmp_path):
+    class Mine(SGD):
+        pass
+
+    X, y, _ = write.samples()
+    model = ResODERegressor(2, solver=Mine(max_epochs=1), **SMALL).fit(X, y)
+    with pytest.raises(ValueError, match="`solver` cannot be saved: Mine.*pickle does"):
+        model.save(tmp_path / "model.safetensors")
+
+
+def test_what_could_not_be_read_is_not_written(tmp_path):
+    X, y, _ = write.samples()
+    model = ResODERegressor(2, flow_time=0.5, **SMALL).fit(X, y)
+    model.set_params(width=-1)
+    with pytest.raises(ValueError, match="could not be loaded.*'width' parameter"):
+        model.save(tmp_path / "model.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_output_of_transform_stays_a_frame(tmp_path):
+    X, y, _ = write.samples()
+    model = ResODERegressor(2, flow_time=0.5, **SMALL).set_output(transform="pandas")
+    loaded = through_a_file(model.fit(X, y), tmp_path)
+    assert loaded.transform(X).equals(model.transform(X))
+
+
+def test_subclasses_are_files_of_their_own(tmp_path):
+    class Mine(ResODERegressor):
+        tag = "x"
+
+        def fit(self, X, y):
+            self.tag = ["fitted"]
+            return super().fit(X, y)
+
+    X, y, _ = write.samples()
+    loaded = through_a_file(Mine(2, flow_time=0.5, **SMALL).fit(X, y), tmp_path)
+    assert type(loaded) is Mine
+    assert loaded.tag == ["fitted"]
+
+
+def test_splitters_of_a_search_are_named(tmp_path):
+    X, y, _ = write.samples()
+    model = ResODERegressorCV([2], flow_times=[1.0], cv=KFold(2), width=3).fit(X, y)
+    with pytest.raises(ValueError, match="`cv` cannot be saved: KFold"):
+        model.save(tmp_path / "model.safetensors")
+
+
+def test_files_keep_their_place_and_permissions(tmp_path):
+    real, link = tmp_path / "real", tmp_path / "link"
+    real.write_text("before")
+    real.chmod(0o600)
+    link.symlink_to(real)
+    with replacing(link) as part:
+        part.write_text("after")
+    assert link.is_symlink()
+    assert real.read_text() == "after"
+    assert real.stat().st_mode & 0o777 == 0o600
+    with replacing(tmp_path / ("long" * 62)) as part:
+        part.write_text("new")
+    reference = tmp_path / "reference"
+    reference.touch()
+    new = (tmp_path / ("long" * 62)).stat().st_mode
+    assert new == reference.stat().st_mode
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"There is no folder .*nowhere"):
+        FITTED[0][0].save(tmp_path / "nowhere" / "model.safetensors")
+
+
+def test_a_write_that_fails_leaves_the_file_that_was_there(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("before")
+    with contextlib.suppress(RuntimeError), replacing(path) as part:
+        part.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+# Files that are not as they were written
+
+
+@pytest.fixture
+def path(tmp_path):
+    FITTED[0][0].save(tmp_path / "model.safetensors")
+    return tmp_path / "model.safetensors"
+
+
+def changed(path, change):
+    """The file with another header or other arrays, and the digest that belongs to it.
+
+    So does somebody who knows the format.
+    """
+    with safe_open(path, framework="np") as file:
+        header = json.loads(file.metadata()["odenet"])
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    del arrays[DIGEST]
+    change(header, arrays)
+    header = json.dumps(header)
+    arrays[DIGEST] = _digest(header, arrays)
+    save_file(arrays, path, metadata={"odenet": header})
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        ResODERegressor.load(tmp_path / "nothing.safetensors")
+    with pytest.raises(IsADirectoryError):
+        ResODERegressor.load(tmp_path)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.2, 0.6, 0.99])
+def test_a_truncated_file(path, share):
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(ValueError, match="no safetensors file, or an incomplete one"):
+        ResODERegressor.load(path)
+
+
+def test_a_foreign_file(path):
+    path.write_bytes(pickle.dumps(FITTED[0][0]))
+    with pytest.raises(ValueError, match="no safetensors file"):
+        ResODERegressor.load(path)
+    save_file({"V": np.zeros(3)}, path)
+    with pytest.raises(ValueError, match="odenet did not write it"):
+        ResODERegressor.load(path)
+
+
+@pytest.mark.parametrize("share", np.linspace(0.05, 0.999, 12))
+def test_a_changed_byte(path, share):
+    content = bytearray(path.read_bytes())
+    content[int(share * len(content))] ^= 1
+    path.write_bytes(bytes(content))
+    with pytest.raises(ValueError, match=r"damaged|incomplete|did not write it"):
+        ResODERegressor.load(path)
+
+
+def test_a_file_of_a_later_version(path):
+    def change(header, arrays):
+        header["schema"], header["versions"]["odenet"] = 99, "7.0"
+
+    changed(path, change)
+    with pytest.raises(
+        ValueError, match=r"by odenet 7\.0 in schema 99.*install odenet"
+    ):
+        ResODERegressor.load(path)
+
+
+def test_another_class_is_named(path):
+    with pytest.raises(ValueError, match=r"use ResODERegressor\.load"):
+        ResODEClassifier.load(path)
+    with pytest.raises(ValueError, match=r"use ResODERegressor\.load"):
+        ResODEImageClassifier.load(path)
+
+
+def remove_weights(header, arrays):
+    del arrays["module_.V"]
+
+
+def change_a_shape(header, arrays):
+    arrays["module_.V"] = arrays["module_.V"][:, :2].copy()
+
+
+def take_another_class(header, arrays):
+    header["state"]["solver"] = {"$object": ["Popen", {"args": "echo"}]}
+
+
+def add_a_field(header, arrays):
+    header["state"]["solver"]["$object"][1]["make_optimizer"] = 3
+
+
+def use_an_unknown_tag(header, arrays):
+    header["state"]["depth"] = {"$eval": "1"}
+
+
+def hide_a_method(header, arrays):
+    header["state"]["predict"] = 3
+
+
+def use_an_impossible_parameter(header, arrays):
+    header["state"]["width"] = -1
+
+
+def forget_the_encoder(header, arrays):
+    del header["state"]["_X_encoder"]
+
+
+def name_an_array_that_is_not_there(header, arrays):
+    header["state"]["_columns"]["$object"][1]["numeric"] = {"$array": "array.99"}
+
+
+def use_an_array_of_objects(header, arrays):
+    header["state"]["loss_curve_"] = {"$array": ["V8", [1], [0]]}
+
+
+def ask_for_much_memory(header, arrays):
+    header["state"]["n_features_in_"] = 10**10
+
+
+def write_texts_of_any_length(header, arrays):
+    header["state"]["feature_names_in_"] = {"$array": ["<U500000000", [1], ["a", "b"]]}
+
+
+def leave_the_key_of_the_random_state(header, arrays):
+    state = ["MT19937", [0] * 624, 10**9, 0, 0.0]
+    header["state"]["random_state"] = {"$random_state": state}
+
+
+def forget_the_class(header, arrays):
+    del header["estimator"]
+
+
+def predict_no_numbers(header, arrays):
+    arrays["module_.head"] = np.full_like(arrays["module_.head"], np.nan)
+
+
+def predict_other_outputs(header, arrays):
+    arrays["module_.head"] = np.repeat(arrays["module_.head"], 3, axis=0)
+
+
+def imitate_no_layers(header, arrays):
+    header["state"]["_frozen"]["settings"]["imitated_depth"] = 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        remove_weights,
+        change_a_shape,
+        take_another_class,
+        add_a_field,
+        use_an_unknown_tag,
+        hide_a_method,
+        use_an_impossible_parameter,
+        forget_the_encoder,
+        name_an_array_that_is_not_there,
+        use_an_array_of_objects,
+        ask_for_much_memory,
+        write_texts_of_any_length,
+        leave_the_key_of_the_random_state,
+        forget_the_class,
+        predict_no_numbers,
+        predict_other_outputs,
+        imitate_no_layers,
+    ],
+)
+def test_a_file_that_was_made_to_deceive(path, change):
+    changed(path, change)
+    with pytest.raises(ValueError, match=r"cannot have written|is damaged"):
+        ResODERegressor.load(path)
+
+
+def test_a_header_without_end(path):
+    deep = "[" * 100_000 + "]" * 100_000
+    save_file({"V": np.zeros(1)}, path, metadata={"odenet": deep})
+    with pytest.raises(ValueError, match="damaged"):
+        ResODERegressor.load(path)
+
+
+def test_loading_unpickles_nothing(path, monkeypatch):
+    def fail(*args, **kwargs):
+        raise AssertionError("nothing is to be executed")
+
+    for module in (pickle, joblib, torch):
+        monkeypatch.setattr(module, "load", fail)
+    monkeypatch.setattr(pickle, "loads", fail)
+    monkeypatch.setattr(np, "load", fail)
+    ResODERegressor.load(path)
+
+
+# Values as data
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        -0.0,
+        1e-310,
+        float("nan"),
+        float("-inf"),
+        2**70,
+        "$text",
+        [1, (2, [3.0, ("x",)])],
+        {"$key": 1, "b": 2},
+        {1: "a", (2, None): "b", False: "c"},
+        {},
+        (),
+        np.zeros((0, 3)),
+        np.array(3.0, dtype=np.float32),
+        np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+        np.array([["a", None], [1, 2.5]], dtype=object),
+        np.array(["a", "bcd"]),
+        Flow(rtol=1e-3),
+    ],
+    ids=repr,
+)
+def test_values_survive_as_data(value):
+    arrays = {}
+    text = json.dumps(to_data(value, arrays), allow_nan=False)
+    assert_same(value, from_data(json.loads(text), arrays))
+
+
+@pytest.mark.parametrize(
+    "value", [object(), {1, 2}, np.array([1j]), draw, io.StringIO()]
+)
+def test_other_values_are_refused(value):
+    with pytest.raises(NotData):
+        to_data([value], {})
+
+
+def test_a_class_of_the_same_name_is_no_data():
+    class Flow:
+        pass
+
+    with pytest.raises(NotData):
+        to_data(Flow(), {})
+
+
+def test_skops_needs_to_trust_odenet_only(tmp_path):
+    skops = pytest.importorskip("skops.io")
+    model, X = FITTED[0]
+    skops.dump(model, tmp_path / "model.skops")
+    untrusted = skops.get_untrusted_types(file=tmp_path / "model.skops")
+    assert [name for name in untrusted if not name.startswith("odenet.")] == []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        loaded = skops.load(tmp_path / "model.skops", trusted=untrusted)
+    np.testing.assert_array_equal(loaded.predict(X), model.predict(X))
+
+
+def test_a_file_can_be_copied_and_replaced(path, tmp_path):
+    copy = tmp_path / "copy.safetensors"
+    shutil.copy(path, copy)
+    FITTED[0][0].save(copy)
+    assert copy.read_bytes() == path.read_bytes()

@@ -1,0 +1,281 @@
+"""The written stack is the plain one: values, gradients, and all of autograd's ways."""
+
+import copy
+import threading
+
+import pytest
+import torch
+from torch.autograd import forward_ad
+
+from odenet import ResODERegressor
+from odenet._network import workspace
+from odenet._network.activations import ACTIVATIONS
+from odenet._network.fast_layers import residual_stack
+from odenet._network.layers import plain_stack
+from odenet._network.workspace import Workspace, forget_workspaces
+
+TOLERANCES = {torch.float64: 1e-13, torch.float32: 2e-5}
+GELU = ACTIVATIONS["gelu"]
+
+
+@pytest.fixture(autouse=True)
+def _no_workspaces():
+    forget_workspaces()
+
+
+def make_problem(n=7, q=5, m=6, depth=4, *, models=(), dtype=torch.float64, seed=0):
+    """A state, weights and a gradient of the last state."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(*shape):
+        return torch.randn(*shape, generator=generator, dtype=dtype)
+
+    weights = draw(depth, *models, q, m), draw(depth, *models, m, q)
+    inputs = [t.requires_grad_() for t in (draw(*models, n, q), *weights)]
+    return inputs, draw(*models, n, q)
+
+
+def value_and_gradients(
+    stack, inputs, g, activation=GELU, depth=None, scale=None, **kwargs
+):
+    scale = scale or 1 / len(inputs[1])
+    last = stack(*inputs, activation, scale, depth)
+    return [last, *torch.autograd.grad(last, inputs, g, **kwargs)]
+
+
+def assert_equal_to_rounding(results, expected):
+    for result, exact in zip(results, expected, strict=True):
+        assert result.dtype == exact.dtype
+        error = (result - exact).abs().max() / (exact.abs().max() + 1e-30)
+        assert error < TOLERANCES[exact.dtype]
+
+
+@pytest.mark.parametrize("dtype", TOLERANCES)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("imitated", [None, 64, float("inf")])
+def test_all_activations(activation, imitated, dtype):
+    problem = make_problem(dtype=dtype)
+    results, expected = (
+        value_and_gradients(stack, *problem, ACTIVATIONS[activation], imitated)
+        for stack in (residual_stack, plain_stack)
+    )
+    assert_equal_to_rounding(results, expected)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCES)
+@pytest.mark.parametrize("imitated", [None, 100])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (1, 5, 6, 4),
+        (7, 1, 6, 4),
+        (7, 5, 1, 4),
+        (7, 5, 6, 1),
+        (1, 1, 1, 1),
+        (3, 4, 2, 15),
+        (3, 4, 2, 16),
+        (3, 4, 2, 17),
+        (3, 4, 2, 40),
+        (600, 8, 64, 3),
+        (9000, 16, 32, 2),
+    ],
+    ids=str,
+)
+def test_all_shapes(shape, imitated, dtype):
+    problem = make_problem(*shape, dtype=dtype)
+    results, expected = (
+        value_and_gradients(stack, *problem, depth=imitated)
+        for stack in (residual_stack, plain_stack)
+    )
+    assert_equal_to_rounding(results, expected)
+
+
+@pytest.mark.parametrize("imitated", [None, 64])
+@pytest.mark.parametrize("depth", [1, 5, 20])
+def test_many_models_are_each_as_alone(depth, imitated):
+    inputs, g = make_problem(depth=depth, models=(3,))
+    together = value_and_gradients(residual_stack, inputs, g, depth=imitated)
+    for i in range(3):
+        alone = [t.detach().requires_grad_() for t in of_model(i, *inputs)]
+        expected = value_and_gradients(residual_stack, alone, g[i], depth=imitated)
+        last, *gradients = together
+        assert_equal_to_rounding([last[i], *of_model(i, *gradients)], expected)
+
+
+def of_model(i, h, V, W):
+    return h[i], V[:, i], W[:, i]
+
+
+@pytest.mark.parametrize("models", [(), (2,)])
+@pytest.mark.parametrize("imitated", [None, 64])
+@pytest.mark.parametrize("n", [1, 7, 20_000])
+def test_without_gradients_nothing_is_stored(n, imitated, models, monkeypatch):
+    (h, V, W), _ = make_problem(n, models=models)
+    last = residual_stack(h, V, W, GELU, 0.25, imitated)
+    monkeypatch.setattr("odenet._network.fast_layers.take_workspace", None)
+    start = h.detach().clone()
+    with torch.no_grad():
+        torch.testing.assert_close(
+            residual_stack(h, V, W, GELU, 0.25, imitated), last, rtol=1e-13, atol=1e-13
+        )
+    assert torch.equal(h, start)
+
+
+@pytest.mark.parametrize("imitated", [None, 64])
+def test_two_forwards_before_the_first_backward(imitated):
+    problems = [make_problem(seed=seed) for seed in (0, 1)]
+    lasts = [residual_stack(*inputs, GELU, 0.25, imitated) for inputs, _ in problems]
+    for (inputs, g), last in zip(problems, lasts, strict=True):
+        results = [last, *torch.autograd.grad(last, inputs, g)]
+        expected = value_and_gradients(plain_stack, inputs, g, depth=imitated)
+        assert_equal_to_rounding(results, expected)
+
+
+def test_results_survive_the_next_gradient():
+    """Nothing that is returned lies in a buffer that is used again."""
+    first, second = make_problem(seed=0), make_problem(seed=1)
+    results = value_and_gradients(residual_stack, *first)
+    kept = [t.detach().clone() for t in results]
+    value_and_gradients(residual_stack, *second)
+    assert all(torch.equal(t, copy) for t, copy in zip(results, kept, strict=True))
+
+
+def test_gradients_accumulate():
+    inputs, g = make_problem()
+    residual_stack(*inputs, GELU, 0.25).backward(g)
+    once = [t.grad.clone() for t in inputs]
+    residual_stack(*inputs, GELU, 0.25).backward(g)
+    for t, grad in zip(inputs, once, strict=True):
+        torch.testing.assert_close(t.grad, 2 * grad)
+
+
+def test_backward_twice_through_the_same_graph():
+    inputs, g = make_problem()
+    last = residual_stack(*inputs, GELU, 0.25)
+    first = torch.autograd.grad(last, inputs, g, retain_graph=True)
+    value_and_gradients(residual_stack, *make_problem(seed=1))  # takes the workspace
+    second = torch.autograd.grad(last, inputs, g)
+    assert all(torch.equal(*pair) for pair in zip(first, second, strict=True))
+
+
+def test_changing_a_weight_before_backward_is_an_error():
+    inputs, g = make_problem()
+    last = residual_stack(*inputs, GELU, 0.25)
+    with torch.no_grad():
+        inputs[1].add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        torch.autograd.grad(last, inputs, g)
+
+
+@pytest.mark.parametrize("imitated", [None, 64])
+def test_second_derivatives(imitated):
+    inputs, _ = make_problem(n=2, q=3, m=2, depth=3)
+
+    def function(*inputs):
+        return residual_stack(*inputs, GELU, 1 / 3, imitated)
+
+    assert torch.autograd.gradcheck(function, inputs)
+    assert torch.autograd.gradgradcheck(function, inputs)
+
+
+def test_a_part_of_the_inputs_needs_gradients():
+    (h, V, W), g = make_problem()
+    expected = value_and_gradients(plain_stack, [h, V, W], g)[3]
+    last = residual_stack(h.detach(), V.detach(), W, GELU, 0.25)
+    for create_graph in (False, True):
+        (grad,) = torch.autograd.grad(
+            last, [W], g, retain_graph=True, create_graph=create_graph
+        )
+        torch.testing.assert_close(grad, expected)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script`:DeprecationWarning")
+def test_transforms_of_functions():
+    """torch.func and forward mode take the plain path."""
+    (h, V, W), g = make_problem()
+    h, V, W = (t.detach() for t in (h, V, W))
+
+    def gradient(stack):
+        return torch.func.grad(lambda h: stack(h, V, W, GELU, 0.25).sum())
+
+    def tangent(stack):
+        with forward_ad.dual_level():
+            last = stack(forward_ad.make_dual(h, g), V, W, GELU, 0.25)
+            return forward_ad.unpack_dual(last).tangent
+
+    torch.testing.assert_close(
+        torch.func.vmap(gradient(residual_stack))(h[:, None]),
+        torch.func.vmap(gradient(plain_stack))(h[:, None]),
+    )
+    torch.testing.assert_close(tangent(residual_stack), tangent(plain_stack))
+
+
+def test_other_number_formats_take_the_plain_path():
+    (h, V, W), _ = make_problem(dtype=torch.bfloat16)
+    assert residual_stack(h, V, W, GELU, 0.25).dtype == torch.bfloat16
+
+
+def test_threads_do_not_share_workspaces():
+    problems = [make_problem(depth=40, seed=seed) for seed in range(4)]
+    expected = [value_and_gradients(plain_stack, *problem) for problem in problems]
+    results = [None] * 4
+
+    def work(i):
+        for _ in range(20):
+            results[i] = value_and_gradients(residual_stack, *problems[i])
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for result, exact in zip(results, expected, strict=True):
+        assert_equal_to_rounding(result, exact)
+
+
+def failing(*args):
+    raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("part", ["write", "pull_back"])
+def test_after_an_error_gradients_are_right(part):
+    inputs, g = make_problem()
+    value_and_gradients(residual_stack, inputs, g)  # leaves a workspace
+    broken = copy.copy(GELU)
+    object.__setattr__(broken, part, failing)
+    with pytest.raises(ZeroDivisionError):
+        value_and_gradients(residual_stack, inputs, g, broken)
+    results = value_and_gradients(residual_stack, inputs, g)
+    assert_equal_to_rounding(results, value_and_gradients(plain_stack, inputs, g))
+
+
+def test_workspaces_are_used_again(monkeypatch):
+    inputs, g = make_problem()
+    value_and_gradients(residual_stack, inputs, g)
+    monkeypatch.setattr(Workspace, "__init__", failing)
+    value_and_gradients(residual_stack, inputs, g)
+    with pytest.raises(ZeroDivisionError):
+        value_and_gradients(residual_stack, *make_problem(n=8))
+
+
+def test_few_workspaces_are_kept(monkeypatch):
+    """The latest ones; one of n samples has 5 * n * (5 + 2 * 6) * 8 bytes here."""
+    monkeypatch.setattr(workspace, "MAX_KEPT_BYTES", 21 * 680)
+    for n in (7, 8, 9, 10, 11):
+        value_and_gradients(residual_stack, *make_problem(n=n))
+    kept = workspace._kept.workspaces
+    assert [len(workspace.points[0]) for workspace in kept] == [10, 11]
+
+
+def test_a_large_stack_is_plain(monkeypatch):
+    """Its workspace would not be kept: fresh memory costs more than it saves."""
+    monkeypatch.setattr(workspace, "MAX_KEPT_BYTES", 100)
+    inputs, g = make_problem()
+    results = value_and_gradients(residual_stack, inputs, g)
+    assert len(workspace._kept.workspaces) == 0
+    assert_equal_to_rounding(results, value_and_gradients(plain_stack, inputs, g))
+
+
+def test_a_fit_leaves_no_workspaces():
+    ResODERegressor(2, width=4, flow_time=0.1).fit([[0.0], [1.0], [2.0]], [0, 1, 2])
+    assert len(workspace._kept.workspaces) == 0

@@ -1,0 +1,141 @@
+import numpy as np
+import pytest
+import torch
+
+from odenet import ResidualNetwork
+from odenet._network.resampling import INTERPOLATIONS, resample
+
+ORDER = {"linear": 2, "constant": 1}
+OFFSET = {"linear": 0.5, "constant": 0.0}
+
+
+def smooth_network(depth, interpolation="linear", depth_scaling=1.0):
+    """A network whose layers sample a fixed smooth function of depth time."""
+    generator = torch.Generator().manual_seed(0)
+    network = ResidualNetwork(
+        3,
+        2,
+        depth=depth,
+        width=8,
+        state_dim=6,
+        depth_scaling=depth_scaling,
+        generator=generator,
+        dtype=torch.float64,
+    )
+    s = (torch.arange(depth, dtype=torch.float64) + OFFSET[interpolation]) / depth
+    for weights in (network.V, network.W):
+        shape = (2, *weights.shape[1:])
+        a, b = torch.randn(shape, generator=generator, dtype=torch.float64)
+        wave = torch.sin(3 * s)[:, None, None] * a + torch.cos(2 * s)[:, None, None] * b
+        weights.data = 2 * wave
+    return network
+
+
+def inputs():
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(20, 3, generator=generator, dtype=torch.float64)
+
+
+def slope(depths, errors):
+    return np.polyfit(np.log(depths), np.log(errors), 1)[0]
+
+
+def output_error(first, second):
+    with torch.no_grad():
+        return (first(inputs()) - second(inputs())).norm().item()
+
+
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+@pytest.mark.parametrize("numerator", [3, 7, 16])
+def test_order_of_the_error_against_sampling_the_function_itself(
+    interpolation, numerator
+):
+    """Up by no whole factor, by any, and far: O(1/L^2) linear, O(1/L) constant."""
+    depths = [32, 64, 128]
+    errors = []
+    for depth in depths:
+        new = depth * numerator // 2
+        network = smooth_network(depth, interpolation)
+        exact = smooth_network(new, interpolation)
+        errors.append(output_error(network.with_depth(new, interpolation), exact))
+    assert slope(depths, errors) == pytest.approx(-ORDER[interpolation], abs=0.15)
+
+
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+@pytest.mark.parametrize("factor", [2, 0.5, 1.75])
+def test_output_changes_by_the_order_of_the_layers_step(interpolation, factor):
+    """Of the recursion itself, which is explicit Euler: O(1/L)."""
+    depths = [64, 128, 256, 512]
+    errors = [
+        output_error(network, network.with_depth(int(factor * depth), interpolation))
+        for depth in depths
+        for network in [smooth_network(depth)]
+    ]
+    assert slope(depths, errors) == pytest.approx(-1, abs=0.1)
+
+
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+@pytest.mark.parametrize("depth", [1, 2, 5, 12, 31])
+def test_the_same_depth_gives_the_same_weights(interpolation, depth):
+    network = smooth_network(depth)
+    same = network.with_depth(depth, interpolation)
+    for name, weights in network.state_dict().items():
+        assert torch.equal(weights, same.state_dict()[name])
+
+
+@pytest.mark.parametrize("depth", [1, 3, 12, 17])
+def test_linear_resampling_keeps_linear_functions_of_depth(depth):
+    def layers(n):
+        return (torch.arange(n, dtype=torch.float64) + 0.5)[:, None] / n
+
+    torch.testing.assert_close(resample(layers(12), depth), layers(depth))
+
+
+@pytest.mark.parametrize(
+    ("depth", "expected"),
+    [(2, [0, 3]), (3, [0, 2, 4]), (6, range(6)), (12, np.repeat(range(6), 2))],
+)
+def test_constant_resampling_takes_the_layer_at_a_time(depth, expected):
+    layers = resample(torch.arange(6), depth, "constant")
+    assert layers.tolist() == list(expected)
+
+
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+def test_one_layer_is_repeated(interpolation):
+    layers = resample(torch.tensor([[2.0, 3.0]]), 4, interpolation)
+    assert torch.equal(layers, torch.tensor([[2.0, 3.0]]).expand(4, 2))
+
+
+@pytest.mark.parametrize("depth_scaling", [0.5, 1.0, 2.0])
+def test_function_is_kept_for_every_scaling_by_depth(depth_scaling):
+    depths = [64, 128, 256]
+    errors = []
+    for depth in depths:
+        network = smooth_network(depth)
+        V = network.V.data * depth ** (depth_scaling - 1)
+        network.depth_scaling, network.V.data = depth_scaling, V
+        errors.append(output_error(network, network.with_depth(2 * depth)))
+    assert slope(depths, errors) == pytest.approx(-1, abs=0.1)
+
+
+def test_the_original_stays_as_it_is():
+    network = smooth_network(8)
+    before = {name: weights.clone() for name, weights in network.state_dict().items()}
+    shallow = network.with_depth(4)
+    with torch.no_grad():
+        for weights in shallow.parameters():
+            weights.add_(1.0)
+    assert network.depth == 8
+    for name, weights in network.state_dict().items():
+        assert torch.equal(weights, before[name])
+
+
+@pytest.mark.parametrize("depth", [0, -3, 2.5, "4"])
+def test_a_depth_that_is_none_is_refused(depth):
+    with pytest.raises(ValueError, match="`depth` must be a positive integer, got"):
+        smooth_network(4).with_depth(depth)
+
+
+def test_an_unknown_interpolation_is_refused():
+    with pytest.raises(ValueError, match="`interpolation` must be one of .*'cubic'"):
+        smooth_network(4).with_depth(8, "cubic")

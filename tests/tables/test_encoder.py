@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+from scipy.special import ndtri
+
+from odenet._tables.columns import Columns
+from odenet._tables.encoder import fit_encoder
+from odenet._tables.standardizer import fit_standardizer
+
+
+def columns(X, categories=(), allow_nan=False, scored=False):
+    categories = {j: tuple(range(3)) for j in categories}
+    return Columns(categories, allow_nan).settled(X, scored)[0]
+
+
+def test_plain_numbers_are_standardised_and_no_more(rng):
+    X, weight = rng.normal(size=(20, 3)), rng.uniform(size=20)
+    encoder = fit_encoder(columns(X), X, weight, gain=2.0, limit=4.0)
+    expected = fit_standardizer(X, weight, 2.0, 4.0)(X)
+    np.testing.assert_array_equal(encoder(X), expected)
+    np.testing.assert_array_equal(fit_encoder(columns(X), X, weight)(X), X)
+
+
+def test_numbers_come_first_then_categories_then_missing():
+    X = np.array([[0, 1, 5], [1, 2, np.nan], [2, 1, 7]])
+    met = columns(X, [0, 1], allow_nan=True)
+    Z = fit_encoder(met, X, np.ones(3))(X)
+    assert met.n_inputs == 6
+    np.testing.assert_array_equal(
+        Z, [[5, 1, 0, 0, -0.5, 0], [6, 0, 1, 0, 0.5, 1], [7, 0, 0, 1, -0.5, 0]]
+    )
+
+
+def test_scores_come_last_of_columns_with_more_than_two_numbers():
+    X = np.array([[0, 0, 0.0, 1], [1, 0, 1.0, 9], [0, 1, 1.0, np.nan], [2, 1, 1, 4]])
+    met = columns(X, [0], allow_nan=True, scored=True)
+    encoder = fit_encoder(met, X, np.ones(4), gain=2.0)
+    Z = encoder(X)
+    assert met.scored.tolist() == [3]
+    assert Z.shape[1] == met.n_inputs == 3 + 3 + 1 + 1
+    order = Z[[0, 3, 1], -1]
+    np.testing.assert_allclose(order / 2, [ndtri(1 / 6), 0, ndtri(5 / 6)], atol=1e-12)
+
+
+def test_what_was_not_met_has_no_mark():
+    X = np.array([[0.0, 3], [1, 4], [2, 5], [2, 5]])
+    encoder = fit_encoder(columns(X, [0], allow_nan=True), X, np.ones(4), gain=3.0)
+    np.testing.assert_array_equal(encoder(np.array([[-1, np.nan]])), np.zeros((1, 4)))
+
+
+@pytest.mark.parametrize("gain", [None, 1.5])
+def test_marks_are_neither_scaled_nor_drawn_in(gain, rng):
+    X = np.repeat([0.0, 1, 2], [1, 9, 990])[:, None]
+    encoder = fit_encoder(columns(X, [0]), X, rng.uniform(size=1000), gain, limit=4.0)
+    np.testing.assert_array_equal(encoder(X).max(axis=0), [gain or 1.0] * 3)
+
+
+def test_column_that_lacks_numbers_is_scaled_by_those_it_has(rng):
+    X, weight = rng.normal(3, 2, size=(50, 2)), rng.uniform(size=50)
+    X[::3, 0] = np.nan
+    known = ~np.isnan(X[:, 0])
+    Z = fit_encoder(columns(X, allow_nan=True), X, weight, 2.0, 4.0)(X)
+    expected = fit_standardizer(X[known], weight[known], 2.0, 4.0)(X[known])
+    np.testing.assert_allclose(Z[known, 0], expected[:, 0])
+    np.testing.assert_array_equal(Z[~known, 0], 0)
+    np.testing.assert_array_equal(Z[:, 2], np.where(known, 0.0, 2.0))

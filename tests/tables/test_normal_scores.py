@@ -1,0 +1,67 @@
+import numpy as np
+import pytest
+from scipy.stats import kstest
+from sklearn.preprocessing import QuantileTransformer
+
+from odenet._tables.normal_scores import fit_normal_scores
+
+
+def scores(X, weight=None, gain=1.0):
+    return fit_normal_scores(X, np.ones(len(X)) if weight is None else weight, gain)(X)
+
+
+@pytest.mark.parametrize("transform", [np.exp, np.cbrt, lambda x: x**7])
+def test_normal_scores_do_not_depend_on_the_units_of_a_column(transform, rng):
+    X = rng.normal(size=(1000, 1))
+    np.testing.assert_allclose(scores(transform(X)), scores(X), atol=0.02)
+
+
+def test_normal_scores_are_normal(rng):
+    z = scores(rng.exponential(size=(2000, 1)), gain=3.0).ravel() / 3.0
+    assert kstest(z, "norm").statistic < 0.01
+
+
+def test_normal_scores_against_scikit_learn(rng):
+    X = rng.exponential(size=(200, 1))
+    transformer = QuantileTransformer(n_quantiles=200, output_distribution="normal")
+    expected = transformer.fit_transform(X)
+    inner = np.abs(expected) < 2
+    np.testing.assert_allclose(scores(X)[inner], expected[inner], atol=0.05)
+
+
+def test_weights_of_normal_scores_are_repetitions(rng):
+    X, weight = rng.integers(0, 9, size=(30, 2)).astype(float), rng.integers(1, 4, 30)
+    repeated = scores(np.repeat(X, weight, axis=0))
+    np.testing.assert_allclose(np.repeat(scores(X, weight), weight, axis=0), repeated)
+
+
+def test_scores_of_new_values_are_interpolated_and_go_no_further(rng):
+    X = rng.normal(size=(3000, 1))
+    fitted = fit_normal_scores(X, np.ones(3000))
+    assert len(fitted.knots[0][0]) <= 256
+    ends = fitted(np.array([[1e9], [-1e9]]))
+    np.testing.assert_array_equal(ends.ravel(), [scores(X).max(), scores(X).min()])
+    assert np.all(np.diff(fitted(np.linspace(-3, 3, 500)[:, None]).ravel()) > 0)
+
+
+def test_missing_numbers_do_not_count(rng):
+    X = rng.normal(size=(40, 1))
+    known = X[np.arange(40) % 4 > 0]
+    X[::4] = np.nan
+    fitted = fit_normal_scores(X, np.ones(40))
+    np.testing.assert_array_equal(fitted(known), scores(known))
+
+
+@pytest.mark.parametrize("value", [3.0, np.nan])
+def test_columns_without_two_numbers_have_no_scores(value):
+    X = np.full((9, 1), value)
+    fitted = fit_normal_scores(X, np.ones(9))
+    np.testing.assert_array_equal(fitted(np.arange(9.0)[:, None]), 0)
+
+
+def test_tiny_weights_have_finite_scores(rng):
+    X, weight = rng.normal(size=(50, 1)), np.ones(50)
+    weight[[X.argmin(), X.argmax()]] = 1e-18
+    z = scores(X, weight)
+    assert np.abs(z).max() < 6.1
+    assert np.all(np.diff(z[np.argsort(X[:, 0]), 0]) > 0)

@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+
+from odenet._tables.rows import merge_repeated, validation_mask
+
+
+@pytest.fixture
+def table(rng):
+    X = rng.integers(0, 3, size=(60, 2)).astype(float)
+    return X, X.sum(axis=1) % 2, rng.integers(1, 5, size=60).astype(float)
+
+
+def test_merging_keeps_every_distinct_row_with_its_weight(table):
+    X, y, weight = table
+    X_merged, y_merged, weight_merged = merge_repeated(X, y, weight, seed=0)
+    merged = {tuple(row): w for row, w in zip(X_merged, weight_merged, strict=True)}
+    expected = {}
+    for row, w in zip(X, weight, strict=True):
+        expected[tuple(row)] = expected.get(tuple(row), 0) + w
+    assert merged == expected
+    np.testing.assert_array_equal(y_merged, X_merged.sum(axis=1) % 2)
+
+
+def test_merging_depends_neither_on_the_order_nor_on_repetition(table, rng):
+    X, y, weight = table
+    order = rng.permutation(60)
+    repeated = np.repeat(order, weight[order].astype(int))
+    once = merge_repeated(X, y, weight, seed=5)
+    again = merge_repeated(X[repeated], y[repeated], np.ones(len(repeated)), seed=5)
+    for a, b in zip(once, again, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_order_depends_on_the_seed(table):
+    orders = [merge_repeated(*table, seed=seed)[0] for seed in (0, 1)]
+    assert not np.array_equal(*orders)
+
+
+def test_targets_tell_rows_apart_and_zeros_have_no_sign():
+    X = np.array([[1.0, 0.0], [1.0, 0.0], [1.0, -0.0]])
+    y = np.array([[0.0], [1.0], [0.0]])
+    _, y_merged, weight = merge_repeated(X, y, np.ones(3), seed=0)
+    assert sorted(zip(y_merged.ravel(), weight, strict=True)) == [
+        (0.0, 2.0),
+        (1.0, 1.0),
+    ]
+
+
+def test_validation_takes_its_share_of_the_weight_of_every_class(rng):
+    strata = np.repeat([0, 1, 2], [700, 250, 50])
+    weight = rng.uniform(0.5, 1.5, size=1000)
+    mask = validation_mask(weight, 0.2, strata)
+    for stratum in range(3):
+        members = strata == stratum
+        share = weight[mask & members].sum() / weight[members].sum()
+        assert share == pytest.approx(0.2, abs=0.03)
+
+
+@pytest.mark.parametrize("fraction", [0.01, 0.5, 0.999])
+def test_every_class_keeps_a_row_to_train_on(fraction):
+    strata = np.array([0, 1, 1, 2, 2, 2])
+    mask = validation_mask(np.ones(6), fraction, strata)
+    assert set(strata[~mask]) == {0, 1, 2}
+    assert set(strata[mask]) == {1, 2}
+
+
+def test_missing_numbers_are_equal_whatever_their_bits():
+    other = -np.abs(np.float64(np.nan))  # NaN with another sign
+    X = np.array([[1.0, np.nan], [1.0, other], [np.nan, 1.0], [1.0, np.nan]])
+    assert len(np.unique(X.view(np.uint64)[:2, 1])) == 2
+    merged, _, weight = merge_repeated(X, np.zeros(4), np.ones(4), seed=0)
+    assert sorted(zip(np.isnan(merged[:, 0]), weight, strict=True)) == [
+        (False, 3.0),
+        (True, 1.0),
+    ]

@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+from sklearn.preprocessing import StandardScaler
+
+from odenet._tables.standardizer import Standardizer, fit_standardizer
+
+
+def test_agrees_with_scikit_learn(rng):
+    X, weight = rng.normal(3, 5, size=(50, 4)), rng.uniform(size=50)
+    standardizer = fit_standardizer(X, weight)
+    expected = StandardScaler().fit_transform(X, sample_weight=weight)
+    np.testing.assert_allclose(standardizer(X), expected, rtol=1e-10)
+    np.testing.assert_allclose(standardizer.inverse(standardizer(X)), X)
+
+
+def test_gain_is_the_standard_deviation_reached(rng):
+    X = rng.normal(size=(50, 2))
+    Z = fit_standardizer(X, np.ones(50), gain=2.5)(X)
+    np.testing.assert_allclose(Z.std(axis=0), 2.5)
+
+
+@pytest.mark.parametrize("unit", [1e-300, 1e-30, 1.0, 1e30, 1e300])
+@pytest.mark.parametrize("weight_unit", [1e-300, 1.0, 1e300])
+def test_no_unit_is_too_large_or_too_small(unit, weight_unit, rng):
+    X = rng.normal(size=(50, 2))
+    weight = np.full(50, weight_unit)
+    Z = fit_standardizer(unit * X, weight)(unit * X)
+    np.testing.assert_allclose(Z.std(axis=0), 1, rtol=1e-10)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 1e30])
+def test_constant_column_is_ignored_and_restored(value, rng):
+    X = np.full((9, 1), value)
+    standardizer = fit_standardizer(X, rng.uniform(size=9))
+    np.testing.assert_array_equal(standardizer(X + 1), 0)
+    np.testing.assert_array_equal(standardizer.inverse(X + 1), X)
+
+
+def test_limit_draws_far_values_in_and_leaves_near_ones(rng):
+    X = rng.normal(size=(1000, 1))
+    standardizer = fit_standardizer(X, np.ones(1000), 2.0, limit=4.0)
+    plain = fit_standardizer(X, np.ones(1000), 2.0)
+    far = np.array([[1e3], [-1e30], [1e308]])
+    np.testing.assert_allclose(standardizer(far), [[8], [-8], [8]], rtol=1e-4)
+    near = np.array([[0.1], [-0.2]])
+    np.testing.assert_allclose(standardizer(near), plain(near), rtol=0.01)
+    ordered = standardizer(np.sort(X, axis=0)).ravel()
+    assert np.all(np.diff(ordered) > 0)
+
+
+def test_identity(rng):
+    X = rng.normal(size=(4, 3))
+    np.testing.assert_array_equal(Standardizer.identity(3)(X), X)

@@ -1,0 +1,184 @@
+"""Networks that are trained as one are each trained as alone."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_iris, make_friedman1, make_moons
+from sklearn.metrics import check_scoring
+from sklearn.model_selection import KFold
+
+from odenet import ResidualNetwork, ResODEClassifier, ResODERegressor
+from odenet._losses.cross_entropy import CrossEntropy, LogisticLoss
+from odenet._losses.squared_error import SquaredError
+from odenet._network.gradients import add_gradients
+from odenet._network.model_axis import network_of, stack_networks
+from odenet._search.sweep import Sweep
+from odenet._training.many_networks import StackedLoss, stack_samples
+from odenet._training.samples import Samples
+from odenet.solvers import Flow, GradientDescent
+
+AXES = (0, 1, 1, 0)  # of the models in A, V, W and B
+LOSSES = {
+    "squared error": (SquaredError(), 2, lambda n: torch.randn(n, 2).double()),
+    "logistic": (LogisticLoss(), 1, lambda n: torch.randint(2, (n,))),
+    "cross-entropy": (CrossEntropy(), 3, lambda n: torch.randint(3, (n,))),
+}
+
+
+def make_networks(n_outputs, depth=4):
+    return [
+        ResidualNetwork(
+            3,
+            n_outputs,
+            depth=depth,
+            width=5,
+            dtype=torch.float64,
+            generator=torch.Generator().manual_seed(seed),
+        )
+        for seed in range(3)
+    ]
+
+
+def make_samples(draw, sizes=(7, 5, 7)):
+    return [
+        Samples(
+            torch.randn(n, 3, dtype=torch.float64), draw(n), torch.rand(n).double() + 1
+        )
+        for n in sizes
+    ]
+
+
+def test_networks_come_back_out_of_the_stack():
+    networks = make_networks(2)
+    stacked = stack_networks(networks)
+    assert (stacked.depth, stacked.width, stacked.state_dim) == (4, 5, 16)
+    X = torch.randn(3, 6, 3, dtype=torch.float64)
+    for i, network in enumerate(networks):
+        again = network_of(stacked, i)
+        assert torch.equal(again(X[i]), network(X[i]))
+        torch.testing.assert_close(stacked(X)[i], network(X[i]))
+        torch.testing.assert_close(
+            stacked.hidden_states(X)[:, i], network.hidden_states(X[i])
+        )
+
+
+@pytest.mark.parametrize("imitated_depth", [None, 64])
+@pytest.mark.parametrize("name", LOSSES)
+def test_gradient_of_the_sum_is_each_networks_own(name, imitated_depth):
+    """Of sample sets of several sizes: the padding has no weight."""
+    torch.manual_seed(0)
+    loss, n_outputs, draw = LOSSES[name]
+    networks, samples = make_networks(n_outputs), make_samples(draw)
+    for network in networks:
+        network.imitated_depth = imitated_depth
+    stacked, together = stack_networks(networks), stack_samples(samples)
+    _, total = add_gradients(
+        stacked,
+        StackedLoss(loss),
+        together.X,
+        together.y,
+        together.weight / len(together),
+    )
+    totals = []
+    for i, (network, own) in enumerate(zip(networks, samples, strict=True)):
+        share = own.weight / len(own)
+        totals.append(add_gradients(network, loss, own.X, own.y, share)[1])
+        gradients = (p.grad for p in stacked.parameters())
+        for axis, p, grad in zip(AXES, network.parameters(), gradients, strict=True):
+            torch.testing.assert_close(grad.select(axis, i), p.grad)
+    torch.testing.assert_close(total, torch.stack(totals).sum())
+
+
+def sweeps(estimator, X, y, n_folds=4, flow_times=(0.3, 3.0)):
+    """Results of all folds together, and of each alone."""
+    splits = list(KFold(n_folds, shuffle=True, random_state=0).split(X))
+    classes = None if isinstance(estimator, ResODERegressor) else np.unique(y)
+    sweep = Sweep(
+        estimator, [4, 16], list(flow_times), check_scoring(estimator), classes
+    )
+    alone = [sweep.run(X, y, [split], None, {})[0] for split in splits]
+    return sweep.run(X, y, splits, None, {}), alone
+
+
+@pytest.mark.parametrize("depth_schedule", ["doubling", None])
+@pytest.mark.parametrize("data", ["friedman", "moons", "iris"])
+def test_folds_are_as_alone(data, depth_schedule):
+    """Up to the solver's tolerance: the steps are shared."""
+    estimator, (X, y) = {
+        "friedman": (ResODERegressor, make_friedman1(50, random_state=0)),
+        "moons": (ResODEClassifier, make_moons(50, noise=0.3, random_state=0)),
+        "iris": (ResODEClassifier, load_iris(return_X_y=True)),
+    }[data]
+    estimator = estimator(
+        16,
+        width=8,
+        solver=Flow(rtol=1e-5),
+        dtype="float64",
+        depth_schedule=depth_schedule,
+        early_stopping=False,
+        random_state=0,
+    )
+    together, alone = sweeps(estimator, X, y)
+    for (scores, reason), (exact, reason_alone) in zip(together, alone, strict=True):
+        np.testing.assert_allclose(scores, exact, atol=2e-5)
+        assert reason == reason_alone
+
+
+def test_the_least_accurate_network_settles_the_steps():
+    """The error is the largest one of a model, not their mean."""
+    X, y = make_friedman1(40, random_state=0)
+    networks = make_networks(1)
+    samples = [
+        Samples(torch.tensor(X[:, :3]), size * torch.tensor(y)[:, None], torch.ones(40))
+        for size in (1e-3, 1e-3, 1.0)
+    ]
+    steps = []
+    for chosen in ([2], [0, 1, 2]):
+        stacked = stack_networks([networks[i] for i in chosen])
+        together = stack_samples([samples[i] for i in chosen])
+        share = together.weight.double() / len(together)
+        flow = Flow(rtol=1e-3).make_optimizer(stacked, horizon=1.0)
+
+        def closure(stacked=stacked, together=together, share=share):
+            stacked.zero_grad()
+            loss = StackedLoss(SquaredError())
+            return add_gradients(stacked, loss, together.X, together.y, share)[1]
+
+        n_steps = 0
+        while flow.flow_time < 1.0:
+            flow.step(closure)
+            n_steps += 1
+        steps.append(n_steps)
+    assert steps[1] >= steps[0] > 5
+
+
+def test_a_fold_that_fails_does_not_end_the_others():
+    """Then each is trained alone."""
+    X, y = make_friedman1(40, random_state=0)
+    y = y.copy()
+    estimator = ResODERegressor(
+        4,
+        width=8,
+        solver=GradientDescent(learning_rate=0.2, max_evals=200),
+        standardize=False,
+        early_stopping=False,
+        random_state=0,
+    )
+    y[:10] *= 1e3  # in all folds but the one that tests on them
+    splits = [(np.arange(10, 40), np.arange(10)), (np.arange(30), np.arange(30, 40))]
+    sweep = Sweep(estimator, [4], [0.2, 1.0], check_scoring(estimator), None)
+    (good, reason), (bad, reason_of_bad) = sweep.run(X / 10, y / 20, splits, None, {})
+    assert (reason, reason_of_bad) == ("horizon", "diverged")
+    assert np.isfinite(good).all()
+    assert np.isnan(bad[:, -1]).all()
+
+
+def test_thin_folds_are_trained_as_one_whatever_the_number_of_jobs():
+    sweep = Sweep(ResODERegressor(width=16), [4], [1.0], None, None)
+    thin = [(np.arange(100), np.arange(9))] * 3
+    thick = [(np.arange(10_000), np.arange(9))] * 3
+    assert sweep.parts(thin, 5) == [thin]
+    assert [len(part) for part in sweep.parts(9 * thin, 5)] == [16, 11]
+    assert len(sweep.parts(thick, 5)) == 3
+    sweep.estimator.backward = "rebuilt"
+    assert len(sweep.parts(thin, 5)) == 3

@@ -1,0 +1,91 @@
+import joblib
+import numpy as np
+import pytest
+import torch
+from sklearn.model_selection import GridSearchCV
+
+from odenet import ResODERegressor
+from odenet._utils.devices import resolve_device, torch_threads
+
+needs_cuda = pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="needs a CUDA device"
+)
+
+
+def test_automatic_device_is_there():
+    expected = "cuda" if torch.cuda.is_available() else "cpu"
+    assert resolve_device("auto").type == expected
+    assert resolve_device("cpu").type == "cpu"
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", "", "meta:x"])
+def test_missing_device(device):
+    with pytest.raises(ValueError, match=r"`device` must be 'auto' or a device"):
+        resolve_device(device)
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_thin_layers_get_one_thread_and_the_count_is_restored():
+    with torch_threads(1000):
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == 2
+    with pytest.raises(RuntimeError), torch_threads(1000):
+        raise RuntimeError
+    assert torch.get_num_threads() == 2
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_wide_layers_keep_the_threads_there_are():
+    with torch_threads(10**9):
+        assert torch.get_num_threads() == 2
+
+
+def test_parallel_searches_do_not_oversubscribe(rng):
+    """Each process trains and predicts on its share of the cores."""
+
+    def n_threads(model, X, y):
+        seen = [torch.get_num_threads()]
+        with torch_threads(10**9):
+            seen.append(torch.get_num_threads())
+        return float(max(seen))
+
+    search = GridSearchCV(
+        ResODERegressor(2, width=4, flow_time=0.1),
+        {"alpha": [0.0, 0.1]},
+        scoring=n_threads,
+        cv=2,
+        n_jobs=2,
+    )
+    search.fit(rng.normal(size=(20, 2)), rng.normal(size=20))
+    allowed = max(1, joblib.cpu_count() // 2)
+    assert (search.cv_results_["mean_test_score"] <= allowed).all()
+
+
+@needs_cuda
+@pytest.mark.parametrize("solver", ["flow", "gd", "sgd", "adamw"])
+def test_training_on_a_gpu_is_that_on_the_cpu(solver, rng):
+    X = rng.normal(size=(300, 4))
+    y = np.sin(X[:, 0]) + X[:, 1] * X[:, 2]
+    settings = {"depth": 8, "solver": solver, "random_state": 0, "dtype": "float64"}
+    if solver in ("flow", "gd"):
+        settings |= {"flow_time": 5.0, "early_stopping": False}
+    models = {
+        device: ResODERegressor(**settings, device=device).fit(X, y)
+        for device in ("cpu", "cuda")
+    }
+    assert models["cuda"].module_.V.device.type == "cuda"
+    predictions = [model.predict(X) for model in models.values()]
+    np.testing.assert_allclose(*predictions, rtol=1e-3, atol=1e-3)
+
+
+def test_a_device_without_numbers_is_none():
+    with pytest.raises(ValueError, match="`device` must be .* got 'meta'"):
+        resolve_device("meta")
