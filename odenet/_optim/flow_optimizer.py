@@ -1,11 +1,12 @@
 """The gradient flow of a loss as an ordinary differential equation y' = f(y)."""
 
-import inspect
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import isfinite, sqrt
 
 import torch
+
+from odenet._optim.optimizer import Optimizer
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class Point:
     velocity: torch.Tensor
 
 
-class FlowOptimizer(torch.optim.Optimizer):
+class FlowOptimizer(Optimizer):
     r"""Base of the optimizers that follow :math:`d\theta/dt = -r \nabla l(\theta)`.
 
     The rate r of a parameter group is its ``lr``; a group of stacked models has their
@@ -44,12 +45,6 @@ class FlowOptimizer(torch.optim.Optimizer):
 
     def __getstate__(self):
         return self.__dict__.copy()
-
-    def add_param_group(self, param_group):
-        """Add a group of parameters; see ``torch.optim.Optimizer``."""
-        # torch wraps this method so that its first call imports torch's compiler,
-        # which takes longer than a small fit. Nothing here is compiled.
-        inspect.unwrap(torch.optim.Optimizer.add_param_group)(self, param_group)
 
     @property
     def _progress(self):
@@ -129,6 +124,7 @@ class FlowOptimizer(torch.optim.Optimizer):
         finally:
             if self._written is not self._point.y:
                 self._write(self._point.y)
+            self._marks = [_mark(p) for p in self._params]
         return torch.tensor(self._point.loss, dtype=torch.float64)
 
     def _advance(self, start, closure):
@@ -144,22 +140,18 @@ class FlowOptimizer(torch.optim.Optimizer):
         self._scale = torch.cat(
             [torch.full_like(p, sqrt(rate)).flatten() for p, rate in scales]
         )
-        self._theta_parts = [torch.empty_like(p) for p in self._params]
         start = self._evaluate(self._scaled(self._params), closure)
         if not isfinite(start.loss) or not all_finite(start.velocity):
             raise FloatingPointError(
                 f"The loss (or its gradient) is not finite: loss = {start.loss}."
             )
+        self._marks = [_mark(p) for p in self._params]
         return start
 
     def _moved(self):
-        """Tell whether somebody else has changed the parameters or the rates.
-
-        Values are compared because torch's counters of changes miss those that are
-        made through ``p.data``.
-        """
-        same = all(map(torch.equal, self._params, self._theta_parts))
-        return not same or self._rates != self._current_rates()
+        """Tell whether somebody else has changed the parameters or the rates."""
+        marks = [_mark(p) for p in self._params]
+        return marks != self._marks or self._rates != self._current_rates()
 
     def _scaled(self, parts):
         """Flatten tensors in the parameters' shapes into one scaled vector y."""
@@ -210,12 +202,10 @@ class FlowOptimizer(torch.optim.Optimizer):
     def _write(self, y):
         """Set the parameters to those of a scaled vector y."""
         self._written = y
-        parts = zip(
-            self._params, self._theta_parts, self._parts(y), self._rates, strict=True
-        )
-        for p, theta, part, rate in parts:
-            torch.mul(part, sqrt(rate), out=theta)
-            p.copy_(theta)
+        for p, part, rate in zip(
+            self._params, self._parts(y), self._rates, strict=True
+        ):
+            torch.mul(part, sqrt(rate), out=p)
 
     def _rows(self, flat):
         """Yield the parts of a vector as matrices, one row for each stacked model."""
@@ -228,6 +218,15 @@ class FlowOptimizer(torch.optim.Optimizer):
         """View a vector as tensors in the parameters' shapes."""
         parts = flat.split([p.numel() for p in self._params])
         return [part.view(p.shape) for part, p in zip(parts, self._params, strict=True)]
+
+
+def _mark(p):
+    """Return what changes if a parameter does: torch's counter of changes, and a sum.
+
+    The counter misses what is written through ``p.data``, the sum hardly ever does. To
+    compare all values would take five times as long.
+    """
+    return p._version, p.shape, p.detach().sum().item()
 
 
 def all_finite(vector):
