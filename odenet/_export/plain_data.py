@@ -23,12 +23,16 @@ CLASSES = {
     for kind in (
         *(Columns, Encoder, NormalScores, Standardizer),
         *(GaussianProcess, Independent, Tied),
-        *SOLVERS.values(),
     )
 }
 NUMBERS = (
     "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64"
 )
+
+
+def _classes():
+    """Return the classes of objects that files hold, by name: solvers as registered."""
+    return CLASSES | {kind.__name__: kind for kind in SOLVERS.values()}
 
 
 class NotData(TypeError):
@@ -50,7 +54,7 @@ def to_data(value, arrays):
             return {tag: encode(value, arrays)}
     if isinstance(value, dict):
         return _dict_to_data(value, arrays)
-    if CLASSES.get(type(value).__name__) is type(value):
+    if _classes().get(type(value).__name__) is type(value):
         parts = {name: getattr(value, name) for name in _names(type(value))}
         return {"$object": [type(value).__name__, to_data(parts, arrays)]}
     raise NotData(f"{value!r}, of {type(value)}, is no plain data")
@@ -85,12 +89,13 @@ def _names(kind):
 
 def _object_from_data(data, arrays):
     name, parts = data
-    if name not in CLASSES:
+    classes = _classes()
+    if name not in classes:
         raise ValueError(f"unknown class: {name!r}")
     parts = from_data(parts, arrays)
-    if not set(parts) <= set(_names(CLASSES[name])):
+    if not set(parts) <= set(_names(classes[name])):
         raise ValueError(f"unknown fields of {name}: {sorted(parts)}")
-    return CLASSES[name](**parts)
+    return classes[name](**parts)
 
 
 def _array_to_data(array, arrays):
