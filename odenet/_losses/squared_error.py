@@ -28,7 +28,9 @@ class SquaredError(Loss):
         mean = (weight * y).sum(dim=0) / weight.sum()
         total = (weight * (y - mean).square()).sum(dim=0)
         r2 = 1 - residual / total
-        return torch.where(total > 0, r2, torch.zeros_like(r2)).mean().item()
+        # the mean of equal values is rounded, so that their total is hardly ever zero
+        varies = (total > 0) & (y != y[:1]).any(dim=0)
+        return torch.where(varies, r2, torch.zeros_like(r2)).mean().item()
 
     @staticmethod
     def decide(output):

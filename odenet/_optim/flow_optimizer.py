@@ -25,8 +25,9 @@ class FlowOptimizer(Optimizer):
     axis as ``models_axis``. In the scaled parameters
     :math:`y = \theta / \sqrt{r}` the flow is Euclidean, :math:`dy/dt = -\nabla_y l`, so
     that lengths and curvatures are measured there. All parameters together are one
-    vector y. A subclass implements ``_advance(start, closure) -> (end, h)``: it takes
-    one step of length h in flow time from one :class:`Point` to another.
+    vector y. A subclass implements ``reach``, and ``_advance(start, closure) -> (end,
+    h)``, which takes one step of length h in flow time from one :class:`Point` to
+    another.
     """
 
     def __init__(self, params, lr, clip, horizon):
@@ -126,6 +127,10 @@ class FlowOptimizer(Optimizer):
                 self._write(self._point.y)
             self._marks = [_mark(p) for p in self._params]
         return torch.tensor(self._point.loss, dtype=torch.float64)
+
+    def reach(self, n_evals):
+        """Return the flow time that so many gradient evaluations cover."""
+        raise NotImplementedError
 
     def _advance(self, start, closure):
         """Take one step from a point: return its end and its length in flow time."""

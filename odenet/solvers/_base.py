@@ -13,9 +13,9 @@ COUNT = Interval(Integral, 1, None, closed="left")
 
 # An automatic mini-batch is a sixteenth of the samples, so that an epoch has sixteen
 # steps: a round number. It has 32 to 256 rows, because a gradient of fewer costs hardly
-# less, and one of more costs no less per row: 166, 112, 60 and 68 microseconds a row for
-# 16, 32, 256 and 512 rows (OdenetGradient of benchmarks/gradient_seconds.py, q = m = L =
-# 64, one thread).
+# less, and one of more costs no less per row: 166, 112, 60 and 68 microseconds a row
+# for 16, 32, 256 and 512 rows (OdenetGradient of benchmarks/gradient_seconds.py, for
+# q = m = L = 64 on one thread).
 BATCHES_OF_AN_EPOCH = 16
 FEWEST_ROWS, MOST_ROWS = 32, 256
 

@@ -6,9 +6,9 @@ from odenet.solvers._flow import Flow
 from odenet.solvers._gradient_descent import GradientDescent
 from odenet.solvers._sgd import SGD
 
-# "auto" is the flow for up to so many distinct samples: a round value, to be compared by
-# the rows "solver=flow" and "solver=adamw" of benchmarks/defaults.py. With more samples
-# a pass of mini-batches takes many steps for the price of one gradient of all.
+# "auto" is the flow for up to so many distinct samples: a round value, which the rows
+# "solver=flow" and "solver=adamw" of benchmarks/defaults.py can be compared for. With
+# more samples mini-batches take many steps for the price of one gradient of all.
 MOST_FLOW_ROWS = 500
 
 # One line for each solver. Estimators, files and tests read it when they need it, so
