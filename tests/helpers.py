@@ -1,10 +1,14 @@
 """What tests of several packages share."""
 
 import numpy as np
+import pytest
 import torch
 from sklearn.base import is_regressor
 
-from odenet import ResidualNetwork
+from odenet import ResidualNetwork, ResODEClassifier, ResODERegressor
+
+SMALL = {"depth": 4, "width": 8, "random_state": 0}
+BOTH = pytest.mark.parametrize("make", [ResODERegressor, ResODEClassifier])
 
 
 def slope(x, y):
