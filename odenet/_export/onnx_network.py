@@ -6,6 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from odenet._network.activations import ACTIVATIONS
 from odenet._network.convolutional import FILTER, GRID, STEM, STRIDE
 from odenet._network.layers import steps_ahead
 from odenet._utils.devices import to_numpy
@@ -22,7 +23,7 @@ def add_residual_network(graph, network, x):
     V = V.swapaxes(1, 2) * network.depth**-network.depth_scaling / sqrt(m)
     W = W.swapaxes(1, 2) / sqrt(q)
     ahead = steps_ahead(network.depth, network.imitated_depth)
-    step = _Step(network.activation, ahead)
+    step = _Step(ACTIVATIONS[network.activation], ahead)
     states = [h]
     if ahead:
         first = step.state(graph, h, h, _float32(graph, W[0]), _float32(graph, V[0]))
@@ -47,7 +48,7 @@ class _Step:
         return [after, _lerp(graph, h, after, 1 + self.ahead)]
 
     def state(self, graph, h, point, W, V):
-        z = _activated(graph, graph.add("MatMul", point, W), self.activation)
+        z = self.activation.to_onnx(graph, graph.add("MatMul", point, W))
         return graph.add("Add", h, graph.add("MatMul", z, V))
 
 
@@ -64,11 +65,12 @@ def add_conv_network(graph, network, x):
         *(to_numpy(network.V), *_affine(network.V_moments, network.V_norm)),
     ]
     scale = _float32(graph, 1 / network.depth)
+    activation = ACTIVATIONS[network.activation]
 
     def step(graph, states, slices):
         (h,), W, V = states, slices[:3], slices[3:]
         z = _normalised(graph, _convolution(graph, h, W[0], FILTER), *W[1:])
-        z = _activated(graph, z, network.activation)
+        z = activation.to_onnx(graph, z)
         z = _normalised(graph, _convolution(graph, z, V[0], FILTER), *V[1:])
         z = graph.add("Mul", z, scale)
         return [graph.add("Add", h, z)]
@@ -112,27 +114,6 @@ def _lerp(graph, a, b, share):
     difference = graph.add("Sub", b, a)
     part = graph.add("Mul", difference, graph.constant(share, np.float32))
     return graph.add("Add", a, part)
-
-
-def _activated(graph, z, name):
-    return ACTIVATIONS[name](graph, z)
-
-
-def _gelu(graph, z):
-    root, one, half = (graph.constant(c, np.float32) for c in (sqrt(0.5), 1, 0.5))
-    error = graph.add("Erf", graph.add("Mul", z, root))
-    twice = graph.add("Mul", z, graph.add("Add", error, one))
-    return graph.add("Mul", twice, half)
-
-
-ACTIVATIONS = {
-    "gelu": _gelu,
-    "tanh": lambda graph, z: graph.add("Tanh", z),
-    "silu": lambda graph, z: graph.add("Mul", z, graph.add("Sigmoid", z)),
-    "softplus": lambda graph, z: graph.add("Softplus", z),
-    "relu": lambda graph, z: graph.add("Relu", z),
-    "identity": lambda graph, z: z,
-}
 
 
 def _float32(graph, array):

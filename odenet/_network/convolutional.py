@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from odenet._network.activations import ACTIVATIONS
-from odenet._network.base import StackedNetwork
+from odenet._network.activations import ACTIVATIONS, check_activation
+from odenet._network.base import LayeredNetwork
 from odenet._network.resampling import resample
 from odenet.schemes import draw_layers
 
@@ -20,7 +20,7 @@ STACKED = ("V", "W", "V_norm", "W_norm")
 MOMENTS = ("V_moments", "W_moments")
 
 
-class ConvResidualNetwork(StackedNetwork):
+class ConvResidualNetwork(LayeredNetwork):
     r"""Convolutional residual network of images that is a discretised ODE.
 
     .. math::
@@ -88,7 +88,7 @@ class ConvResidualNetwork(StackedNetwork):
         dtype=torch.float32,
     ):
         super().__init__()
-        self._set_activation(activation)
+        self.activation = check_activation(activation)
         if len(image_shape) != 3:
             raise ValueError(
                 "`image_shape` must be (height, width, n_channels), "

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from odenet._network.activations import ACTIVATIONS
-from odenet._network.base import StackedNetwork
+from odenet._network.activations import ACTIVATIONS, check_activation
+from odenet._network.base import LayeredNetwork
 from odenet._network.fast_layers import residual_stack
 from odenet._network.layers import imitating_states, residual_states
 from odenet._network.rebuilt_layers import rebuilt_stack
@@ -20,7 +20,7 @@ MIN_STATE_DIM = 16
 MAX_INPUT_DIM = 128
 
 
-class ResidualNetwork(StackedNetwork):
+class ResidualNetwork(LayeredNetwork):
     r"""Residual network that is a discretised neural ODE.
 
     For x in R^(d-1), with a constant 1 appended to it,
@@ -103,7 +103,7 @@ class ResidualNetwork(StackedNetwork):
         dtype=torch.float32,
     ):
         super().__init__()
-        self._set_activation(activation)
+        self.activation = check_activation(activation)
         if backward not in BACKWARDS:
             raise ValueError(
                 f"`backward` must be one of {sorted(BACKWARDS)}, got {backward!r}."

@@ -6,11 +6,11 @@ all views of them, are kept for the next; and the gradients of the weights are b
 matrix products, of a block of layers each.
 """
 
-import threading
-from collections import deque
 from math import sqrt
 
 import torch
+
+from odenet._network.scratch import current_scratch
 
 BLOCK = 16  # layers whose weights' gradients are one batched product
 SMALL = 2**15  # entries up to which oneDNN's set-up costs more than it saves
@@ -38,7 +38,7 @@ class Workspace:
         def buffer(count, *shape):
             return torch.empty(count, *models, *shape, dtype=h.dtype, device=h.device)
 
-        self.fits, self.n_bytes = shapes(h, V), _n_bytes(h, V)
+        self.fits, self.n_bytes = _shapes(h, V), _n_bytes(h, V)
         self.depth, self.block = depth, min(BLOCK, depth)
         self.V, self.W = buffer(depth, m, q), buffer(depth, q, m)
         # the last of these is for the first layer's evaluation at the very start
@@ -172,54 +172,46 @@ def elementwise(t):
     return t.mT if t.numel() <= SMALL and t.device.type == "cpu" else t
 
 
-class _Kept(threading.local):
-    """Workspaces that wait for the next gradient, of each thread its own."""
-
-    def __init__(self):
-        self.workspaces = deque(maxlen=MAX_KEPT)
-
-
-_kept = _Kept()
-
-
 def take_workspace(h, V):
-    """A workspace that fits: one given back, or a new one."""
-    for workspace in _kept.workspaces:
-        if workspace.fits == shapes(h, V):
-            _kept.workspaces.remove(workspace)
+    """Return a workspace that fits: one that was given back, else a new one."""
+    waiting = current_scratch().workspaces
+    for workspace in waiting:
+        if workspace.fits == _shapes(h, V):
+            waiting.remove(workspace)
             return workspace
     return Workspace(h, V)
 
 
 def give_back(workspace):
-    """Keep a workspace for the next gradient.
+    """Keep a workspace for the next gradient, and drop the oldest beyond the bounds.
 
     Not on other devices than the CPU: their allocators keep memory themselves, and
     their streams could still be using it.
     """
     if workspace.points.device.type != "cpu":
         return
-    _kept.workspaces.append(workspace)
-    while sum(kept.n_bytes for kept in _kept.workspaces) > MAX_KEPT_BYTES:
-        _kept.workspaces.popleft()
+    waiting = current_scratch().workspaces
+    waiting.append(workspace)
+    while len(waiting) > MAX_KEPT or sum(w.n_bytes for w in waiting) > MAX_KEPT_BYTES:
+        del waiting[0]
 
 
 def is_worth_keeping(h, V):
-    """Whether a workspace is small enough to wait for the next gradient."""
+    """Tell whether a workspace is small enough to wait for the next gradient."""
     return _n_bytes(h, V) <= MAX_KEPT_BYTES
 
 
+def forget_workspaces():
+    """Free the workspaces that wait for this thread's next gradient."""
+    current_scratch().workspaces.clear()
+
+
 def _n_bytes(h, V):
-    """Bytes of the buffers that grow with depth times samples."""
+    """Count the bytes of the buffers that grow with depth times samples."""
     *_, q, m = V.shape
     return (len(V) + 1) * h[..., 0].numel() * (q + 2 * m) * h.element_size()
 
 
-def forget_workspaces():
-    """Free the workspaces that this thread keeps."""
-    _kept.workspaces.clear()
-
-
-def shapes(h, V):
-    """What a workspace must agree in."""
+def _shapes(h, V):
+    """Return what a workspace and a gradient must agree in."""
     return h.shape, V.shape, h.dtype, h.device

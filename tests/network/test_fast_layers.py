@@ -12,6 +12,7 @@ from odenet._network import workspace
 from odenet._network.activations import ACTIVATIONS
 from odenet._network.fast_layers import residual_stack
 from odenet._network.layers import plain_stack
+from odenet._network.scratch import current_scratch
 from odenet._network.workspace import Workspace, forget_workspaces
 
 TOLERANCES = {torch.float64: 1e-13, torch.float32: 2e-5}
@@ -263,8 +264,8 @@ def test_few_workspaces_are_kept(monkeypatch):
     monkeypatch.setattr(workspace, "MAX_KEPT_BYTES", 21 * 680)
     for n in (7, 8, 9, 10, 11):
         value_and_gradients(residual_stack, *make_problem(n=n))
-    kept = workspace._kept.workspaces
-    assert [len(workspace.points[0]) for workspace in kept] == [10, 11]
+    kept = current_scratch().workspaces
+    assert [len(waiting.points[0]) for waiting in kept] == [10, 11]
 
 
 def test_a_large_stack_is_plain(monkeypatch):
@@ -272,10 +273,10 @@ def test_a_large_stack_is_plain(monkeypatch):
     monkeypatch.setattr(workspace, "MAX_KEPT_BYTES", 100)
     inputs, g = make_problem()
     results = value_and_gradients(residual_stack, inputs, g)
-    assert len(workspace._kept.workspaces) == 0
+    assert len(current_scratch().workspaces) == 0
     assert_equal_to_rounding(results, value_and_gradients(plain_stack, inputs, g))
 
 
 def test_a_fit_leaves_no_workspaces():
     ResODERegressor(2, width=4, flow_time=0.1).fit([[0.0], [1.0], [2.0]], [0, 1, 2])
-    assert len(workspace._kept.workspaces) == 0
+    assert len(current_scratch().workspaces) == 0
