@@ -12,7 +12,7 @@ from odenet._network.fast_layers import residual_stack
 from odenet._network.layers import imitating_states, residual_states
 from odenet._network.rebuilt_layers import rebuilt_stack
 from odenet._network.resampling import resample
-from odenet.schemes import draw_layers, resolve_scheme
+from odenet.schemes import draw_layers, draws_V
 
 BACKWARDS = {"stored": residual_stack, "rebuilt": rebuilt_stack}
 
@@ -269,7 +269,7 @@ def default_state_dim(n_features, n_outputs):
 def _draw_layers(init, depth, state_dim, width, generator):
     """V and W at the start, in float64."""
     W = draw_layers(init, depth, (width, state_dim), generator)
-    if getattr(resolve_scheme(init), "draws_V", False):
+    if draws_V(init):
         return draw_layers(init, depth, (state_dim, width), generator), W
     return torch.zeros(depth, state_dim, width, dtype=torch.float64), W
 
