@@ -51,7 +51,7 @@ def residual_stack(h, V, W, activation, scale, depth=None):
     elif with_gradients or h.dim() == 3 or not _is_ordinary(h, V, W):
         stack = plain_stack
     else:
-        stack = _evaluate
+        stack = _unrecorded
     return stack(h, V, W, activation, scale, depth)
 
 
@@ -128,14 +128,14 @@ def _plain_gradients(ctx, inputs, g):
     return [next(gradients) if needs else None for needs in ctx.needs_input_grad[:3]]
 
 
-def _evaluate(h, V, W, activation, scale, depth):
+def _unrecorded(h, V, W, activation, scale, depth):
     """Return the last state without storing others, part by part of the samples."""
     layers, ahead = scaled_layers(V, W, scale), steps_ahead(len(V), depth)
     parts = h.split(rows_at_once(*V.shape[-2:]))
-    return torch.cat([_evaluate_part(p, layers, activation, ahead) for p in parts])
+    return torch.cat([_unrecorded_part(p, layers, activation, ahead) for p in parts])
 
 
-def _evaluate_part(h, layers, activation, ahead):
+def _unrecorded_part(h, layers, activation, ahead):
     """Return the last state of some samples; the given one stays as it is."""
     z = h.new_empty(len(h), layers[0][0].shape[0])
     a = torch.empty_like(z)

@@ -144,14 +144,16 @@ def _pull_back_recomputing(layers, h, g):
     """
     length = ceil(sqrt(len(layers)))
     blocks = [layers[i : i + length] for i in range(0, len(layers), length)]
-    starts = accumulate(blocks[:-1], lambda h, block: _states(block, h)[-1], initial=h)
+    starts = accumulate(
+        blocks[:-1], lambda h, block: _states_around(block, h)[-1], initial=h
+    )
     for block, start in _backwards(blocks, starts):
-        for layer, state in _backwards(block, _states(block[:-1], start)):
+        for layer, state in _backwards(block, _states_around(block[:-1], start)):
             g = layer.pull_back(state, g)
     return g
 
 
-def _states(layers, h):
+def _states_around(layers, h):
     """Return the states before, between and after some layers."""
     return list(accumulate(layers, lambda h, layer: layer.apply(h), initial=h))
 

@@ -227,7 +227,7 @@ def test_extrapolation_is_of_second_order():
     for depth in DEPTHS:
         network = make_network(depth)
         with torch.no_grad():
-            limit = precise(network)._integrate(inputs(), [1.0], by_layer=True)[0]
+            limit = precise(network).integrate(inputs(), [1.0], by_layer=True)[0]
             error = ExtrapolatedNetwork(network)(inputs()) - limit @ network.head.T
         errors.append(error.norm().item())
     assert slope(DEPTHS, errors) == pytest.approx(-2, abs=0.1)
