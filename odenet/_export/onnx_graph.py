@@ -75,7 +75,7 @@ class Graph:
         return self.add("Cast", value, to=self.type_of(dtype))
 
     def scan(self, body, states, stacks):
-        """Add a loop over the first axis of stacks; return the names of the last states.
+        """Add a loop over the first axis of stacks; return names of the last states.
 
         ``body(graph, states, slices)`` adds one turn of it and returns the next states.
         """

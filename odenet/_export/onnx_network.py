@@ -116,7 +116,7 @@ def _add_normalisation(graph, h, factor, summand):
 def _pooling(network):
     """Return the average over a grid of cells as a matrix (n_places, n_cells).
 
-    ONNX has no adaptive pooling; the matrix is what torch's gives for each single place.
+    ONNX has no adaptive pooling; the matrix is what torch's gives for single places.
     """
     height, width = (-(-n // STRIDE) for n in network.image_shape[:2])
     places = torch.eye(height * width, dtype=torch.float64)
