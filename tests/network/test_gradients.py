@@ -27,6 +27,16 @@ PROBLEMS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _own_scratch():
+    with scratch():
+        yield
+
+
+def graphs():
+    return current_scratch().graphs
+
+
 def make_problem(name, generator, **settings):
     loss, n_outputs, draw = PROBLEMS[name]
     network = ResidualNetwork(
@@ -83,17 +93,6 @@ def test_stored_states_need_no_autograd(generator, monkeypatch):
 
 
 # Captured gradients
-
-
-@pytest.fixture(autouse=True)
-def _own_scratch():
-    with scratch():
-        yield
-
-
-def graphs():
-    return current_scratch().graphs
-
 
 needs_cuda = pytest.mark.skipif(
     not torch.cuda.is_available(), reason="needs a CUDA device"
