@@ -117,10 +117,13 @@ def test_a_function_is_a_scheme_without_V():
     assert weights.tolist() == np.ones((3, 2, 4)).tolist()
 
 
-def test_drawn_layers_have_memory_of_their_own(generator):
-    W = draw_layers("tied", 3, (2, 2), generator)
+def test_drawn_layers_have_memory_of_their_own():
+    """Also where a scheme hands out one layer seen three times, which it keeps."""
+    layer = torch.ones(2, 2, dtype=torch.float64)
+    W = draw_layers(lambda depth, shape, generator: layer.expand(3, 2, 2), 3, (2, 2), 0)
     W[0] = 0
     assert W[1].all()
+    assert layer.all()
 
 
 @pytest.mark.parametrize(

@@ -215,6 +215,17 @@ def test_with_depth_can_imitate():
     assert imitating < plain / 3
 
 
+@pytest.mark.parametrize("scaling", [0.5, 1.0, 2.0])
+def test_the_velocity_stays_at_another_depth(scaling):
+    """That of the ODE, V times L^(1 - beta), where layers are tied."""
+    network = make_network(depth=8, depth_scaling=scaling)
+    with torch.no_grad():
+        network.V.copy_(network.V[:1].expand_as(network.V).clone())
+    deeper = network.with_depth(32)
+    expected = network.V[0] * 8 ** (1 - scaling)
+    torch.testing.assert_close(deeper.V[5] * 32 ** (1 - scaling), expected)
+
+
 def test_draws_do_not_depend_on_the_type_of_the_parameters():
     single, double = (
         ResidualNetwork(
