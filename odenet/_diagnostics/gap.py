@@ -17,8 +17,9 @@ GAP_RTOL = 1e-9
 # zero are as exact as others.
 RTOL_TO_ATOL = 100
 # The relative tolerance where there is no float64, in units in the last place: with
-# less, the rounding of a step would be taken for its error, and the steps become too
-# small.
+# less, rounding is taken for an error of the method, and steps are repeated in vain. A
+# network of 16 layers took 105 evaluations with 3, 10 and 100, and 117 and 267 with 1
+# and 0.1.
 ROUNDINGS = 10
 GAP_MAX_STEPS = 10_000_000  # a bound for what does not end; each layer takes a step
 # Half-way between smooth and independent layers, of von Neumann ratios O(1/L^2) and 1.

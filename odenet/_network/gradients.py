@@ -12,12 +12,11 @@ from odenet._network.fast_layers import forward_in_workspace, is_written
 from odenet._network.scratch import current_scratch
 from odenet._network.workspace import give_back
 
-# A walk through the depths trains few networks at a time, and a new depth or set of
-# samples needs a graph of its own: a round value, beyond which the oldest graph goes.
+# Graphs of a thread, beyond which the oldest one goes: a round value. Each new depth,
+# set of samples or network needs one, and each holds memory of its own.
 MAX_GRAPHS = 8
-# How far a replay may be from the computation: cuBLAS may choose other kernels while a
-# stream is captured, which moves float32 sums by some 1e-6 of their size; what a bad
-# capture gives (memory of another call) is off by orders of magnitude more.
+# How far a replay may be from the computation, as in torch.allclose. Round values, well
+# above the rounding of sums in float32: other kernels may be chosen for a graph.
 RTOL, ATOL = 1e-4, 1e-6
 
 
