@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from numbers import Real
 
 import numpy as np
-from sklearn.utils import _safe_indexing, check_array
+from sklearn.utils import check_array
 
-from odenet._utils.sklearn_private import is_pandas_na
+from odenet._utils.sklearn_private import is_pandas_na, safe_indexing
 
 TEXT = re.compile(r"category|categorical|enum|dictionary|object|str(?!uct)|large_str")
 
@@ -38,7 +38,7 @@ class Columns:
         matrix = np.empty(X.shape)
         numeric = _others(X.shape[1], self.categories)
         if len(numeric):
-            numbers = _safe_indexing(X, numeric, axis=1)
+            numbers = safe_indexing(X, numeric, axis=1)
             matrix[:, numeric] = check_array(
                 numbers, dtype=np.float64, ensure_all_finite=False
             )
@@ -126,7 +126,7 @@ def _are_many(X):
 
 def _values(X, j):
     """A column as a list."""
-    return np.asarray(_safe_indexing(X, j, axis=1), dtype=object).tolist()
+    return np.asarray(safe_indexing(X, j, axis=1), dtype=object).tolist()
 
 
 def _columns_of_text(X):
