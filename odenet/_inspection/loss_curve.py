@@ -94,10 +94,8 @@ class LossCurveDisplay(Display):
         check_drawable(cls, estimator)
         history = history_columns(estimator.net_.history)
         has_flow = not np.all(np.isnan(history["flow_time"]))
-        choices = [
-            "auto",
-            *(name for name in AXIS_LABELS if has_flow or name != "flow_time"),
-        ]
+        drawable = [name for name in AXIS_LABELS if has_flow or name != "flow_time"]
+        choices = ["auto", *drawable]
         if x not in choices:
             raise ValueError(
                 f"`x` must be one of {choices} for {estimator.solver_}, got {x!r}."

@@ -153,7 +153,7 @@ def _say_smoothness(smoothness, depth):
 
 
 def _say_gap(gap):
-    """Say how far the network is from its neural ODE; NaN is a gap that is not there."""
+    """Say how far the network is from its neural ODE; NaN is no gap at all."""
     if gap is None:
         return "not measured: see ode_gap(X)"
     if gap != gap:

@@ -139,7 +139,7 @@ class TrajectoryDisplay(Display):
         )
 
     def _styles(self, ax):
-        """Draw the legend or the colour bar; return every sample's colour and marker."""
+        """Return colour and marker of every sample, and draw what explains them."""
         from matplotlib import colormaps
         from matplotlib.cm import ScalarMappable
         from matplotlib.colors import Normalize

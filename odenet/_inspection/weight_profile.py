@@ -109,13 +109,9 @@ class WeightProfileDisplay(Display):
         if not weights:
             raise ValueError(f"`networks` must hold a network, got {networks!r}.")
         first = next(iter(weights.values()))
-        chosen = {
-            name: _choose_entries(name, first[name], entries) for name in ("V", "W")
-        }
+        chosen = {name: _choose_entries(name, Z, entries) for name, Z in first.items()}
         profiles = {
-            label: {
-                n: _values_of_entries(n, Z, chosen[n]) for n, Z in of_network.items()
-            }
+            label: {n: _values_at(n, Z, chosen[n]) for n, Z in of_network.items()}
             for label, of_network in weights.items()
         }
         return cls(profiles, chosen).plot(ax)
@@ -231,7 +227,7 @@ def _choose_entries(name, Z, entries):
     return [tuple(map(int, np.unravel_index(i, ranges.shape))) for i in most]
 
 
-def _values_of_entries(name, Z, indices):
+def _values_at(name, Z, indices):
     """Return the values of entries of Z, of shape (depth, n_entries)."""
     for index in indices:
         inside = len(index) == Z.ndim - 1 and all(

@@ -7,7 +7,7 @@ import torch
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Shift images by a few pixels, fill in black at their edges, and mirror half of them.
+    """Shift images by a few pixels, with black at their edges, and mirror half of them.
 
     Parameters
     ----------

@@ -5,6 +5,11 @@ from contextlib import contextmanager
 
 import torch
 
+# Multiplications of one product from which two threads are worth their risk. Alone on
+# two cores, gelu(x @ W) @ V gains from 0.5 million on (1.35 times as fast, 1.7 times at
+# 2 million, 1.8 at 4). Beside one other busy process, a gradient of 0.1 to 0.5 million
+# took 4 to 6 times as long with two threads as with one, for each waits for the other
+# at every product. So thin layers, of which a gradient has many, get one thread.
 THREADING_PAYS = 3_000_000
 
 
@@ -37,7 +42,8 @@ def resolve_device_or_cpu(device):
         return resolve_device(device)
     except ValueError:
         warnings.warn(
-            f"The device {device!r} of this model is not available here: the CPU is used.",
+            f"The device {device!r} of this model is not available here; "
+            "the CPU is used.",
             UserWarning,
             stacklevel=2,
         )

@@ -39,7 +39,7 @@ def replacing(path):
 
 
 def _umask():
-    """Return the permissions that new files do not get; it can be read by setting it."""
+    """Return the permissions that new files lack; only setting the mask reads it."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

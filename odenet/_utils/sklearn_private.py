@@ -54,7 +54,7 @@ def check_sample_weight(sample_weight, X):
     None stands for weights of one. Errors are those of scikit-learn.
     """
     weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
-    # Checked here, since scikit-learn's own option for it allows weights of zero only.
+    # scikit-learn's own option for this does not tell the value.
     if (weight < 0).any():
         raise ValueError(
             f"Negative values in data passed to `sample_weight`: {weight.min()}."
