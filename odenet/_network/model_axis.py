@@ -23,8 +23,3 @@ def network_at(joined, i):
         weights = getattr(joined, name).detach()
         network.set_weights({name: weights.select(axis, i)})
     return network
-
-
-# The former names, for modules that still import them.
-stack_networks = join_networks
-network_of = network_at

@@ -1,6 +1,6 @@
 """Writes the files of this folder, which later versions must be able to read.
 
-``python tests/saved/write.py``: only for a new schema, under a new name; the files of
+``python -m tests.export.saved.write``: only for a new schema, under a new name; the files of
 earlier ones stay.
 """
 
