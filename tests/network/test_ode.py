@@ -63,15 +63,15 @@ def numpy_field(network, s, h):
 
 @pytest.mark.parametrize("depth_scaling", [1.0, 0.5])
 @pytest.mark.parametrize("depth", [1, 2, 5, 16])
-@pytest.mark.parametrize("s", [0.0, 0.03, 0.1, 0.3, 0.5, 0.77, 0.9, 1.0])
-def test_vector_field_is_the_formula(depth, s, depth_scaling, rng):
+def test_vector_field_is_the_formula(depth, depth_scaling, rng):
     network = make_network(depth, activation="tanh", depth_scaling=depth_scaling)
     ode = NeuralODE(network)
     h = rng.normal(size=(4, 6))
-    expected = numpy_field(network, s, h)
-    np.testing.assert_allclose(ode.vector_field(s, h), expected, rtol=1e-12)
-    tensor = ode.vector_field(torch.tensor(s), torch.tensor(h)).detach().numpy()
-    np.testing.assert_allclose(tensor, expected, rtol=1e-5)  # s came in float32
+    for s in (0.0, 0.03, 0.1, 0.3, 0.5, 0.77, 0.9, 1.0):
+        expected = numpy_field(network, s, h)
+        np.testing.assert_allclose(ode.vector_field(s, h), expected, rtol=1e-12)
+        tensor = ode.vector_field(torch.tensor(s), torch.tensor(h)).detach().numpy()
+        np.testing.assert_allclose(tensor, expected, rtol=1e-5)  # s came in float32
 
 
 @pytest.mark.parametrize("depth_scaling", [1.0, 0.5])

@@ -1,7 +1,7 @@
 """Writes the files of this folder, which later versions must be able to read.
 
-``python -m tests.export.saved.write``: only for a new schema, under a new name; the files of
-earlier ones stay.
+``python -m tests.export.saved.write``: only for a new schema, under a new name; the
+files of earlier ones stay.
 """
 
 import json
