@@ -70,6 +70,7 @@ def _knots(x, weight, gain):
     scores = ndtri(below.clip(TINY, 1 - TINY))
     if len(values) > MOST_KNOTS:
         evenly = np.linspace(scores[0], scores[-1], MOST_KNOTS)
-        chosen = np.unique(np.searchsorted(scores, evenly).clip(max=len(values) - 1))
+        # The last of these numbers is the last score itself: no index is beyond it.
+        chosen = np.unique(np.searchsorted(scores, evenly))
         values, scores = values[chosen], scores[chosen]
     return values, gain * scores

@@ -41,9 +41,9 @@ def history_columns(history):
         seconds += row.get("dur", 0.0)
         n_batches += row.get("train_batch_count", 0)
         rows.append({"n_grad_evals": n_batches, **row, "seconds": seconds})
-    names = dict.fromkeys(name for row in rows for name in row)  # A set with an order.
-    others = (n for n in names if not INTERNAL.fullmatch(n) and n not in LEADING)
-    return {n: _column([r.get(n, np.nan) for r in rows]) for n in (*LEADING, *others)}
+    recorded = (name for row in rows for name in row if not INTERNAL.fullmatch(name))
+    names = dict.fromkeys((*LEADING, *recorded))  # A set that keeps its order.
+    return {name: _column([row.get(name, np.nan) for row in rows]) for name in names}
 
 
 def _column(values):

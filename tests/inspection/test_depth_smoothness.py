@@ -1,5 +1,7 @@
 """The rates are steps between layers, and the reference is what chance would give."""
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 
@@ -75,3 +77,15 @@ def test_the_reference_lines_are_where_they_say(classifier):
 
 def test_images_have_rates(images):
     assert DepthSmoothnessDisplay.from_estimator(images).ax_.lines
+
+
+def test_the_reference_is_the_mean_over_all_orders_of_the_layers(regressor):
+    network = regressor.module_.with_depth(4)
+    display = DepthSmoothnessDisplay.from_estimator(network)
+    for name in ("V", "W"):
+        Z = getattr(network, name).detach().double().numpy()
+        squares = [
+            np.square(np.diff(Z[list(order)], axis=0)).sum() / 3
+            for order in permutations(range(4))
+        ]
+        assert display.shuffled[name] == pytest.approx(4 * np.sqrt(np.mean(squares)))

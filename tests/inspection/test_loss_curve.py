@@ -1,5 +1,8 @@
 """The loss curves are those of the fit, with the depths where they begin."""
 
+import copy
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -123,3 +126,11 @@ def test_depths_of_both_trainings_are_marked_against_steps():
 def test_the_frame_is_the_history(classifier):
     display = LossCurveDisplay.from_estimator(classifier)
     assert display.frame().equals(classifier.history_)
+
+
+def test_a_training_without_a_step_has_nothing_to_draw(classifier):
+    model = copy.copy(classifier)
+    rows = [{"role": "fit", "epoch": 1, "flow_time": 1.0}]
+    model.net_ = SimpleNamespace(history=rows, loss=classifier.net_.loss)
+    with pytest.raises(ValueError, match="nothing was trained"):
+        LossCurveDisplay.from_estimator(model)

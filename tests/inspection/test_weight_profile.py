@@ -94,3 +94,12 @@ def test_entries_of_one_network_have_labels_and_styles_of_their_own(classifier):
         assert labels == [f"{name}{list(index)}" for index in display.entries[name]]
         assert len({line.get_linestyle() for line in axes.lines}) == 3
         assert axes.get_title() == f"3 entries of {name}, L = 32"
+
+
+def test_every_network_is_named_once_however_many_entries_it_has(classifier):
+    networks = {"a": classifier, "b": classifier.with_depth(4)}
+    display = WeightProfileDisplay.from_networks(networks, entries=3)
+    labels = [text.get_text() for text in display.ax_[1].get_legend().get_texts()]
+    assert labels == ["a", "b"]
+    assert display.ax_[0].get_legend() is None
+    assert display.ax_[0].get_title() == "3 entries of V"

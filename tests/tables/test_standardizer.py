@@ -24,7 +24,7 @@ def test_gain_is_the_standard_deviation_reached(rng):
 
 
 @pytest.mark.parametrize("unit", [1e-300, 1e-30, 1.0, 1e30, 1e300])
-@pytest.mark.parametrize("weight_unit", [1e-300, 1.0, 1e300])
+@pytest.mark.parametrize("weight_unit", [1e-300, 1.0, 1e300, 1e308])
 def test_no_unit_is_too_large_or_too_small(unit, weight_unit, rng):
     X = rng.normal(size=(50, 2))
     weight = np.full(50, weight_unit)
