@@ -7,9 +7,9 @@ import torch
 
 # Multiplications of one product from which two threads are worth their risk. Alone on
 # two cores, gelu(x @ W) @ V gains from 0.5 million on (1.35 times as fast, 1.7 times at
-# 2 million, 1.8 at 4). Beside one other busy process, a gradient of 0.1 to 0.5 million
+# 2 million, 1.8 at 4). Where other processes are busy, a gradient of 0.1 to 0.5 million
 # took 4 to 6 times as long with two threads as with one, for each waits for the other
-# at every product. So thin layers, of which a gradient has many, get one thread.
+# at every product. The value between these was chosen on the safe side, not derived.
 THREADING_PAYS = 3_000_000
 
 
