@@ -1,8 +1,6 @@
 """A file gives back the estimator to the bit, or an error that says what is wrong."""
 
-import contextlib
 import functools
-import io
 import json
 import pickle
 import shutil
@@ -28,10 +26,9 @@ from odenet import (
     ResODERegressorCV,
 )
 from odenet._export.persistence import DIGEST, SCHEMA, _digest
-from odenet._export.plain_data import NotData, from_data, to_data
-from odenet._utils.files import replacing
 from odenet.schemes import GaussianProcess
-from odenet.solvers import SGD, AdamW, Flow
+from odenet.solvers import SGD, AdamW
+from tests.export.same import assert_same
 from tests.export.saved import write
 
 NAMES = list(write.MODELS)
@@ -75,27 +72,6 @@ def through_joblib(model, folder):
 
 
 ROUND_TRIPS = [through_a_file, through_pickle, through_joblib]
-
-
-def assert_same(a, b):
-    """Equal values of the same types."""
-    if isinstance(a, (float, np.generic)):
-        assert a == b or (a != a and b != b)
-    elif isinstance(a, np.ndarray):
-        assert a.dtype == b.dtype
-        np.testing.assert_array_equal(a, b)
-    elif isinstance(a, (list, tuple)):
-        assert type(a) is type(b)
-        for x, y in zip(a, b, strict=True):
-            assert_same(x, y)
-    elif isinstance(a, dict):
-        assert list(a) == list(b)
-        assert_same(list(a.values()), list(b.values()))
-    elif type(a).__module__.startswith("odenet"):
-        assert type(a) is type(b)
-        assert_same(vars(a), vars(b))
-    else:
-        assert a == b
 
 
 @pytest.mark.parametrize("round_trip", ROUND_TRIPS)
@@ -327,37 +303,9 @@ def test_splitters_of_a_search_are_named(tmp_path):
         model.save(tmp_path / "model.safetensors")
 
 
-def test_files_keep_their_place_and_permissions(tmp_path):
-    real, link = tmp_path / "real", tmp_path / "link"
-    real.write_text("before")
-    real.chmod(0o600)
-    link.symlink_to(real)
-    with replacing(link) as part:
-        part.write_text("after")
-    assert link.is_symlink()
-    assert real.read_text() == "after"
-    assert real.stat().st_mode & 0o777 == 0o600
-    with replacing(tmp_path / ("long" * 62)) as part:
-        part.write_text("new")
-    reference = tmp_path / "reference"
-    reference.touch()
-    new = (tmp_path / ("long" * 62)).stat().st_mode
-    assert new == reference.stat().st_mode
-
-
 def test_a_folder_that_is_not_there_is_named(regressor, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"There is no folder .*nowhere"):
         regressor.save(tmp_path / "nowhere" / "model.safetensors")
-
-
-def test_a_write_that_fails_leaves_the_file_that_was_there(tmp_path):
-    path = tmp_path / "file"
-    path.write_text("before")
-    with contextlib.suppress(RuntimeError), replacing(path) as part:
-        part.write_text("half")
-        raise RuntimeError
-    assert path.read_text() == "before"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 # Files that are not as they were written
@@ -550,55 +498,6 @@ def test_loading_unpickles_nothing(path, monkeypatch):
     monkeypatch.setattr(pickle, "loads", fail)
     monkeypatch.setattr(np, "load", fail)
     ResODERegressor.load(path)
-
-
-# Values as data
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        None,
-        -0.0,
-        1e-310,
-        float("nan"),
-        float("-inf"),
-        2**70,
-        "$text",
-        [1, (2, [3.0, ("x",)])],
-        {"$key": 1, "b": 2},
-        {1: "a", (2, None): "b", False: "c"},
-        {},
-        (),
-        np.zeros((0, 3)),
-        np.array(3.0, dtype=np.float32),
-        np.asfortranarray(np.arange(6.0).reshape(2, 3)),
-        np.array([["a", None], [1, 2.5]], dtype=object),
-        np.array(["a", "bcd"]),
-        Flow(rtol=1e-3),
-    ],
-    ids=repr,
-)
-def test_values_survive_as_data(value):
-    arrays = {}
-    text = json.dumps(to_data(value, arrays), allow_nan=False)
-    assert_same(value, from_data(json.loads(text), arrays))
-
-
-@pytest.mark.parametrize(
-    "value", [object(), {1, 2}, np.array([1j]), draw, io.StringIO()]
-)
-def test_other_values_are_refused(value):
-    with pytest.raises(NotData):
-        to_data([value], {})
-
-
-def test_a_class_of_the_same_name_is_no_data():
-    class Flow:
-        pass
-
-    with pytest.raises(NotData):
-        to_data(Flow(), {})
 
 
 def test_skops_needs_to_trust_odenet_only(regressor, inputs, tmp_path):

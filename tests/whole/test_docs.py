@@ -52,10 +52,11 @@ def of_documents(documents):
 
 
 def anchors(document):
-    """What GitHub makes of the titles of a document."""
+    """What GitHub makes of the titles of a document, and the anchors that it sets."""
     text = re.sub(r"```.*?```", "", document.read_text(), flags=re.DOTALL)
     titles = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
-    return {re.sub(r"[^\w -]", "", t.lower()).replace(" ", "-") for t in titles}
+    of_titles = {re.sub(r"[^\w -]", "", t.lower()).replace(" ", "-") for t in titles}
+    return of_titles | set(re.findall(r'<a id="([^"]+)"></a>', text))
 
 
 def test_every_public_name_is_documented():
