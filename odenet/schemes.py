@@ -1,26 +1,92 @@
 """Schemes: the weights at the start of training, as functions of depth.
 
-A scheme is a callable ``(depth, shape, generator) -> weights`` of shape
-``(depth, *shape)``, in float64 on the CPU. The network draws W from it; V starts at
-zero, so that the network starts as the zero function, unless the scheme has a true
-attribute ``draws_V``.
+A scheme is a callable ``(depth, shape, generator) -> weights``; :class:`Scheme` says
+what it owes. The network draws W from it; V starts at zero, so that the network starts
+as the zero function, unless the scheme has a true attribute ``draws_V``.
+
+A further scheme is a class here and a line in ``SCHEMES``, from which parameter
+constraints, networks and tests read the names. A callable needs no name: it is passed
+as ``init`` itself.
 """
 
 from dataclasses import dataclass
 from math import sqrt
+from typing import Protocol
 
 import torch
 
-__all__ = ["SCHEMES", "GaussianProcess", "Independent", "Tied", "resolve_scheme"]
+__all__ = [
+    "SCHEMES",
+    "GaussianProcess",
+    "Independent",
+    "Scheme",
+    "Tied",
+    "resolve_scheme",
+]
+
+# The terms of the series, 895 at this length scale, grow as its inverse square, and a
+# shorter one is not needed: neighbours of 16 layers have a correlation of
+# exp(-(1/16)^2 / (2 * 0.02^2)) < 0.01 already, and are as good as independent.
+SHORTEST_LENGTH_SCALE = 0.02
+# The series ends so many standard deviations beyond the mean of a Poisson law, and then
+# so many terms: scipy.stats.poisson.sf of it is below 3e-24 at every length scale
+# allowed, so that nothing is lost in float64.
+TAIL, LEAST_TERMS = 10, 20
+
+
+class Scheme(Protocol):
+    """What a scheme owes; any callable that keeps to it is one.
+
+    Subclassing is not needed: a plain function will do, without ``draws_V``.
+
+    Attributes
+    ----------
+    draws_V : bool, default=False
+        Whether V is drawn as well, by a second call, instead of starting at zero.
+
+    Examples
+    --------
+    A start that turns from one matrix into another as depth time goes on:
+
+    >>> import torch
+    >>> from odenet import ResidualNetwork
+    >>> def turning(depth, shape, generator):
+    ...     first, last = torch.randn(2, *shape, generator=generator)
+    ...     s = torch.arange(depth).view(-1, *[1] * len(shape)) / depth
+    ...     return torch.lerp(first, last, s)
+    >>> ResidualNetwork(2, 1, depth=5, init=turning).W.shape
+    torch.Size([5, 64, 16])
+    """
+
+    draws_V: bool = False
+
+    def __call__(self, depth, shape, generator):
+        """Draw the weights of all layers.
+
+        Parameters
+        ----------
+        depth : int
+            Number of layers L.
+        shape : tuple of int
+            Shape of the weights of one layer.
+        generator : torch.Generator
+            The only source of randomness, on the CPU; None is torch's global one.
+
+        Returns
+        -------
+        weights : Tensor or ndarray of shape (depth, *shape)
+            Finite values, of which the k-th belong to depth time (k - 1) / L.
+        """
+        ...
 
 
 def _normal(shape, generator):
-    """Standard Gaussian in float64 on the CPU: the same draws for every device."""
+    """Draw standard Gaussians in float64 on the CPU: the same ones for every device."""
     return torch.randn(shape, generator=generator, dtype=torch.float64)
 
 
 @dataclass(frozen=True)
-class Tied:
+class Tied(Scheme):
     r"""The same weights in every layer: :math:`W_k = W`, Gaussian.
 
     The start of Marion, Wu, Sander and Biau (ICLR 2024, section 3).
@@ -46,7 +112,7 @@ class Tied:
 
 
 @dataclass(frozen=True)
-class GaussianProcess:
+class GaussianProcess(Scheme):
     r"""Every weight an independent Gaussian process in depth time s.
 
     Mean zero, covariance :math:`\exp(-(s - s')^2 / (2 \ell^2))` times the square of
@@ -81,10 +147,10 @@ class GaussianProcess:
     draws_V: bool = False
 
     def __post_init__(self):
-        if not self.length_scale >= 0.02:
+        if not self.length_scale >= SHORTEST_LENGTH_SCALE:
             raise ValueError(
-                "`length_scale` must be at least 0.02 (use 'iid' for independent "
-                f"layers), got {self.length_scale!r}."
+                f"`length_scale` must be at least {SHORTEST_LENGTH_SCALE} (use 'iid' "
+                f"for independent layers), got {self.length_scale!r}."
             )
 
     def __call__(self, depth, shape, generator):
@@ -96,23 +162,25 @@ class GaussianProcess:
 
 
 def _squared_exponential_features(s, length_scale):
-    r"""Features whose products sum to the squared-exponential covariance.
+    r"""Yield features whose products sum to the squared-exponential covariance.
 
     With :math:`u = (s - 1/2)/\ell`, the Taylor series of :math:`e^{u u'}` gives
     :math:`e^{-(u-u')^2/2} = \sum_n \phi_n(u) \phi_n(u')` for
-    :math:`\phi_n(u) = e^{-u^2/2} u^n / \sqrt{n!}`. The tail dropped is below 1e-16.
+    :math:`\phi_n(u) = e^{-u^2/2} u^n / \sqrt{n!}`. The terms of the diagonal,
+    :math:`\phi_n(u)^2`, are the probabilities of a Poisson law of mean :math:`u^2`, so
+    that its tail is what a series of finitely many terms leaves out.
     """
     u = (s - 0.5) / length_scale
     feature = torch.exp(-(u**2) / 2)
-    rate = (0.5 / length_scale) ** 2
-    n_terms = int(rate + 10 * sqrt(rate)) + 20  # the tail of a Poisson(rate) law
+    rate = (0.5 / length_scale) ** 2  # the largest u^2
+    n_terms = int(rate + TAIL * sqrt(rate)) + LEAST_TERMS
     for n in range(n_terms):
         yield feature
         feature = feature * u / sqrt(n + 1)
 
 
 @dataclass(frozen=True)
-class Independent:
+class Independent(Scheme):
     r"""Independent Gaussian weights in every layer.
 
     The control experiment: such a network is *not* a discretised ODE.
@@ -144,7 +212,7 @@ SCHEMES = {
 
 
 def draw_layers(init, depth, shape, generator):
-    """The weights of all layers at the start, in float64, of a name or a callable."""
+    """Draw the weights of all layers by a name or a callable, checked, in float64."""
     scheme = resolve_scheme(init)
     weights = torch.as_tensor(scheme(depth, shape, generator), dtype=torch.float64)
     if weights.shape != (depth, *shape) or not weights.isfinite().all():
@@ -152,11 +220,17 @@ def draw_layers(init, depth, shape, generator):
             f"`init` must return finite weights of shape {(depth, *shape)}, "
             f"got shape {tuple(weights.shape)} from {scheme!r}."
         )
+    # A tied scheme returns one layer seen L times: each must have memory of its own.
     return weights.clone(memory_format=torch.contiguous_format)
 
 
+def draws_V(init):
+    """Tell whether a scheme, given by name or as a callable, draws V as well as W."""
+    return getattr(resolve_scheme(init), "draws_V", Scheme.draws_V)
+
+
 def resolve_scheme(init):
-    """The scheme behind a name, or the callable itself.
+    """Return the scheme behind a name, or the callable itself.
 
     Parameters
     ----------

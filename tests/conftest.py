@@ -1,4 +1,4 @@
-"""One torch thread: for the small networks of the tests more threads only wait."""
+"""Settings and fixtures of all tests."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,17 @@ import pytest
 import torch
 
 matplotlib.use("Agg")
+# For the small networks of the tests more threads only wait for each other.
 torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items):
+    """Skip tests that carry the marker `gpu` where there is no GPU."""
+    if torch.cuda.is_available():
+        return
+    for item in items:
+        if item.get_closest_marker("gpu"):
+            item.add_marker(pytest.mark.skip(reason="needs a GPU"))
 
 
 @pytest.fixture

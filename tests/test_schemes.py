@@ -1,8 +1,22 @@
+"""Schemes draw what they say, and keep to what a scheme owes."""
+
+import re
+
 import numpy as np
 import pytest
 import torch
 
-from odenet.schemes import SCHEMES, GaussianProcess, Independent, Tied, resolve_scheme
+from odenet import ConvResidualNetwork, ResidualNetwork, ResODERegressor
+from odenet.schemes import (
+    SCHEMES,
+    GaussianProcess,
+    Independent,
+    Scheme,
+    Tied,
+    draw_layers,
+    draws_V,
+    resolve_scheme,
+)
 
 
 @pytest.mark.parametrize("name", SCHEMES)
@@ -70,3 +84,66 @@ def test_resolving():
     assert resolve_scheme(len) is len
     with pytest.raises(ValueError, match="`init` must be one of.*'orthogonal'"):
         resolve_scheme("orthogonal")
+
+
+@pytest.mark.parametrize("scheme", [*SCHEMES.values(), GaussianProcess(draws_V=True)])
+def test_schemes_keep_to_the_protocol(scheme, generator):
+    assert Scheme in type(scheme).__mro__
+    assert scheme.draws_V is (scheme == GaussianProcess(draws_V=True))
+    state = torch.get_rng_state()
+    assert scheme(3, (2, 4, 1), generator).shape == (3, 2, 4, 1)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("scheme", [Tied, GaussianProcess, Independent])
+def test_scale_multiplies_the_draws(scheme):
+    one, three = (
+        scheme(scale=scale)(4, (3, 2), torch.Generator().manual_seed(0))
+        for scale in (1.0, 3.0)
+    )
+    torch.testing.assert_close(three, 3 * one)
+
+
+def test_a_function_is_a_scheme_without_V():
+    def ones(depth, shape, generator):
+        return np.ones((depth, *shape))
+
+    assert not draws_V(ones)
+    ones.draws_V = True
+    assert draws_V(ones)
+    assert [draws_V(name) for name in SCHEMES] == [False] * 3
+    weights = draw_layers(ones, 3, (2, 4), None)
+    assert weights.dtype == torch.float64
+    assert weights.tolist() == np.ones((3, 2, 4)).tolist()
+
+
+def test_drawn_layers_have_memory_of_their_own():
+    """Also where a scheme hands out one layer seen three times, which it keeps."""
+    layer = torch.ones(2, 2, dtype=torch.float64)
+    W = draw_layers(lambda depth, shape, generator: layer.expand(3, 2, 2), 3, (2, 2), 0)
+    W[0] = 0
+    assert W[1].all()
+    assert layer.all()
+
+
+@pytest.mark.parametrize(
+    "bad", [torch.ones(2, 2), torch.full((3, 2, 2), torch.inf), torch.ones(3, 2, 3)]
+)
+def test_a_scheme_that_does_not_keep_to_it_is_refused(bad):
+    with pytest.raises(ValueError, match=r"`init` must return finite .*\(3, 2, 2\)"):
+        draw_layers(lambda depth, shape, generator: bad, 3, (2, 2), None)
+
+
+def test_a_registered_scheme_serves_by_its_name(monkeypatch, generator):
+    monkeypatch.setitem(SCHEMES, "threes", Tied(scale=3.0))
+    network = ResidualNetwork(2, 1, depth=3, init="threes", generator=generator)
+    expected = 3 * Tied()(3, (64, 16), torch.Generator().manual_seed(0))
+    torch.testing.assert_close(network.W.detach(), expected.float())
+
+
+@pytest.mark.parametrize(
+    "documented", [ResidualNetwork, ConvResidualNetwork, ResODERegressor]
+)
+def test_docstrings_name_those_in_the_registry(documented):
+    (choice,) = re.findall(r"^\s*init : \{(.*?)\}", documented.__doc__, re.MULTILINE)
+    assert re.findall(r'"(\w+)"', choice) == list(SCHEMES)

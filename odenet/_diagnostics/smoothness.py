@@ -1,4 +1,4 @@
-"""Diagnostics: functions from networks to numbers, in float64."""
+"""How smooth the weights of a network are, as functions of depth; in float64."""
 
 from dataclasses import dataclass, field
 
@@ -73,7 +73,7 @@ def depth_smoothness(module):
     >>> round(depth_smoothness(iid).von_neumann_ratio, 1)
     1.0
     """
-    weights = {name: _layers(getattr(module, name)) for name in ("V", "W")}
+    weights = {name: _row_per_layer(getattr(module, name)) for name in ("V", "W")}
     depth = len(weights["V"])
     steps = {name: np.diff(Z, axis=0) for name, Z in weights.items()}
     increments = {name: np.linalg.norm(step, axis=1) for name, step in steps.items()}
@@ -89,14 +89,14 @@ def depth_smoothness(module):
     )
 
 
-def _layers(weights):
-    """One row per layer."""
+def _row_per_layer(weights):
+    """Return the weights as a float64 matrix of one row per layer."""
     array = to_numpy(weights)
     return array.reshape(len(array), -1)
 
 
 def _von_neumann_ratio(Z):
-    """0 where the layers do not vary at all."""
+    """Return the ratio, or 0 where the layers do not vary at all."""
     steps = np.diff(Z, axis=0)
     if not steps.any():
         return 0.0

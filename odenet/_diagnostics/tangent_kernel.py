@@ -156,6 +156,7 @@ def tangent_kernel(module, X):
 
 
 def _check_module(module):
+    """Refuse what is no residual network, or whose layers look ahead."""
     if not isinstance(module, ResidualNetwork):
         raise TypeError(
             f"`module` must be a ResidualNetwork, got a {type(module).__name__}."
@@ -168,6 +169,7 @@ def _check_module(module):
 
 
 def _checked_samples(X, network):
+    """Return the samples as a tensor of the network's dtype, if they fit it."""
     X = X if torch.is_tensor(X) else np.array(X, dtype=np.float64)
     x = torch.as_tensor(X).to(network.V)
     n_features = network.embedding.shape[1] - 1
@@ -183,7 +185,11 @@ def _checked_samples(X, network):
 
 @torch.no_grad()
 def _kernel(network, x):
-    """The kernel, of shape (n, n_outputs, n, n_outputs), from the last layer down."""
+    """Return the kernel, of shape (n, d', n, d'), summed from the last layer down.
+
+    The head's part needs no propagation; then g, the gradient of every output by the
+    state, goes back from layer to layer, beside the states that came forward.
+    """
     V, W, activation, scale = network.layers()
     rate_of_ends, rate_of_layers = (g["lr"] for g in network.parameter_groups())
     _, q, m = V.shape
@@ -205,6 +211,6 @@ def _kernel(network, x):
 
 
 def _add_products(K, g, s, factor):
-    """Inner products of the matrices g_ic s_i^T, of all samples i and outputs c."""
+    """Add the inner products of the matrices g_ic s_i^T, of samples i and outputs c."""
     products = (g.flatten(0, 1) @ g.flatten(0, 1).mT).view_as(K)
     K.addcmul_(products, (s @ s.mT)[:, None, :, None], value=factor)

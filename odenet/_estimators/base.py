@@ -16,9 +16,8 @@ from odenet._estimators.preparation import PreparationMixin
 from odenet._export.onnx_model import OnnxMixin
 from odenet._export.persistence import PersistenceMixin
 from odenet._inspection.summary import SummaryMixin
-from odenet._network.gradients import captured
 from odenet._network.residual import ACTIVATIONS, BACKWARDS
-from odenet._network.workspace import forget_workspaces
+from odenet._network.scratch import scratch
 from odenet._tables.rows import merge_repeated
 from odenet._training.callbacks.progress_bar import ProgressBar
 from odenet._training.callbacks.scikit_learn import ScikitLearnCallbacks
@@ -57,8 +56,8 @@ class BaseResODE(
         "depth": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "width": [Interval(Integral, 1, None, closed="left")],
         "state_dim": [Interval(Integral, 1, None, closed="left"), None],
-        "activation": [StrOptions(set(ACTIVATIONS))],
-        "init": [StrOptions(set(SCHEMES)), callable],
+        "activation": [StrOptions(ACTIVATIONS.keys())],
+        "init": [StrOptions(SCHEMES.keys()), callable],
         "solver": [StrOptions({*SOLVERS, "auto"}), Solver],
         "flow_time": [Interval(Real, 0, None, closed="neither"), None],
         "depth_schedule": [StrOptions({"doubling"}), "array-like", None],
@@ -388,13 +387,12 @@ class BaseResODE(
         n_rows = train.weight.numel()
         n_rows = min(n_rows, net.solver.rows_of_a_batch(n_rows))
         try:
-            with torch_threads(n_rows * module.state_dim * module.width):
+            n_products = n_rows * module.state_dim * module.width
+            with scratch(), torch_threads(n_products):
                 net.partial_fit((train, held_out))
         finally:
             module.eval()
             module.zero_grad(set_to_none=True)
-            forget_workspaces()
-            captured.forget()
 
     def _note_gap(self, samples):
         """Record the distance from the neural ODE, if there is one."""

@@ -4,12 +4,12 @@ from itertools import count
 
 import numpy as np
 
-OPSETS = {"": 17, "ai.onnx.ml": 2}
+OPSETS = {"": 17, "ai.onnx.ml": 2}  # old enough for runtimes since 2022
 IR_VERSION = 8  # of the time of opset 17, for runtimes that are older than the library
 
 
 def import_onnx():
-    """The library, or an error that says how to get it."""
+    """Return the library onnx, or raise an error that says how to get it."""
     try:
         import onnx
     except ImportError as error:
@@ -20,9 +20,15 @@ def import_onnx():
 
 
 class Graph:
-    """Nodes and constants; a body of a loop shares the names of the graph around it.
+    """A graph that grows node by node; its methods take and return names of values.
 
-    Its methods hand around names of values.
+    Parameters
+    ----------
+    names : iterator of int, default=None
+        Numbers for new names. The body of a loop shares those of the graph around it,
+        since no name may occur twice in both.
+    reserved : iterable of str, default=()
+        Names that are not to be made.
     """
 
     def __init__(self, names=None, reserved=()):
@@ -32,7 +38,7 @@ class Graph:
         self.nodes, self.constants, self.inputs, self.outputs = [], [], [], []
 
     def add(self, operation, *inputs, n_outputs=1, domain="", **attributes):
-        """A node; the name of its output, or a list of several."""
+        """Add a node; return the name of its output, or a list of several."""
         outputs = [self.new_name(operation) for _ in range(n_outputs)]
         self.nodes.append(
             self.onnx.helper.make_node(
@@ -42,14 +48,14 @@ class Graph:
         return outputs[0] if n_outputs == 1 else outputs
 
     def constant(self, values, dtype=None):
-        """An array, of objects if it holds texts."""
+        """Add an array, of objects if it holds texts; return its name."""
         name = self.new_name("constant")
         array = np.asarray(values, dtype=dtype)
         self.constants.append(self.onnx.numpy_helper.from_array(array, name))
         return name
 
     def new_name(self, kind):
-        """A name that no other value has, given ones included."""
+        """Return a name that no other value has, given ones included."""
         return next(
             name
             for name in (f"{kind}_{n}" for n in self.names)
@@ -57,21 +63,21 @@ class Graph:
         )
 
     def take(self, value, columns):
-        """Some columns of a matrix."""
+        """Add the choice of some columns of a matrix."""
         return self.add("Gather", value, self.constant(columns, np.int64), axis=1)
 
     def concat(self, values):
-        """Matrices side by side."""
+        """Add the matrix of several ones side by side."""
         return self.add("Concat", *values, axis=1) if len(values) > 1 else values[0]
 
     def cast(self, value, dtype):
-        """Another type of number."""
+        """Add the change to another type of number."""
         return self.add("Cast", value, to=self.type_of(dtype))
 
     def scan(self, body, states, stacks):
-        """A loop over the first axis of stacks; the last states.
+        """Add a loop over the first axis of stacks; return names of the last states.
 
-        ``body(graph, states, slices)`` returns the next states.
+        ``body(graph, states, slices)`` adds one turn of it and returns the next states.
         """
         inner = Graph(self.names, self.reserved)
         given = [inner.input(self.new_name("given")) for _ in states + stacks]
@@ -88,35 +94,39 @@ class Graph:
         )
 
     def input(self, name, dtype=np.float32, shape=None):
-        """An input; its name, which is to come before names that are made."""
+        """Declare an input and return its name, which new names will avoid.
+
+        Inputs come first: a name that was made before could be the same.
+        """
         self.reserved.add(name)
         self.inputs.append(self._information(name, dtype, shape))
         return name
 
     def output(self, name, dtype=np.float32, shape=None):
-        """An output, which is there."""
+        """Declare that a value of the graph is an output."""
         self.outputs.append(self._information(name, dtype, shape))
 
     def named_output(self, value, name, dtype, shape):
-        """An output of a name of its own."""
+        """Add an output under a name of its own."""
         self.nodes.append(self.onnx.helper.make_node("Identity", [value], [name]))
         self.output(name, dtype, shape)
 
     def _information(self, name, dtype, shape):
+        """Return the format's record of an input or output."""
         return self.onnx.helper.make_tensor_value_info(name, self.type_of(dtype), shape)
 
     def type_of(self, dtype):
-        """The format's own code of a type."""
+        """Return the format's own code of a type."""
         return self.onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
 
     def build(self, name):
-        """The graph."""
+        """Return the graph in the format's own type."""
         return self.onnx.helper.make_graph(
             self.nodes, name, self.inputs, self.outputs, self.constants
         )
 
     def build_model(self, name, **facts):
-        """The model, with facts as its metadata."""
+        """Return the checked model, with facts as its metadata."""
         helper = self.onnx.helper
         opsets = [helper.make_opsetid(*opset) for opset in OPSETS.items()]
         model = helper.make_model(

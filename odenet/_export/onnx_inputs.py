@@ -1,76 +1,100 @@
 """From the columns of a table to the inputs of a network, as nodes of an ONNX graph.
 
-What :mod:`odenet._tables.encoder` computes, in float64.
+The nodes compute what :mod:`odenet._tables.encoder` does, in float64.
 """
 
 from numbers import Real
 
 import numpy as np
 
-from odenet._tables.standardizer import Standardizer
+from odenet._tables.standardizer import LARGEST, Standardizer
 
 
-def add_inputs(graph, estimator, outputs):
-    """The inputs of the graph, encoded, in float32; the name of the matrix.
+def add_inputs(graph, encoder, n_features, feature_names, outputs):
+    """Add the inputs of a table and their encoding to a graph.
 
-    The graph will have outputs of the given names.
+    Parameters
+    ----------
+    graph : Graph
+    encoder : Encoder or Standardizer
+        What the network's inputs come from.
+    n_features : int
+        The number of columns of the table.
+    feature_names : sequence of str or None
+        Their names, for graphs that have an input per column. None stands for "x0",
+        "x1", ...
+    outputs : list of str
+        The names that the graph's outputs will have, which no input may have.
+
+    Returns
+    -------
+    inputs : str
+        The name of the encoded matrix, in float32.
+
+    Raises
+    ------
+    ValueError
+        If a graph cannot tell the categories of a column apart, or if a feature has a
+        name that its input cannot have.
     """
-    encoder = estimator._X_encoder
     if isinstance(encoder, Standardizer):
-        X = graph.input("X", np.float64, ["batch", estimator.n_features_in_])
-        return graph.cast(_standardized(graph, X, encoder), np.float32)
-    table = _Table(graph, estimator, outputs)
+        X = graph.input("X", np.float64, ["batch", n_features])
+        return graph.cast(_add_standardizer(graph, X, encoder), np.float32)
     columns = encoder.columns
+    table = _Table(graph, columns.categories, n_features, feature_names, outputs)
     numbers = given = table.columns(columns.numeric)
     if columns.allow_nan and len(columns.numeric):
         missing = graph.add("IsNaN", numbers)
         numbers = graph.add("Where", missing, graph.constant(encoder.fill), numbers)
-    marks = [_marks(graph, table, j, known) for j, known in columns.categories.items()]
+    marks = [
+        _add_marks(graph, table, j, known) for j, known in columns.categories.items()
+    ]
     if len(columns.incomplete):
         places = np.searchsorted(columns.numeric, columns.incomplete)
         missing = graph.add("IsNaN", graph.take(given, places))
         marks.append(graph.cast(missing, np.float64))
     inputs = graph.concat([numbers, *marks] if len(columns.numeric) else marks)
-    parts = [_standardized(graph, inputs, encoder.standardizer)]
+    parts = [_add_standardizer(graph, inputs, encoder.standardizer)]
     places = np.searchsorted(columns.numeric, columns.scored)
     for place, knots in zip(places, encoder.scores.knots, strict=True):
-        parts.append(_scores(graph, graph.take(numbers, [place]), *knots))
+        parts.append(_add_scores(graph, graph.take(numbers, [place]), *knots))
     return graph.cast(graph.concat(parts), np.float32)
 
 
 class _Table:
-    """The columns: of one matrix X, or, if some hold texts, an input each."""
+    """The columns of a table: of one input X, or one input each if some hold texts.
 
-    def __init__(self, graph, estimator, outputs):
+    ONNX has no matrix of both numbers and texts.
+    """
+
+    def __init__(self, graph, categories, n_features, feature_names, outputs):
         self.graph = graph
-        categories = estimator._X_encoder.columns.categories
         self.texts = {j for j, known in categories.items() if _are_texts(j, known)}
-        n = estimator.n_features_in_
+        self.n_features = n_features
         self.inputs = None
         if not self.texts:
-            self.X = graph.input("X", np.float64, ["batch", n])
-            self.n = n
+            self.X = graph.input("X", np.float64, ["batch", n_features])
             return
-        default = [f"x{j}" for j in range(n)]
-        names = getattr(estimator, "feature_names_in_", default)
-        _check_names(names, outputs)
+        if feature_names is None:
+            feature_names = [f"x{j}" for j in range(n_features)]
+        _check_names(feature_names, outputs)
         self.inputs = [
             graph.input(name, object if j in self.texts else np.float64, ["batch", 1])
-            for j, name in enumerate(names)
+            for j, name in enumerate(feature_names)
         ]
 
     def columns(self, indices):
-        """Some columns of numbers; None of none."""
+        """Return columns side by side, or None if no index is given."""
         if self.inputs is not None:
             chosen = [self.inputs[j] for j in indices]
             return self.graph.concat(chosen) if chosen else None
-        if len(indices) == self.n:
+        if len(indices) == self.n_features:
             return self.X
         return self.graph.take(self.X, indices) if len(indices) else None
 
 
 def _check_names(names, outputs):
-    """Inputs of a graph have names, and others than its outputs."""
+    """Raise if an input would have no name, or the name of an output."""
     wrong = [name for name in names if name in ("", *outputs)]
     if wrong:
         raise ValueError(
@@ -81,7 +105,7 @@ def _check_names(names, outputs):
 
 
 def _are_texts(j, known):
-    """Whether a column holds texts, not numbers."""
+    """Return whether a column holds texts; raise if it holds texts and other values."""
     kinds = {
         "texts" if isinstance(value, str) else "numbers"
         for value in known
@@ -98,7 +122,10 @@ def _are_texts(j, known):
 
 
 def _check_distinct(j, known):
-    """A graph knows a missing text as "", and a number in float64."""
+    """Raise if two categories become one in a graph.
+
+    A graph knows a missing text as "", and numbers in float64.
+    """
     served = [
         "" if value is None else float(value) if isinstance(value, Real) else value
         for value in known
@@ -111,8 +138,8 @@ def _check_distinct(j, known):
         )
 
 
-def _marks(graph, table, j, known):
-    """Which category a row has: a column each, or a single one of two."""
+def _add_marks(graph, table, j, known):
+    """Add marks of the category of a row: a column each, or one column for two."""
     column = table.columns([j])
     hot_of = _hot_of_texts if j in table.texts else _hot_of_numbers
     hot = hot_of(graph, column, known)
@@ -123,7 +150,7 @@ def _marks(graph, table, j, known):
 
 
 def _hot_of_texts(graph, column, known):
-    """A missing text is the empty one."""
+    """Add a column of 0 and 1 for every text; a missing text is the empty one."""
     index = {"" if text is None else text: i for i, text in enumerate(known)}
     found = graph.add(
         "LabelEncoder",
@@ -138,7 +165,7 @@ def _hot_of_texts(graph, column, known):
 
 
 def _hot_of_numbers(graph, column, known):
-    """A missing number is NaN."""
+    """Add a column of 0 and 1 for every number; a missing number is NaN."""
     numbers = [float(value) for value in known if value is not None]
     hot = []
     if numbers:
@@ -148,12 +175,13 @@ def _hot_of_numbers(graph, column, known):
     return graph.concat([graph.cast(part, np.float64) for part in hot])
 
 
-def _standardized(graph, value, standardizer):
+def _add_standardizer(graph, value, standardizer):
+    """Add what a standardizer does; the limit without hypot, which ONNX lacks."""
     centred = graph.add("Sub", value, graph.constant(standardizer.mean))
     scaled = graph.add("Div", centred, graph.constant(standardizer.scale))
     if np.all(np.isinf(standardizer.limit)):
         return scaled
-    least, most = graph.constant(-1e100), graph.constant(1e100)
+    least, most = graph.constant(-LARGEST), graph.constant(LARGEST)
     scaled = graph.add("Clip", scaled, least, most)
     share = graph.add("Div", scaled, graph.constant(standardizer.limit, np.float64))
     square = graph.add("Mul", share, share)
@@ -161,10 +189,10 @@ def _standardized(graph, value, standardizer):
     return graph.add("Div", scaled, root)
 
 
-def _scores(graph, column, values, scores):
-    """Interpolation: the first score, and the passed share of every segment.
+def _add_scores(graph, column, values, scores):
+    """Add an interpolation: the first score plus the passed share of every segment.
 
-    There are several values: a column of two numbers or less is not scored.
+    There are at least three values: a column of two numbers or fewer is not scored.
     """
     low, high = graph.constant(values[:-1]), graph.constant(values[1:])
     inside = graph.add("Min", graph.add("Max", column, low), high)

@@ -74,7 +74,8 @@ class OnnxMixin:
         check_is_fitted(self)
         outputs = ["label", "probabilities"] if is_classifier(self) else ["y"]
         graph = Graph()
-        x = add_inputs(graph, self, outputs)
+        names = getattr(self, "feature_names_in_", None)
+        x = add_inputs(graph, self._X_encoder, self.n_features_in_, names, outputs)
         is_conv = isinstance(self.module_, ConvResidualNetwork)
         add_network = add_conv_network if is_conv else add_residual_network
         output = graph.cast(add_network(graph, self.module_, x), np.float64)

@@ -6,15 +6,19 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from odenet._network.activations import ACTIVATIONS
 from odenet._network.convolutional import FILTER, GRID, STEM, STRIDE
 from odenet._network.layers import steps_ahead
 from odenet._utils.devices import to_numpy
 
-BATCH_NORM_EPS = 1e-5  # torch's
+BATCH_NORM_EPS = 1e-5  # torch's default in F.batch_norm
 
 
 def add_residual_network(graph, network, x):
-    """The output of a ResidualNetwork at a matrix."""
+    """Add a ResidualNetwork; return the name of its output, for inputs named x.
+
+    The constant 1 of the inputs is not appended: its column of A is added instead.
+    """
     A, V, W, B = map(to_numpy, (network.embedding, network.V, network.W, network.head))
     q, m = network.state_dim, network.width
     h = graph.add("MatMul", x, _float32(graph, A[:, :-1].T))
@@ -22,7 +26,7 @@ def add_residual_network(graph, network, x):
     V = V.swapaxes(1, 2) * network.depth**-network.depth_scaling / sqrt(m)
     W = W.swapaxes(1, 2) / sqrt(q)
     ahead = steps_ahead(network.depth, network.imitated_depth)
-    step = _Step(network.activation, ahead)
+    step = _Step(ACTIVATIONS[network.activation], ahead)
     states = [h]
     if ahead:
         first = step.state(graph, h, h, _float32(graph, W[0]), _float32(graph, V[0]))
@@ -33,7 +37,10 @@ def add_residual_network(graph, network, x):
 
 
 class _Step:
-    """A layer: the next state, and the point ahead where there is one."""
+    """A layer as a step of the loop: next states from states and one layer's weights.
+
+    The states are h, and the point ahead of it where layers look ahead.
+    """
 
     def __init__(self, activation, ahead):
         self.activation = activation
@@ -47,29 +54,33 @@ class _Step:
         return [after, _lerp(graph, h, after, 1 + self.ahead)]
 
     def state(self, graph, h, point, W, V):
-        z = _activated(graph, graph.add("MatMul", point, W), self.activation)
+        """Add the layer whose velocity is taken at a point; return the state after."""
+        z = self.activation.to_onnx(graph, graph.add("MatMul", point, W))
         return graph.add("Add", h, graph.add("MatMul", z, V))
 
 
 def add_conv_network(graph, network, x):
-    """The output of a ConvResidualNetwork at rows of pixels, in evaluation."""
+    """Add a ConvResidualNetwork in evaluation; return the name of its output."""
     shape = graph.constant([0, *network.image_shape], np.int64)
     image = graph.add("Transpose", graph.add("Reshape", x, shape), perm=[0, 3, 1, 2])
     stem = _float32(graph, to_numpy(network.stem))
     h = _convolution(graph, image, stem, STEM, strides=[STRIDE] * 2)
     norm = _affine(network.stem_moments, network.stem_norm)
-    h = graph.add("Relu", _normalised(graph, h, *(_float32(graph, a) for a in norm)))
+    h = graph.add(
+        "Relu", _add_normalisation(graph, h, *(_float32(graph, a) for a in norm))
+    )
     stacks = [
         *(to_numpy(network.W), *_affine(network.W_moments, network.W_norm)),
         *(to_numpy(network.V), *_affine(network.V_moments, network.V_norm)),
     ]
     scale = _float32(graph, 1 / network.depth)
+    activation = ACTIVATIONS[network.activation]
 
     def step(graph, states, slices):
         (h,), W, V = states, slices[:3], slices[3:]
-        z = _normalised(graph, _convolution(graph, h, W[0], FILTER), *W[1:])
-        z = _activated(graph, z, network.activation)
-        z = _normalised(graph, _convolution(graph, z, V[0], FILTER), *V[1:])
+        z = _add_normalisation(graph, _convolution(graph, h, W[0], FILTER), *W[1:])
+        z = activation.to_onnx(graph, z)
+        z = _add_normalisation(graph, _convolution(graph, z, V[0], FILTER), *V[1:])
         z = graph.add("Mul", z, scale)
         return [graph.add("Add", h, z)]
 
@@ -85,23 +96,28 @@ def add_conv_network(graph, network, x):
 
 
 def _convolution(graph, h, filters, size, **settings):
+    """Add a convolution that keeps the size of the maps, but for its strides."""
     return graph.add("Conv", h, filters, pads=[size // 2] * 4, **settings)
 
 
 def _affine(moments, norm):
-    """A batch normalisation in evaluation as factor and summand of every map."""
+    """Return a batch normalisation in evaluation as factor and summand of each map."""
     mean, variance = to_numpy(moments).swapaxes(0, -2)
     gain, shift = to_numpy(norm).swapaxes(0, -2)
     factor = gain / np.sqrt(variance + BATCH_NORM_EPS)
     return factor[..., None, None], (shift - mean * factor)[..., None, None]
 
 
-def _normalised(graph, h, factor, summand):
+def _add_normalisation(graph, h, factor, summand):
+    """Add the product with a factor, and the sum with a summand, of every map."""
     return graph.add("Add", graph.add("Mul", h, factor), summand)
 
 
 def _pooling(network):
-    """The average over a grid of cells as a matrix, of shape (n_places, n_cells)."""
+    """Return the average over a grid of cells as a matrix (n_places, n_cells).
+
+    ONNX has no adaptive pooling; the matrix is what torch's gives for single places.
+    """
     height, width = (-(-n // STRIDE) for n in network.image_shape[:2])
     places = torch.eye(height * width, dtype=torch.float64)
     places = places.view(-1, 1, height, width)
@@ -109,31 +125,12 @@ def _pooling(network):
 
 
 def _lerp(graph, a, b, share):
+    """Add a + share (b - a)."""
     difference = graph.add("Sub", b, a)
     part = graph.add("Mul", difference, graph.constant(share, np.float32))
     return graph.add("Add", a, part)
 
 
-def _activated(graph, z, name):
-    return ACTIVATIONS[name](graph, z)
-
-
-def _gelu(graph, z):
-    root, one, half = (graph.constant(c, np.float32) for c in (sqrt(0.5), 1, 0.5))
-    error = graph.add("Erf", graph.add("Mul", z, root))
-    twice = graph.add("Mul", z, graph.add("Add", error, one))
-    return graph.add("Mul", twice, half)
-
-
-ACTIVATIONS = {
-    "gelu": _gelu,
-    "tanh": lambda graph, z: graph.add("Tanh", z),
-    "silu": lambda graph, z: graph.add("Mul", z, graph.add("Sigmoid", z)),
-    "softplus": lambda graph, z: graph.add("Softplus", z),
-    "relu": lambda graph, z: graph.add("Relu", z),
-    "identity": lambda graph, z: z,
-}
-
-
 def _float32(graph, array):
+    """Add a constant in float32."""
     return graph.constant(array, np.float32)

@@ -5,8 +5,9 @@ object with a single key that starts with "$". Arrays of numbers go into a dict 
 the JSON, by names.
 """
 
+import dataclasses
 import math
-from dataclasses import fields, is_dataclass
+from dataclasses import is_dataclass
 
 import numpy as np
 import torch
@@ -15,32 +16,55 @@ from odenet._tables.columns import Columns
 from odenet._tables.encoder import Encoder
 from odenet._tables.normal_scores import NormalScores
 from odenet._tables.standardizer import Standardizer
-from odenet.schemes import GaussianProcess, Independent, Tied
+from odenet.schemes import SCHEMES
 from odenet.solvers import SOLVERS
 
-CLASSES = {
-    kind.__name__: kind
-    for kind in (
-        *(Columns, Encoder, NormalScores, Standardizer),
-        *(GaussianProcess, Independent, Tied),
-    )
-}
+TABLE_CLASSES = (Columns, Encoder, NormalScores, Standardizer)
+# The dtypes that safetensors can hold; it has no complex numbers, dates or texts.
 NUMBERS = (
     "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64"
 )
 
 
-def _classes():
-    """Return the classes of objects that files hold, by name: solvers as registered."""
-    return CLASSES | {kind.__name__: kind for kind in SOLVERS.values()}
-
-
 class NotData(TypeError):
-    """A value that cannot be written as data."""
+    """The error of a value that cannot be written as data."""
+
+
+def classes_of_names():
+    """Return the classes that a file may hold objects of, by their names in the file.
+
+    The registries are read at every call, so a solver or a scheme that somebody has
+    registered can be saved, and loaded where it is registered as well. Of two classes
+    of one name the first counts: nobody can take the name of one of the package's own.
+    A scheme may be a mere function, which has no parameters that could be written.
+    """
+    schemes = (type(scheme) for scheme in SCHEMES.values())
+    known = {}
+    for cls in (*TABLE_CLASSES, *schemes, *SOLVERS.values()):
+        if is_dataclass(cls) or hasattr(cls, "get_params"):
+            known.setdefault(cls.__name__, cls)
+    return known
 
 
 def to_data(value, arrays):
-    """A value as JSON; its arrays are added to a dict."""
+    """Return a value as JSON, and add its arrays of numbers to a dict.
+
+    Parameters
+    ----------
+    value : object
+    arrays : dict of str to ndarray
+        New arrays are added under names that the JSON refers to.
+
+    Returns
+    -------
+    data : None, bool, int, float, str, list or dict
+        Data that the module ``json`` can write.
+
+    Raises
+    ------
+    NotData
+        If the value, or something in it, is no plain data.
+    """
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, (bool, int, str)):
@@ -49,19 +73,35 @@ def to_data(value, arrays):
         return value if math.isfinite(value) else {"$float": str(value)}
     if isinstance(value, list):
         return [to_data(item, arrays) for item in value]
-    for kind, (tag, encode, _) in _TAGGED.items():
-        if isinstance(value, kind):
+    for cls, (tag, encode, _) in _TAGGED.items():
+        if isinstance(value, cls):
             return {tag: encode(value, arrays)}
     if isinstance(value, dict):
         return _dict_to_data(value, arrays)
-    if _classes().get(type(value).__name__) is type(value):
-        parts = {name: getattr(value, name) for name in _names(type(value))}
-        return {"$object": [type(value).__name__, to_data(parts, arrays)]}
+    cls = type(value)
+    if classes_of_names().get(cls.__name__) is cls:  # A subclass is another class.
+        fields = {name: getattr(value, name) for name in _fields_of(cls)}
+        return {"$object": [cls.__name__, to_data(fields, arrays)]}
     raise NotData(f"{value!r}, of {type(value)}, is no plain data")
 
 
 def from_data(data, arrays):
-    """The value that was written by :func:`to_data`."""
+    """Return the value that :func:`to_data` has written.
+
+    Parameters
+    ----------
+    data : None, bool, int, float, str, list or dict
+    arrays : dict of str to ndarray
+
+    Returns
+    -------
+    value : object
+
+    Raises
+    ------
+    ValueError, TypeError, LookupError
+        If :func:`to_data` cannot have written the data.
+    """
     if isinstance(data, list):
         return [from_data(item, arrays) for item in data]
     if not isinstance(data, dict):
@@ -75,31 +115,41 @@ def from_data(data, arrays):
 
 
 def _dict_to_data(value, arrays):
+    """Return a dict as it is if JSON can say it, and else as a list of pairs."""
     if all(isinstance(key, str) and not key.startswith("$") for key in value):
         return {key: to_data(item, arrays) for key, item in value.items()}
     return {"$dict": [to_data(list(pair), arrays) for pair in value.items()]}
 
 
-def _names(kind):
-    """Names of what an object of a class is made from."""
-    if is_dataclass(kind):
-        return [field.name for field in fields(kind)]
-    return sorted(kind().get_params(deep=False))
+def _fields_of(cls):
+    """Return the names of the arguments that an object of a class is made from."""
+    if is_dataclass(cls):
+        return [field.name for field in dataclasses.fields(cls)]
+    return sorted(cls().get_params(deep=False))
 
 
 def _object_from_data(data, arrays):
-    name, parts = data
-    classes = _classes()
-    if name not in classes:
+    """Make an object of a known class from its fields, by the class's own __init__.
+
+    Fields that the class does not have are refused here: a class whose __init__ takes
+    any keyword would not refuse them.
+    """
+    name, fields = data
+    known = classes_of_names()
+    if name not in known:
         raise ValueError(f"unknown class: {name!r}")
-    parts = from_data(parts, arrays)
-    if not set(parts) <= set(_names(classes[name])):
-        raise ValueError(f"unknown fields of {name}: {sorted(parts)}")
-    return classes[name](**parts)
+    fields = from_data(fields, arrays)
+    foreign = sorted(set(fields) - set(_fields_of(known[name])))
+    if foreign:
+        raise ValueError(f"unknown fields of {name}: {foreign}")
+    return known[name](**fields)
 
 
 def _array_to_data(array, arrays):
-    """The name of an array of numbers; the values of any other."""
+    """Return the name of an array of numbers, or dtype, shape and values of another.
+
+    Numbers are written as little-endian in C order, as safetensors has them.
+    """
     if array.dtype.name in NUMBERS.split():
         name = f"array.{len(arrays)}"
         little_endian = array.dtype.newbyteorder("<")
@@ -112,6 +162,11 @@ def _array_to_data(array, arrays):
 
 
 def _array_from_data(data, arrays):
+    """Return the array of a name, or of dtype, shape and values.
+
+    NumPy chooses the length of texts by the values. A dtype from a file could ask for
+    any amount of memory.
+    """
     if isinstance(data, str):
         return arrays[data]
     dtype, shape, values = data
@@ -125,18 +180,22 @@ def _array_from_data(data, arrays):
 
 
 def _random_state_to_data(state, arrays):
+    """Return the algorithm, key, position and kept normal number of a random state."""
     return to_data(list(state.get_state()), arrays)
 
 
 def _random_state_from_data(data, arrays):
-    kind, key, position, *normal = from_data(data, arrays)
-    if not 0 <= position <= len(key):  # NumPy does not look
+    """Return a random state with the state that was written."""
+    algorithm, key, position, *normal = from_data(data, arrays)
+    # NumPy does not check the position, and would read memory beyond the key.
+    if not 0 <= position <= len(key):
         raise ValueError(f"unknown position of a random state: {position!r}")
     state = np.random.RandomState(0)
-    state.set_state((kind, key, position, *normal))
+    state.set_state((algorithm, key, position, *normal))
     return state
 
 
+# What JSON lacks: class, tag in the file, function to data, function from data.
 _TAGGED = {
     tuple: (
         "$tuple",

@@ -1,37 +1,42 @@
-"""The steps between layers, beside those of layers in random order."""
+"""A display of the steps between layers, beside those of layers in random order."""
 
 import numpy as np
 
 from odenet._diagnostics.smoothness import depth_smoothness
-from odenet._inspection.display import DARK, LIGHT, Display, network_of, weights_of
+from odenet._inspection.display import DARK, LIGHT, Display, network_to_draw, weights_of
 
 STYLES = {"V": {"color": DARK, "marker": "o"}, "W": {"color": LIGHT, "marker": "s"}}
 
 
 class DepthSmoothnessDisplay(Display):
-    r"""Steps between layers as rates, :math:`L \|Z_{k+1} - Z_k\|_F` for Z = V and W.
+    r"""Rates at which weights change, :math:`L \|Z_{k+1} - Z_k\|_F` for Z = V and W.
 
-    For a discretised ODE they are the speed at which the weights change along depth
-    time, whatever L is; the largest is ``depth_smoothness_.lipschitz``. Beside them is
-    what they would be if the same layers came in random order, a root mean square, as
-    for independent layers: the von Neumann ratio is about the square of how far they
-    are apart.
+    If a network is a discretised ODE, these rates are the speed at which its weights
+    change along depth time, and they do not depend on the number of layers L. The
+    largest rate is ``depth_smoothness_.lipschitz``.
 
-    Use :meth:`from_estimator` to make one.
+    A dashed line shows the root mean square of the rates that the same layers would
+    have in random order, as if they were independent. The von Neumann ratio is about
+    the square of the ratio of the rates drawn to that line.
+
+    Use :meth:`from_estimator` to make a display.
 
     Parameters
     ----------
     rates : dict of str to ndarray of shape (depth - 1,)
         The rates of "V" and of "W".
     shuffled : dict of str to float
-        Those of layers in random order.
+        The root mean square of the rates of "V" and of "W" if the layers came in
+        random order.
     smoothness : DepthSmoothness
-        What the title says.
+        The numbers in the title.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
+        The axes of the last drawing.
     figure_ : matplotlib Figure
+        The figure of the last drawing.
 
     Examples
     --------
@@ -50,13 +55,13 @@ class DepthSmoothnessDisplay(Display):
 
     @classmethod
     def from_estimator(cls, estimator, *, ax=None):
-        """Draw the steps between the layers of a fitted estimator.
+        """Draw the rates at which the weights of a fitted estimator change.
 
         Parameters
         ----------
         estimator : fitted estimator of odenet, or network
         ax : matplotlib Axes, default=None
-            Where to draw; None is a new figure.
+            The axes to draw on. By default, a new figure is made.
 
         Returns
         -------
@@ -65,9 +70,9 @@ class DepthSmoothnessDisplay(Display):
         Raises
         ------
         ValueError
-            If there is only one layer.
+            If the network has only one layer.
         """
-        network = network_of(cls, estimator)
+        network = network_to_draw(cls, estimator)
         depth = network.depth
         if depth < 2:
             raise ValueError("A network of one layer has no steps between layers.")
@@ -76,9 +81,16 @@ class DepthSmoothnessDisplay(Display):
         shuffled = {n: _rate_when_shuffled(Z) for n, Z in weights_of(network).items()}
         return cls(rates, shuffled, smoothness).plot(ax)
 
-    def _draw(self, ax):
+    def draw(self, ax):
+        """Draw the rates of V and W, and the reference of layers in random order.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes
+        """
         for name, style in STYLES.items():
-            s, rates = self._depth_times(name), self.rates[name]
+            rates = self.rates[name]
+            s = _depth_times_between(len(rates))
             ax.plot(s, rates, label=name, ms=3, lw=1, **style)
             ax.axhline(self.shuffled[name], ls="--", color=style["color"])
             ax.annotate(
@@ -89,6 +101,7 @@ class DepthSmoothnessDisplay(Display):
                 ha="right",
                 fontsize="small",
             )
+        # A step of zero, as between tied layers, has no place on a logarithmic axis.
         if all((rates > 0).all() for rates in self.rates.values()):
             ax.set_yscale("log")
         ax.margins(y=0.1)
@@ -101,23 +114,37 @@ class DepthSmoothnessDisplay(Display):
         )
         ax.legend()
 
-    def _depth_times(self, name):
-        n_steps = len(self.rates[name])
-        return np.arange(1, n_steps + 1) / (n_steps + 1)
+    def columns(self):
+        """Return the rates, with a row for every weight and step between layers.
 
-    def _columns(self):
+        Returns
+        -------
+        columns : dict of str to ndarray of shape (2 * (depth - 1),)
+            The columns "weight", "layer", "depth_time", "rate" and
+            "rate_when_shuffled".
+        """
         names, n = list(self.rates), len(self.rates["V"])
         return {
             "weight": np.repeat(names, n),
             "layer": np.tile(np.arange(1, n + 1), len(names)),
-            "depth_time": np.concatenate([self._depth_times(name) for name in names]),
+            "depth_time": np.tile(_depth_times_between(n), len(names)),
             "rate": np.concatenate([self.rates[name] for name in names]),
             "rate_when_shuffled": np.repeat([self.shuffled[k] for k in names], n),
         }
 
 
+def _depth_times_between(n_steps):
+    """Return the depth times k/L at which layer k ends and layer k + 1 begins."""
+    depth = n_steps + 1
+    return np.arange(1, depth) / depth
+
+
 def _rate_when_shuffled(Z):
-    """L times the root mean square of a step, over all orders of the layers."""
+    """Return L times the root mean square of a step, over all orders of the layers.
+
+    Two layers drawn without replacement differ by twice the variance in mean square,
+    if the variance is divided by depth - 1.
+    """
     depth = len(Z)
     variance = np.square(Z - Z.mean(axis=0)).sum() / (depth - 1)
     return float(depth * np.sqrt(2 * variance))

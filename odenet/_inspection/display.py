@@ -1,4 +1,10 @@
-"""What the displays have in common: whom they draw, and how it looks."""
+"""What every display owes, and what all of them share: the checks and the looks.
+
+To add a display, write a subclass of :class:`Display` in a file of its own, and add it
+to ``DISPLAYS`` in :mod:`odenet._inspection.registry` and to ``odenet.__all__``.
+"""
+
+from abc import ABC, abstractmethod
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
@@ -6,20 +12,79 @@ from sklearn.utils.validation import check_is_fitted
 from odenet._utils.devices import to_numpy
 from odenet._utils.sklearn_private import check_matplotlib_support, check_pandas_support
 
-DARK, LIGHT, PALE = "#12355b", "#d1652c", "#9a9a9a"  # apart in grey, too
+# Lightness tells these colours apart, also on paper without colours.
+DARK, LIGHT, PALE = "#12355b", "#d1652c", "#9a9a9a"
 LINE_STYLES = ("-", "--", ":", "-.")
 
 
-class Display:
-    """Base of the displays: a subclass computes, stores and draws."""
+class Display(ABC):
+    """A figure of a fitted estimator: one that is computed, stored and drawn apart.
+
+    A subclass owes four things. ``from_estimator`` computes the numbers, makes a
+    display of them and returns ``display.plot(ax)``; ``__init__`` stores the numbers
+    as public attributes and does nothing else; ``draw`` draws what is stored;
+    ``columns`` returns what is stored as the columns of a table. A display that needs
+    other axes than a single one overrides ``new_axes`` as well.
+    """
+
+    @classmethod
+    @abstractmethod
+    def from_estimator(cls, estimator, *, ax=None):
+        """Compute what is to be shown of a fitted estimator, and draw it.
+
+        Parameters
+        ----------
+        estimator : fitted estimator of odenet
+        ax : matplotlib Axes, default=None
+            The axes to draw on. By default, a new figure is made.
+
+        Returns
+        -------
+        display : Display
+        """
+
+    @abstractmethod
+    def draw(self, ax):
+        """Draw what is stored on axes that :meth:`plot` has prepared.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes
+        """
+
+    @abstractmethod
+    def columns(self):
+        """Return the data that are drawn, one entry per point in every column.
+
+        Returns
+        -------
+        columns : dict of str to array-like of shape (n_points,)
+        """
+
+    def new_axes(self, ax):
+        """Return the axes to draw on: those given, or the axes of a new figure.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes or None
+
+        Returns
+        -------
+        ax : matplotlib Axes
+        """
+        from matplotlib import pyplot
+
+        if ax is None:
+            _, ax = pyplot.subplots(layout="constrained")
+        return ax
 
     def frame(self):
-        """The data that is drawn.
+        """Return the data that are drawn as a data frame.
 
         Returns
         -------
         frame : pandas.DataFrame
-            In long form: a row for every point.
+            The data in long form: every point has a row.
 
         Raises
         ------
@@ -27,39 +92,38 @@ class Display:
             If pandas is missing.
         """
         pandas = check_pandas_support(f"{type(self).__name__}.frame")
-        return pandas.DataFrame(self._columns())
+        return pandas.DataFrame(self.columns())
 
     def plot(self, ax=None):
-        """Draw.
+        """Draw the display; it can be drawn as often as you like.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw, as in ``from_estimator``; None is a new figure.
+            The axes to draw on, as in ``from_estimator``. By default, a new figure is
+            made.
 
         Returns
         -------
         display : Display
-            This one, with ``ax_`` and ``figure_``.
+            The display itself, with the attributes ``ax_`` and ``figure_``.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is missing.
         """
         check_matplotlib_support(f"{type(self).__name__}.plot")
-        self.ax_ = self._axes(ax)
-        self.figure_ = np.ravel(self.ax_)[0].figure
-        self._draw(self.ax_)
+        self.ax_ = self.new_axes(ax)
+        self.figure_ = np.ravel(self.ax_)[0].figure  # one axes or an array of axes
+        self.draw(self.ax_)
         return self
-
-    def _axes(self, ax):
-        """The axes given, or those of a new figure."""
-        from matplotlib import pyplot
-
-        if ax is None:
-            _, ax = pyplot.subplots(layout="constrained")
-        return ax
 
 
 def check_drawable(display, estimator):
-    """Raise for what is no fitted estimator of this package."""
+    """Return the estimator, or raise if it is no fitted estimator of this package."""
     check_matplotlib_support(f"{display.__name__}.from_estimator")
+    # Asking the class, since the attribute of an unfitted estimator would raise.
     if hasattr(type(estimator), "depth_smoothness_"):
         check_is_fitted(estimator)
         return estimator
@@ -74,13 +138,13 @@ def check_drawable(display, estimator):
     )
 
 
-def network_of(display, drawn):
-    """The network of a fitted estimator, or the network itself."""
+def network_to_draw(display, drawn):
+    """Return the network of a fitted estimator; a network is returned as it is."""
     if hasattr(drawn, "V") and hasattr(drawn, "W"):
         return drawn
     return check_drawable(display, drawn).module_
 
 
 def weights_of(network):
-    """V and W as arrays of float64, with depth as the first axis."""
+    """Return V and W as arrays of float64, with depth as their first axis."""
     return {name: to_numpy(getattr(network, name)) for name in ("V", "W")}

@@ -1,11 +1,12 @@
-"""The loss along a training."""
+"""A display of the losses along a training."""
 
 import numpy as np
+from sklearn.base import is_regressor
 
 from odenet._inspection.display import DARK, LIGHT, PALE, Display, check_drawable
 from odenet._training.history import history_columns
 
-UNITS = {
+AXIS_LABELS = {  # of the columns that losses can be drawn against
     "flow_time": "flow time t",
     "n_grad_evals": "gradient evaluations",
     "seconds": "seconds of training",
@@ -17,31 +18,37 @@ CURVES = {  # role, column: label, style
     ("fit", "train_loss"): ("training", {"color": DARK, "ls": "-"}),
     ("fit", "valid_loss"): ("held out", {"color": LIGHT, "ls": ":", "lw": 2.2}),
 }
+FEW_POINTS = 4  # Curves of fewer points have markers: a single point has no line.
+WIDE_SPAN = 30  # From here on, the decades alone label a logarithmic axis well enough.
+MIDDLE_SPAN = 5  # Below, all of 2, ..., 9 are labelled, since there is room for them.
 
 
 class LossCurveDisplay(Display):
-    """The losses of a training, with the changes of depth.
+    """The losses of a training, with marks where the depth of the network changes.
 
-    A fit that chooses its flow time trains twice, at first without the samples that are
-    held out: against gradients, seconds or steps the second training follows the first.
+    A fit that chooses its flow time trains twice: at first without the samples that
+    are held out, then on all of them. Against the flow time, both trainings start at
+    the left; against gradients, seconds or steps, the second follows the first.
 
-    Use :meth:`from_estimator` to make one.
+    Use :meth:`from_estimator` to make a display.
 
     Parameters
     ----------
     history : dict of str to ndarray of shape (n_rows,)
-        The columns of ``history_``.
+        The columns of the estimator's ``history_``.
     x : {"flow_time", "n_grad_evals", "seconds", "epoch"}
-        The column to draw against.
-    loss_name : str
-        What the loss is, with its unit.
+        The column that the losses are drawn against.
+    loss_name : str, default="loss"
+        The name of the loss, with its unit.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
+        The axes of the last drawing.
     figure_ : matplotlib Figure
+        The figure of the last drawing.
     lines_ : list of matplotlib Line2D
-        The curves.
+        The curves of the last drawing.
 
     Examples
     --------
@@ -66,12 +73,13 @@ class LossCurveDisplay(Display):
         ----------
         estimator : fitted estimator of odenet
         x : {"auto", "flow_time", "n_grad_evals", "seconds", "epoch"}, default="auto"
-            What the losses are drawn against: the flow time, the number of gradients,
-            or the seconds, both summed over all trainings of the fit, or the steps of
-            the flow (epochs of mini-batches). "auto" is the flow time, or the epochs
-            where there is none.
+            The quantity that the losses are drawn against: the flow time, the number
+            of gradients so far, the seconds so far, or the steps of the flow (epochs,
+            if the solver trains on mini-batches). Gradients and seconds are summed
+            over all trainings of the fit. "auto" is the flow time if the solver has
+            one, and else the epochs.
         ax : matplotlib Axes, default=None
-            Where to draw; None is a new figure.
+            The axes to draw on. By default, a new figure is made.
 
         Returns
         -------
@@ -80,12 +88,14 @@ class LossCurveDisplay(Display):
         Raises
         ------
         ValueError
-            If x is none of these, or a flow time is asked for that there is not.
+            If x is none of these, if x is "flow_time" and the solver has none, or if
+            nothing was trained.
         """
         check_drawable(cls, estimator)
         history = history_columns(estimator.net_.history)
         has_flow = not np.all(np.isnan(history["flow_time"]))
-        choices = ["auto", *(name for name in UNITS if has_flow or name != "flow_time")]
+        drawable = [name for name in AXIS_LABELS if has_flow or name != "flow_time"]
+        choices = ["auto", *drawable]
         if x not in choices:
             raise ValueError(
                 f"`x` must be one of {choices} for {estimator.solver_}, got {x!r}."
@@ -95,16 +105,22 @@ class LossCurveDisplay(Display):
         if x == "auto":
             x = "flow_time" if has_flow else "epoch"
         name = estimator.net_.loss.name
-        if getattr(estimator, "_y_standardizer", None) and estimator.standardize:
+        if is_regressor(estimator) and estimator.standardize:
             name += " of standardised targets"
         return cls(history, x=x, loss_name=name).plot(ax)
 
-    def _draw(self, ax):
-        self.lines_ = [
-            ax.plot(x, loss, label=label, marker="." if len(x) < 4 else "", **style)[0]
-            for (label, style), x, loss in self._curves()
-        ]
-        ax.set(xlabel=UNITS[self.x], ylabel=self.loss_name)
+    def draw(self, ax):
+        """Draw the curves, and a line where each depth begins.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes
+        """
+        self.lines_ = []
+        for (label, style), x, loss in self._curves():
+            marker = "." if len(x) < FEW_POINTS else ""
+            self.lines_ += ax.plot(x, loss, label=label, marker=marker, **style)
+        ax.set(xlabel=AXIS_LABELS[self.x], ylabel=self.loss_name)
         ax.set_xscale("log" if self.x == "flow_time" else "linear")
         losses = np.concatenate([line.get_ydata() for line in self.lines_])
         if losses.min() > 0:
@@ -113,6 +129,7 @@ class LossCurveDisplay(Display):
         ax.legend()
 
     def _curves(self):
+        """Yield label and style, abscissae and losses of every curve with any point."""
         for (role, name), drawn_as in CURVES.items():
             there = self.history["role"] == role
             there &= ~np.isnan(self.history[name])
@@ -120,11 +137,15 @@ class LossCurveDisplay(Display):
                 yield drawn_as, self.history[self.x][there], self.history[name][there]
 
     def _mark_depths(self, ax):
-        """A line where each depth begins; along the flow, in the training that fits."""
+        """Draw a line where each depth begins, and write the depth above it.
+
+        Along the flow time, the two trainings of a fit lie over each other: only the
+        depths of the second, which fits the model, are marked.
+        """
         shown = (self.history["role"] == "fit") | (self.x != "flow_time")
         x, depth = self.history[self.x][shown], self.history["depth"][shown]
         for i in np.flatnonzero(np.diff(depth, prepend=-1)):
-            if i:
+            if i:  # A row holds the end of a step: the depth begins at the row before.
                 ax.axvline(x[i - 1], color="k", lw=0.6, alpha=0.5)
             ax.annotate(
                 f"L = {depth[i]:.0f}",
@@ -135,17 +156,27 @@ class LossCurveDisplay(Display):
                 fontsize="x-small",
             )
 
-    def _columns(self):
+    def columns(self):
+        """Return the columns of the history, with a row for every step or epoch.
+
+        Returns
+        -------
+        columns : dict of str to ndarray of shape (n_rows,)
+        """
         return self.history
 
 
 def _set_log_scale(ax, span):
-    """A logarithmic axis with plain numbers, also where it is shorter than a decade."""
+    """Make the loss axis logarithmic, with plain numbers as its labels.
+
+    matplotlib labels only the powers of ten, of which a loss that falls from 5 to 2
+    meets none. So the multiples between them are labelled, as many as have room.
+    """
     from matplotlib.ticker import LogLocator
 
     ax.set_yscale("log")
     ax.yaxis.set_major_formatter("{x:g}")
-    if span < 30:
-        subs = (2, 3, 4, 6, 8) if span > 5 else range(2, 10)
+    if span < WIDE_SPAN:
+        subs = (2, 3, 4, 6, 8) if span > MIDDLE_SPAN else range(2, 10)
         ax.yaxis.set_minor_locator(LogLocator(subs=subs))
         ax.yaxis.set_minor_formatter("{x:g}")

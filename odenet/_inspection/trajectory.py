@@ -1,43 +1,47 @@
-"""The hidden states on their way through depth, of a network and of its ODE."""
+"""A display of hidden states on their way through depth, of a network and its ODE."""
 
 import numpy as np
 from sklearn.base import is_classifier
 from sklearn.decomposition import PCA
-from sklearn.utils import _safe_indexing, check_consistent_length, check_random_state
+from sklearn.utils import check_consistent_length, check_random_state
 
 from odenet._inspection.display import Display, check_drawable
+from odenet._utils.sklearn_private import safe_indexing
 
-MARKERS = "os^Dv*Px"
-N_TIMES = 65  # of the curves of the ODE
-MOST_DOTS = 17  # of a trajectory of the network
+MARKERS = "os^Dv*Px"  # Of the classes in turn, so that these differ without colour.
+N_TIMES = 65  # Points of a curve of the ODE: 64 chords look smooth at any usual size.
+MOST_DOTS = 17  # Dots of a trajectory of the network: more run into each other.
 
 
 class TrajectoryDisplay(Display):
     """Hidden states of a network (dots) and of its neural ODE (lines).
 
     Both are shown in the first two principal components of the network's states at all
-    layers; the colour is that of the target, or of the class, whose marker is at the
-    end of a trajectory.
+    layers. The colour of a trajectory tells the target, or the class; a class also has
+    a marker of its own, which stands at the end of the trajectory.
 
-    Use :meth:`from_estimator` to make one.
+    Use :meth:`from_estimator` to make a display.
 
     Parameters
     ----------
     states : ndarray of shape (depth + 1, n_samples, 2)
-        Of the network.
+        The states of the network.
     trajectories : ndarray of shape (n_times, n_samples, 2) or None
-        Of the ODE, at evenly spaced depth times; None for a network without one.
+        The states of the ODE at evenly spaced depth times. None stands for a network
+        that has no ODE, as those of images.
     y : ndarray of shape (n_samples,)
-        Targets or classes.
+        The targets or the classes.
     explained_variance : ndarray of shape (2,)
-        Share of the states' variance in each component.
+        The share of the states' variance that each component explains.
     is_classifier : bool
         Whether y holds classes.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
+        The axes of the last drawing.
     figure_ : matplotlib Figure
+        The figure of the last drawing.
 
     Examples
     --------
@@ -68,41 +72,54 @@ class TrajectoryDisplay(Display):
         estimator : fitted estimator of odenet
         X : array-like of shape (n_samples, n_features)
         y : array-like of shape (n_samples,), default=None
-            Targets or classes, for the colours; None is what the estimator predicts.
+            The targets or classes that the colours tell. By default, these are what
+            the estimator predicts. Of several targets, the first is taken.
         n_samples : int, default=60
-            Number of samples to draw, at random if there are more.
+            The number of samples to draw. If X has more, they are chosen at random.
         random_state : int, RandomState instance or None, default=None
-            Seed of the choice of samples.
+            The seed of that choice.
         ax : matplotlib Axes, default=None
-            Where to draw; None is a new figure.
+            The axes to draw on. By default, a new figure is made.
 
         Returns
         -------
         display : TrajectoryDisplay
+
+        Raises
+        ------
+        ValueError
+            If the hidden states have only one dimension, or if X and y are not of the
+            same length.
         """
         check_drawable(cls, estimator)
         if estimator.module_.state_dim < 2:
             raise ValueError("States of one dimension have no two components to draw.")
         check_consistent_length(X, y)
-        X, y = _some(X, y, n_samples, random_state)
+        X, y = _choose_samples(X, y, n_samples, random_state)
         y = np.asarray(estimator.predict(X) if y is None else y)
         if y.ndim == 2:
             y = y[:, 0]
         states = estimator.hidden_states(X)
-        pca = PCA(2).fit(_rows(states))
+        pca = PCA(2).fit(_states_as_rows(states))
         trajectories = None
         if hasattr(estimator, "to_ode"):
             s = np.linspace(0, 1, N_TIMES)
-            trajectories = _projected(pca, estimator.to_ode().trajectory(X, s))
+            trajectories = _project(pca, estimator.to_ode().trajectory(X, s))
         return cls(
-            _projected(pca, states),
+            _project(pca, states),
             trajectories,
             y,
             pca.explained_variance_ratio_,
             is_classifier(estimator),
         ).plot(ax)
 
-    def _draw(self, ax):
+    def draw(self, ax):
+        """Draw the trajectories of all samples.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes
+        """
         evenly = np.linspace(0, len(self.states) - 1, MOST_DOTS)
         dots = self.states[np.unique(evenly.astype(int))]
         for i, (color, marker) in enumerate(self._styles(ax)):
@@ -122,7 +139,7 @@ class TrajectoryDisplay(Display):
         )
 
     def _styles(self, ax):
-        """Colour and marker of every sample; their legend is drawn."""
+        """Return colour and marker of every sample, and draw what explains them."""
         from matplotlib import colormaps
         from matplotlib.cm import ScalarMappable
         from matplotlib.colors import Normalize
@@ -132,6 +149,7 @@ class TrajectoryDisplay(Display):
             ax.figure.colorbar(mappable, ax=ax, label="target y")
             return [(color, "o") for color in mappable.to_rgba(self.y)]
         classes, index = np.unique(self.y, return_inverse=True)
+        # The last tenth of the map is a yellow that hardly shows on white.
         colors = colormaps["viridis"](np.linspace(0, 0.9, len(classes)))
         markers = [MARKERS[i % len(MARKERS)] for i in range(len(classes))]
         for label, color, marker in zip(classes, colors, markers, strict=True):
@@ -139,32 +157,42 @@ class TrajectoryDisplay(Display):
         ax.legend(title="class")
         return [(colors[i], markers[i]) for i in index]
 
-    def _columns(self):
-        parts = [_long("network", self.states, self.y)]
+    def columns(self):
+        """Return the states, with a row for every model, depth time and sample.
+
+        Returns
+        -------
+        columns : dict of str to ndarray of shape (n_rows,)
+            The columns "model" ("network" or "ode"), "sample", "depth_time",
+            "component_1", "component_2" and "y".
+        """
+        parts = [_long_form("network", self.states, self.y)]
         if self.trajectories is not None:
-            parts.append(_long("ode", self.trajectories, self.y))
+            parts.append(_long_form("ode", self.trajectories, self.y))
         return {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
 
 
-def _some(X, y, n_samples, random_state):
+def _choose_samples(X, y, n_samples, random_state):
+    """Return so many samples, chosen at random, in the order in which they came."""
     n = X.shape[0] if hasattr(X, "shape") else len(X)
     if n <= n_samples:
         return X, y
-    chosen = check_random_state(random_state).permutation(n)[:n_samples]
-    chosen = np.sort(chosen)
-    return _safe_indexing(X, chosen), None if y is None else _safe_indexing(y, chosen)
+    chosen = np.sort(check_random_state(random_state).permutation(n)[:n_samples])
+    return safe_indexing(X, chosen), None if y is None else safe_indexing(y, chosen)
 
 
-def _rows(states):
+def _states_as_rows(states):
+    """Reshape states of (n_times, n_samples, q) to one state a row."""
     return states.reshape(-1, states.shape[-1])
 
 
-def _projected(pca, states):
-    return pca.transform(_rows(states)).reshape(*states.shape[:2], 2)
+def _project(pca, states):
+    """Return the first two principal components of states at all times."""
+    return pca.transform(_states_as_rows(states)).reshape(*states.shape[:2], 2)
 
 
-def _long(model, states, y):
-    """A row for every state."""
+def _long_form(model, states, y):
+    """Return the columns of one model's states, with a row for every state."""
     n_times, n_samples, _ = states.shape
     return {
         "model": np.repeat(model, n_times * n_samples),

@@ -1,29 +1,38 @@
-"""Entries of the weights as functions of depth."""
+"""A display of entries of the weights as functions of depth."""
 
 from numbers import Integral
 
 import numpy as np
 
-from odenet._inspection.display import LINE_STYLES, Display, network_of, weights_of
+from odenet._inspection.display import (
+    LINE_STYLES,
+    Display,
+    network_to_draw,
+    weights_of,
+)
+
+FEW_LAYERS = 16  # Up to so many, dots show the layers; more dots would hide the line.
 
 
 class WeightProfileDisplay(Display):
-    """Entries of V and W against depth time, of one network or several.
+    """Entries of the weights V and W against depth time, of one or several networks.
 
-    Use :meth:`from_estimator` or :meth:`from_networks` to make one.
+    Use :meth:`from_estimator` or :meth:`from_networks` to make a display.
 
     Parameters
     ----------
     profiles : dict of str to dict of str to ndarray of shape (depth, n_entries)
-        For every network, by its label, the entries of "V" and of "W".
+        The values of the chosen entries of "V" and of "W" in every layer, for each
+        network by its label.
     entries : dict of str to list of tuple of int
-        Their indices in "V" and in "W".
+        The indices of the chosen entries of "V" and of "W".
 
     Attributes
     ----------
     ax_ : ndarray of matplotlib Axes of shape (2,)
-        The axes of V and of W.
+        The axes of V and of W in the last drawing.
     figure_ : matplotlib Figure
+        The figure of the last drawing.
 
     Examples
     --------
@@ -49,10 +58,12 @@ class WeightProfileDisplay(Display):
         ----------
         estimator : fitted estimator of odenet, or network
         entries : int or dict of str to list of tuple of int, default=4
-            The entries of each weight to draw, as {"V": [(0, 1)], "W": [(2, 0)]}, or
-            how many: those that vary most over depth.
+            The entries of each weight to draw, such as {"V": [(0, 1)], "W": [(2, 0)]}.
+            A number draws so many entries of each weight: those that vary most over
+            depth.
         ax : array-like of two matplotlib Axes, or one, default=None
-            The axes of V and of W; one is divided into two; None is a new figure.
+            The axes of V and of W. If only one is given, it is divided into two. By
+            default, a new figure is made.
 
         Returns
         -------
@@ -61,24 +72,27 @@ class WeightProfileDisplay(Display):
         Raises
         ------
         ValueError
-            If there is no such entry.
+            If the weights have no such entry.
         """
-        depth = network_of(cls, estimator).depth
+        depth = network_to_draw(cls, estimator).depth
         return cls.from_networks({f"L = {depth}": estimator}, entries=entries, ax=ax)
 
     @classmethod
     def from_networks(cls, networks, *, entries=4, ax=None):
         """Draw the same entries of the weights of several networks.
 
-        Networks of several depths, or of several times of one training: where their
-        weights sample the same functions of depth, their curves are the same.
+        The networks may have different depths, or come from different times of one
+        training. If their weights sample the same functions of depth, their curves lie
+        over each other.
 
         Parameters
         ----------
         networks : dict of str to fitted estimator of odenet, or network
-            By the label to show. Of the same sizes, but for the depth.
+            The networks by the labels to show. Their sizes must be the same, except
+            for the depth.
         entries : int or dict of str to list of tuple of int, default=4
-            As in :meth:`from_estimator`; those that vary most in the first network.
+            As in :meth:`from_estimator`. A number draws the entries that vary most in
+            the first network.
         ax : array-like of two matplotlib Axes, or one, default=None
             As in :meth:`from_estimator`.
 
@@ -89,22 +103,29 @@ class WeightProfileDisplay(Display):
         Raises
         ------
         ValueError
-            If there is no network, or no such entry in one of them.
+            If no network is given, or if one of them has no such entry.
         """
-        weights = {k: weights_of(network_of(cls, n)) for k, n in networks.items()}
+        weights = {k: weights_of(network_to_draw(cls, n)) for k, n in networks.items()}
         if not weights:
             raise ValueError(f"`networks` must hold a network, got {networks!r}.")
         first = next(iter(weights.values()))
-        chosen = {name: _chosen(name, first[name], entries) for name in ("V", "W")}
+        chosen = {name: _choose_entries(name, Z, entries) for name, Z in first.items()}
         profiles = {
-            label: {n: _entries(n, Z, chosen[n]) for n, Z in of_network.items()}
+            label: {n: _values_at(n, Z, chosen[n]) for n, Z in of_network.items()}
             for label, of_network in weights.items()
         }
         return cls(profiles, chosen).plot(ax)
 
-    def _draw(self, ax):
+    def draw(self, ax):
+        """Draw the entries of V on the first axes, and those of W on the second.
+
+        Parameters
+        ----------
+        ax : ndarray of matplotlib Axes of shape (2,)
+        """
         from matplotlib import colormaps
 
+        # The end of the map is a yellow that hardly shows on white.
         shades = colormaps["viridis"](np.linspace(0.0, 0.85, len(self.profiles)))
         for axes, name in zip(ax, ("V", "W"), strict=True):
             for (label, profile), color in zip(
@@ -112,33 +133,47 @@ class WeightProfileDisplay(Display):
             ):
                 for i, values in enumerate(profile[name].T):
                     axes.plot(
-                        _depth_times(len(values)),
+                        _depth_times_of_layers(len(values)),
                         values,
                         label=self._label(label, name, i),
                         color=color,
                         ls=LINE_STYLES[i % len(LINE_STYLES)],
-                        marker="." if len(values) <= 16 else "",
+                        marker="." if len(values) <= FEW_LAYERS else "",
                     )
             axes.set(xlabel="depth time s = (k − 1/2)/L", xlim=(0, 1))
             axes.set_title(self._title(name), fontsize="medium")
         ax[0].set_ylabel("weight")
+        # Several networks have the same labels on both axes: once is enough.
         several = len(self.profiles) > 1
-        shown = [axes for axes in ax[several:] if axes.lines]
-        for axes in shown:
-            axes.legend(fontsize="small")
+        for axes in ax[several:]:
+            if axes.lines:
+                axes.legend(fontsize="small")
 
     def _label(self, network, name, i):
-        """Of a line: the entry of a single network, else the network, once."""
+        """Return the label of a line: its entry or, of several networks, its network.
+
+        A network has one colour and one label, which its first line brings.
+        """
         if len(self.profiles) == 1:
             return f"{name}{list(self.entries[name][i])}"
         return network if i == 0 else None
 
     def _title(self, name):
+        """Return the title of the axes of V or W."""
         of_which = f", {next(iter(self.profiles))}" if len(self.profiles) == 1 else ""
         return f"{len(self.entries[name])} entries of {name}{of_which}"
 
-    def _axes(self, ax):
-        """Two, of V and of W."""
+    def new_axes(self, ax):
+        """Return two axes, for V and for W: given, cut from one, or of a new figure.
+
+        Parameters
+        ----------
+        ax : array-like of two matplotlib Axes, or one, or None
+
+        Returns
+        -------
+        ax : ndarray of matplotlib Axes of shape (2,)
+        """
         if ax is not None and np.size(ax) == 2:
             return np.ravel(ax)
         if ax is None:
@@ -148,30 +183,38 @@ class WeightProfileDisplay(Display):
             return figure.subplots(1, 2)
         ax.set_axis_off()
         place = ax.get_subplotspec()
-        if place is None:  # axes at a place of their own
+        if place is None:  # The axes stand at a place of their own, in no grid.
             parts = [ax.inset_axes((x, 0, 0.44, 1)) for x in (0, 0.56)]
         else:
             parts = [ax.figure.add_subplot(p) for p in place.subgridspec(1, 2)]
         return np.array(parts)
 
-    def _columns(self):
+    def columns(self):
+        """Return the values, with a row for every network, weight, entry and layer.
+
+        Returns
+        -------
+        columns : dict of str to tuple of length n_rows
+            The columns "network", "weight", "entry", "depth_time" and "value".
+        """
         rows = [
             (label, name, str(index), *point)
             for label, profile in self.profiles.items()
             for name, values in profile.items()
             for index, entry in zip(self.entries[name], values.T, strict=True)
-            for point in zip(_depth_times(len(entry)), entry, strict=True)
+            for point in zip(_depth_times_of_layers(len(entry)), entry, strict=True)
         ]
         names = ("network", "weight", "entry", "depth_time", "value")
         return dict(zip(names, zip(*rows, strict=True), strict=True))
 
 
-def _depth_times(depth):
+def _depth_times_of_layers(depth):
+    """Return the depth times (k - 1/2)/L of the layers: the middle of each step."""
     return (np.arange(depth) + 0.5) / depth
 
 
-def _chosen(name, Z, entries):
-    """Indices of entries: those given, or those that vary most over depth."""
+def _choose_entries(name, Z, entries):
+    """Return indices of entries: the given ones, or those that vary most over depth."""
     if isinstance(entries, dict):
         return [tuple(index) for index in entries.get(name, ())]
     if not isinstance(entries, Integral) or entries < 1:
@@ -184,8 +227,8 @@ def _chosen(name, Z, entries):
     return [tuple(map(int, np.unravel_index(i, ranges.shape))) for i in most]
 
 
-def _entries(name, Z, indices):
-    """Their values, of shape (depth, n_entries)."""
+def _values_at(name, Z, indices):
+    """Return the values of entries of Z, of shape (depth, n_entries)."""
     for index in indices:
         inside = len(index) == Z.ndim - 1 and all(
             0 <= i < n for i, n in zip(index, Z.shape[1:], strict=True)

@@ -1,82 +1,132 @@
-"""Activations: as functions for autograd, and written in place with their gradients."""
+"""The registry of activations, and what each of them owes.
+
+A further activation is one more line in ``ACTIVATIONS``: parameter constraints, the
+networks, the ONNX export and the tests of all activations read it from there.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import sqrt
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
 aten = torch.ops.aten
 
+SOFTPLUS = (
+    1,
+    20,
+)  # beta and threshold, torch's defaults, which its gradient must be told
+
 
 @dataclass(frozen=True)
 class Activation:
-    """A function of every entry, in the forms that the residual stack needs.
+    """A function of every entry, in the four forms that odenet needs.
 
     Parameters
     ----------
     function : callable
-        ``function(z)``, differentiable.
+        ``function(z)`` returns the values by operations that autograd knows. It defines
+        the activation; the other forms must agree with it.
     write : callable
-        ``write(z, out)`` writes the function's values.
+        ``write(z, out)`` writes the values into ``out``, without gradients.
     pull_back : callable
-        ``pull_back(g, z, a, out)`` writes g times the derivative at z, where the
-        values are a.
+        ``pull_back(g, z, a, out)`` writes ``g`` times the derivative at ``z`` into
+        ``out``; ``a`` holds the values at ``z``, for those whose derivative is easier
+        to tell from them.
+    to_onnx : callable
+        ``to_onnx(graph, z)`` adds nodes to a graph (``odenet._export.onnx_graph``) that
+        compute the values at the node named ``z``, and returns the name of the last.
     """
 
     function: Callable
     write: Callable
     pull_back: Callable
+    to_onnx: Callable
 
     def __call__(self, z):
         return self.function(z)
 
 
 def _write_gelu(z, out):
-    """On the CPU torch computes the float64 GELU by a scalar error function."""
+    """Write the GELU; in float64 on the CPU by its definition.
+
+    There torch computes it by a scalar error function, entry by entry, while ``erf_``
+    is vectorised.
+    """
     if z.dtype != torch.float64 or z.device.type != "cpu":
         return F.gelu(z, out=out)
     return torch.mul(z, sqrt(0.5), out=out).erf_().add_(1).mul_(z).mul_(0.5)
 
 
+def _add_gelu(graph, z):
+    """Add z (1 + erf(z / sqrt(2))) / 2: opset 17 has no node for the GELU itself."""
+    root, one, half = (graph.constant(c, np.float32) for c in (sqrt(0.5), 1, 0.5))
+    error = graph.add("Erf", graph.add("Mul", z, root))
+    twice = graph.add("Mul", z, graph.add("Add", error, one))
+    return graph.add("Mul", twice, half)
+
+
 def _write_silu(z, out):
+    """Write the SiLU, by the sigmoid: ``F.silu`` takes no ``out``."""
     return torch.sigmoid(z, out=out).mul_(z)
 
 
 ACTIVATIONS = {
     "gelu": Activation(
-        F.gelu,
-        _write_gelu,
-        lambda g, z, a, out: aten.gelu_backward.grad_input(g, z, grad_input=out),
+        function=F.gelu,
+        write=_write_gelu,
+        pull_back=lambda g, z, a, out: aten.gelu_backward.grad_input(
+            g, z, grad_input=out
+        ),
+        to_onnx=_add_gelu,
     ),
     "tanh": Activation(
-        torch.tanh,
-        lambda z, out: torch.tanh(z, out=out),
-        lambda g, z, a, out: aten.tanh_backward.grad_input(g, a, grad_input=out),
+        function=torch.tanh,
+        write=lambda z, out: torch.tanh(z, out=out),
+        pull_back=lambda g, z, a, out: aten.tanh_backward.grad_input(
+            g, a, grad_input=out
+        ),
+        to_onnx=lambda graph, z: graph.add("Tanh", z),
     ),
     "silu": Activation(
-        F.silu,
-        _write_silu,
-        lambda g, z, a, out: aten.silu_backward.grad_input(g, z, grad_input=out),
+        function=F.silu,
+        write=_write_silu,
+        pull_back=lambda g, z, a, out: aten.silu_backward.grad_input(
+            g, z, grad_input=out
+        ),
+        to_onnx=lambda graph, z: graph.add("Mul", z, graph.add("Sigmoid", z)),
     ),
     "softplus": Activation(
-        F.softplus,
-        lambda z, out: F.softplus(z, out=out),
-        lambda g, z, a, out: aten.softplus_backward.grad_input(
-            g, z, 1, 20, grad_input=out
+        function=F.softplus,
+        write=lambda z, out: F.softplus(z, out=out),
+        pull_back=lambda g, z, a, out: aten.softplus_backward.grad_input(
+            g, z, *SOFTPLUS, grad_input=out
         ),
+        to_onnx=lambda graph, z: graph.add("Softplus", z),
     ),
     "relu": Activation(
-        torch.relu,
-        lambda z, out: torch.clamp(z, min=0, out=out),
-        lambda g, z, a, out: aten.threshold_backward.grad_input(
+        function=torch.relu,
+        write=lambda z, out: torch.clamp(z, min=0, out=out),
+        pull_back=lambda g, z, a, out: aten.threshold_backward.grad_input(
             g, z, 0, grad_input=out
         ),
+        to_onnx=lambda graph, z: graph.add("Relu", z),
     ),
     "identity": Activation(
-        torch.clone,
-        lambda z, out: out.copy_(z),
-        lambda g, z, a, out: out.copy_(g),
+        function=torch.clone,
+        write=lambda z, out: out.copy_(z),
+        pull_back=lambda g, z, a, out: out.copy_(g),
+        to_onnx=lambda graph, z: z,
     ),
 }
+
+
+def check_activation(name):
+    """Return the name of an activation, or tell which ones there are."""
+    if name not in ACTIVATIONS:
+        raise ValueError(
+            f"`activation` must be one of {sorted(ACTIVATIONS)}, got {name!r}."
+        )
+    return name

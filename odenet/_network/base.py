@@ -1,20 +1,14 @@
-"""What networks have in common whose layers' weights are stacked along an axis."""
+"""What networks have in common whose layers' weights lie along an axis of depth."""
 
 from torch import nn
 
-from odenet._network.activations import ACTIVATIONS
 
+class LayeredNetwork(nn.Module):
+    """Base of the networks whose weights V and W have the depth as their first axis.
 
-class StackedNetwork(nn.Module):
-    """A network whose weights V and W have the depth as their first axis."""
-
-    def _set_activation(self, activation):
-        if activation not in ACTIVATIONS:
-            raise ValueError(
-                f"`activation` must be one of {sorted(ACTIVATIONS)}, "
-                f"got {activation!r}."
-            )
-        self.activation = activation
+    Depth is an axis, not a list of modules: diagnostics slice it, resampling
+    interpolates along it, and one product can serve several layers.
+    """
 
     @property
     def depth(self):
@@ -22,7 +16,11 @@ class StackedNetwork(nn.Module):
         return self.V.shape[0]
 
     def set_weights(self, weights):
-        """Take weights by their names, of this depth or another."""
+        """Replace weights, given as a dict of names and tensors of any depth.
+
+        The parameters stay the same objects, so that an optimizer still knows them;
+        their gradients, which may now have another shape, are dropped.
+        """
         for name, values in weights.items():
             p = getattr(self, name)
             p.data, p.grad = values.to(p).clone(), None

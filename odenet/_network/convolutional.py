@@ -7,20 +7,21 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from odenet._network.activations import ACTIVATIONS
-from odenet._network.base import StackedNetwork
+from odenet._network.activations import ACTIVATIONS, check_activation
+from odenet._network.base import LayeredNetwork
 from odenet._network.resampling import resample
 from odenet.schemes import draw_layers
 
+# Sizes of the network in the paper (Marion, Wu, Sander and Biau, section 5.2).
 STEM, STRIDE = 5, 3  # size and stride of the first convolution
 FILTER = 3  # size of the filters of a layer
 GRID = 2  # the last maps are averaged over a grid of so many times as many cells
-MOMENTUM = 0.1  # of the running moments
+MOMENTUM = 0.1  # of the running moments, torch's default
 STACKED = ("V", "W", "V_norm", "W_norm")
 MOMENTS = ("V_moments", "W_moments")
 
 
-class ConvResidualNetwork(StackedNetwork):
+class ConvResidualNetwork(LayeredNetwork):
     r"""Convolutional residual network of images that is a discretised ODE.
 
     .. math::
@@ -88,7 +89,7 @@ class ConvResidualNetwork(StackedNetwork):
         dtype=torch.float32,
     ):
         super().__init__()
-        self._set_activation(activation)
+        self.activation = check_activation(activation)
         if len(image_shape) != 3:
             raise ValueError(
                 "`image_shape` must be (height, width, n_channels), "
@@ -102,7 +103,7 @@ class ConvResidualNetwork(StackedNetwork):
 
     @classmethod
     def from_weights(cls, weights, image_shape, activation):
-        """A network with the given weights, a dict of arrays as in ``state_dict``."""
+        """Make a network of given weights, a dict of arrays as in ``state_dict``."""
         network = cls.__new__(cls)
         nn.Module.__init__(network)
         network.image_shape = tuple(image_shape)
@@ -111,10 +112,11 @@ class ConvResidualNetwork(StackedNetwork):
         return network
 
     def settings(self):
-        """What ``from_weights`` needs besides the weights."""
+        """Return what ``from_weights`` needs besides the weights, as a dict."""
         return {"image_shape": self.image_shape, "activation": self.activation}
 
     def _take(self, weights):
+        """Make parameters of weights, and buffers of moments, which are not trained."""
         for name, values in weights.items():
             if name.endswith("moments"):
                 self.register_buffer(name, values)
@@ -133,52 +135,53 @@ class ConvResidualNetwork(StackedNetwork):
         return self.width * ceil(height / STRIDE) * ceil(width / STRIDE)
 
     def forward(self, x):
-        """Output, shape (n, n_outputs), for rows x of pixels, shape (n, n_pixels)."""
-        h = self._layers(self.embed(x))[-1]
+        """Return the output, shape (n, n_outputs), for rows of pixels (n, n_pixels)."""
+        h = self._run_layers(self.embed(x))[-1]
         cells = F.adaptive_avg_pool2d(h, GRID).flatten(1)
         return F.linear(cells, self.head, self.head_bias)
 
     def last_state(self, x):
-        """Last state h_L, shape (n, state_dim)."""
-        return self._layers(self.embed(x))[-1].flatten(1)
+        """Return the last state h_L, shape (n, state_dim)."""
+        return self._run_layers(self.embed(x))[-1].flatten(1)
 
     def hidden_states(self, x):
-        """All states h_0, ..., h_L, shape (depth + 1, n, state_dim)."""
-        states = self._layers(self.embed(x), all_states=True)
+        """Return all states h_0, ..., h_L, shape (depth + 1, n, state_dim)."""
+        states = self._run_layers(self.embed(x), all_states=True)
         return torch.stack([h.flatten(1) for h in states])
 
     def embed(self, x):
-        """First state h_0, shape (n, channels, height', width')."""
+        """Return the first state h_0, shape (n, channels, height', width')."""
         image = x.unflatten(1, self.image_shape).movedim(3, 1)
         h = F.conv2d(image, self.stem, stride=STRIDE, padding=STEM // 2)
-        return torch.relu(self._normalised(h, self.stem_moments, self.stem_norm))
+        return torch.relu(self._normalise(h, self.stem_moments, self.stem_norm))
 
-    def _layers(self, h, all_states=False):
-        """The states; the last one only, unless all are asked for."""
+    def _run_layers(self, h, all_states=False):
+        """Return a list of the states; of the last one only, unless asked for all."""
         states = [h]
         activation, scale = ACTIVATIONS[self.activation], 1 / self.depth
         names = ("W", "W_moments", "W_norm", "V", "V_moments", "V_norm")
         stacks = [getattr(self, name).unbind(0) for name in names]
         for W, W_moments, W_norm, V, V_moments, V_norm in zip(*stacks, strict=True):
             z = F.conv2d(states[-1], W, padding=FILTER // 2)
-            z = activation(self._normalised(z, W_moments, W_norm))
+            z = activation(self._normalise(z, W_moments, W_norm))
             z = F.conv2d(z, V, padding=FILTER // 2)
-            z = self._normalised(z, V_moments, V_norm)
+            z = self._normalise(z, V_moments, V_norm)
             states.append(torch.add(states[-1], z, alpha=scale))
             if not all_states:
                 del states[0]
         return states
 
-    def _normalised(self, h, moments, norm):
-        """By the moments of the batch in training, which are recorded.
+    def _normalise(self, h, moments, norm):
+        """Normalise by the moments of the batch in training, which are recorded.
 
-        A single value has none: it is normalised by the running moments.
+        A single value has no variance: it is normalised by the running moments, as
+        everything is in evaluation.
         """
         by_batch = self.training and h.numel() > h.shape[1]
         return F.batch_norm(h, *moments, *norm, by_batch, MOMENTUM)
 
     def parameter_groups(self):
-        """Parameters with the rates of the gradient flow: L for those of the layers."""
+        """Return the parameters with the rates of the flow: L for the layers'."""
         layers = [getattr(self, name) for name in STACKED]
         ends = [self.stem, self.stem_norm, self.head, self.head_bias]
         return [
@@ -187,7 +190,7 @@ class ConvResidualNetwork(StackedNetwork):
         ]
 
     def with_depth(self, depth, interpolation="linear"):
-        """The network of another depth whose layers sample the same functions of depth.
+        """Return the network of another depth that samples the same functions of depth.
 
         Parameters
         ----------
@@ -206,6 +209,8 @@ class ConvResidualNetwork(StackedNetwork):
             for name in STACKED
         }
         for name in MOMENTS:
+            # Variances as logarithms: a line through them, continued to depth times 0
+            # and 1, could be negative.
             mean, variance = getattr(self, name).unbind(1)
             least = torch.finfo(variance.dtype).tiny
             log_variance = resample(variance.clamp(least).log(), depth, interpolation)
@@ -216,7 +221,7 @@ class ConvResidualNetwork(StackedNetwork):
         return network
 
     def extra_repr(self):
-        """The sizes, for the network's repr."""
+        """Return the sizes, for the network's repr."""
         return (
             f"image_shape={self.image_shape}, n_outputs={len(self.head)}, "
             f"depth={self.depth}, channels={self.width}, "
@@ -225,7 +230,7 @@ class ConvResidualNetwork(StackedNetwork):
 
 
 def _draw_weights(init, depth, channels, n_inputs, n_outputs, generator):
-    """All weights at the start, in float64."""
+    """Draw all weights, in float64."""
     shape = channels, channels, FILTER, FILTER
     gains = torch.tensor([[1.0], [0.0]], dtype=torch.float64)
     moments = gains.flip(0)
@@ -244,6 +249,6 @@ def _draw_weights(init, depth, channels, n_inputs, n_outputs, generator):
 
 
 def _gaussian(shape, generator):
-    """Of the variance of torch's own convolutions: 1 / (3 fan-in)."""
+    """Draw weights of the variance of torch's own convolutions, 1 / (3 fan-in)."""
     weights = torch.randn(shape, generator=generator, dtype=torch.float64)
     return weights / sqrt(3 * weights[0].numel())

@@ -1,14 +1,23 @@
-"""The gradient of the objective, written by hand.
+"""The gradient of the objective: by autograd, by hand, or replayed on CUDA.
 
-Around a thin network of few layers, autograd would take longer than the layers do.
+Around a thin network of few layers, autograd takes longer than the layers do, and on
+CUDA such a network waits for its launches. So the gradient is written by hand, and on
+CUDA captured as a graph, which is replayed as long as its tensors stay where they are.
 """
 
 import torch
 import torch.nn.functional as F
 
-from odenet._network.cuda_graph import CapturedGradients
 from odenet._network.fast_layers import forward_in_workspace, is_written
+from odenet._network.scratch import current_scratch
 from odenet._network.workspace import give_back
+
+# Graphs of a thread, beyond which the oldest one goes: a round value. Each new depth,
+# set of samples or network needs one, and each holds memory of its own.
+MAX_GRAPHS = 8
+# How far a replay may be from the computation, as in torch.allclose. Round values, well
+# above the rounding of sums in float32: other kernels may be chosen for a graph.
+RTOL, ATOL = 1e-4, 1e-6
 
 
 def add_gradients(module, loss, X, y, share):
@@ -31,7 +40,7 @@ def add_gradients(module, loss, X, y, share):
     """
     if not _is_by_hand(module, X):
         return _add_by_autograd(module, loss, X, y, share)
-    compute = captured if X.is_cuda else _by_hand
+    compute = captured if X.is_cuda else compute_gradients
     outputs, total, gradients = compute(module, loss, X, y, share)
     for p, gradient in zip(module.parameters(), gradients, strict=True):
         p.grad = gradient if p.grad is None else p.grad.add_(gradient)
@@ -39,6 +48,7 @@ def add_gradients(module, loss, X, y, share):
 
 
 def _add_by_autograd(module, loss, X, y, share):
+    """Do the same for any network, and for stacks that keep no states."""
     outputs = module(X)
     total = (share * loss.per_sample(outputs, y)).sum()
     total.backward()
@@ -46,14 +56,15 @@ def _add_by_autograd(module, loss, X, y, share):
 
 
 def _is_by_hand(module, X):
+    """Tell whether the states of the layers will be stored in a workspace."""
     stored = module.backward == "stored" or module.imitated_depth is not None
-    h = X[..., :1].expand(*X.shape[:-1], module.state_dim)
+    h = X[..., :1].expand(*X.shape[:-1], module.state_dim)  # of h_0's shape, for free
     return stored and is_written(h, module.V, module.W)
 
 
 @torch.no_grad()
-def _by_hand(module, loss, X, y, share):
-    """Outputs, the sum, and the gradients of A, V, W and B."""
+def compute_gradients(module, loss, X, y, share):
+    """Return the outputs, the sum, and the gradients of A, V, W and B, by hand."""
     A, B = module.embedding, module.head
     x = F.pad(X, (0, 1), value=1.0)
     layers = module.layers()
@@ -66,4 +77,84 @@ def _by_hand(module, loss, X, y, share):
     return outputs, total, (grad_h.mT @ x, grad_V, grad_W, g.mT @ last)
 
 
-captured = CapturedGradients(_by_hand)
+class CapturedGradients:
+    """Replays a computation on CUDA, as long as its tensors stay where they are.
+
+    A graph is trusted if its first replay gives what the computation itself gives.
+    Where it cannot be captured, or does not, the computation is run as it is. The
+    graphs wait in this thread's scratch.
+
+    Parameters
+    ----------
+    compute : callable
+        ``compute(module, loss, X, y, share)`` returns a tuple of tensors, and reads
+        nothing else than these and the module's parameters.
+    """
+
+    def __init__(self, compute):
+        self.compute = compute
+
+    def __call__(self, module, loss, X, y, share):
+        """Return what ``compute`` returns, in memory that the next call may write."""
+        graphs, key = current_scratch().graphs, self._key(module, loss, X, y)
+        if key not in graphs:
+            graphs[key] = self._capture(module, loss, X, y, share.clone())
+            if len(graphs) > MAX_GRAPHS:
+                graphs.popitem(last=False)
+        captured = graphs[key]
+        if captured is None:
+            return self.compute(module, loss, X, y, share)
+        graph, static_share, results = captured
+        static_share.copy_(share)
+        graph.replay()
+        return results
+
+    def forget(self):
+        """Free the graphs that this thread keeps."""
+        current_scratch().graphs.clear()
+
+    def _key(self, module, loss, X, y):
+        """Return all that a graph depends on: where tensors lie, and settings."""
+        tensors = (*module.parameters(), X, y)
+        settings = module.activation, module.depth_scaling, module.imitated_depth
+        places = ((t.data_ptr(), t.shape) for t in tensors)
+        return (self.compute, *places, *settings, type(loss))
+
+    def _capture(self, *inputs):
+        """Return a graph with its share and results, or None if it is no good.
+
+        ``RuntimeError`` is what torch raises where an operation cannot be captured.
+        """
+        try:
+            with torch.cuda.device(inputs[2].device):
+                graph, results, expected = _capture(lambda: self.compute(*inputs))
+        except RuntimeError:
+            return None
+        pairs = zip(_flat(results), _flat(expected), strict=True)
+        if not all(torch.allclose(*pair, rtol=RTOL, atol=ATOL) for pair in pairs):
+            return None
+        return graph, inputs[-1], results
+
+
+def _capture(compute):
+    """Return a graph, the results that it writes, and those of the computation."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):  # libraries set themselves up before a capture
+        compute()
+        expected = compute()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        results = compute()
+    graph.replay()
+    return graph, results, expected
+
+
+def _flat(results):
+    """Return the tensors of a result in one list."""
+    outputs, total, gradients = results
+    return [outputs, total, *gradients]
+
+
+captured = CapturedGradients(compute_gradients)

@@ -1,4 +1,11 @@
-"""The recursion over the layers, as the formulas read."""
+"""The recursion over the layers, as the formulas read.
+
+These functions define what a network computes, by operations that torch can
+differentiate in any way. :mod:`odenet._network.fast_layers` computes the same faster.
+Throughout, V of shape (L, q, m) and W of shape (L, m, q) are the weights of L layers,
+h of shape (n, q) the states of n samples, and ``scale`` is the factor of a residual,
+1/L for a discretised ODE.
+"""
 
 from math import sqrt
 
@@ -6,13 +13,13 @@ import torch
 
 
 def velocity(h, V, W, activation):
-    r"""Vector field :math:`V \sigma(W h / \sqrt{q}) / \sqrt{m}` of one layer."""
+    r"""Return the vector field :math:`V \sigma(W h / \sqrt{q}) / \sqrt{m}` at h."""
     *_, q, m = V.shape
     return activation(h @ W.mT / sqrt(q)) @ V.mT / sqrt(m)
 
 
 def residual_states(h, V, W, activation, scale):
-    """All states h_0, ..., h_L, as the formula reads."""
+    """Return all states h_0, ..., h_L of the residual recursion."""
     states = [h]
     for V_k, W_k in zip(V, W, strict=True):
         states.append(states[-1] + scale * velocity(states[-1], V_k, W_k, activation))
@@ -20,7 +27,7 @@ def residual_states(h, V, W, activation, scale):
 
 
 def imitating_states(h, V, W, activation, scale, depth):
-    r"""Like ``residual_states``, but as if of more layers, to second order.
+    r"""Return all states of few layers that imitate more of them, to second order.
 
     A layer's velocity is taken at a state ahead of h, extrapolated from the last two,
 
@@ -36,38 +43,50 @@ def imitating_states(h, V, W, activation, scale, depth):
     """
     a = steps_ahead(len(V), depth)
     layers = scaled_layers(V, W, scale)
-    point = torch.lerp(h, _apply(h, h, *layers[0], activation), a)
+    # No state comes before h_0: the first layer looks ahead along its own velocity.
+    point = torch.lerp(h, advance(h, h, *layers[0], activation), a)
     states = [h]
     for V_k, W_k in layers:
-        h = _apply(h, point, V_k, W_k, activation)
+        h = advance(h, point, V_k, W_k, activation)
         point = torch.lerp(states[-1], h, 1 + a)
         states.append(h)
     return states
 
 
+def plain_stack(h, V, W, activation, scale, depth=None):
+    """Return the last state h_L, of layers that imitate a depth if one is given."""
+    if depth is not None:
+        return imitating_states(h, V, W, activation, scale, depth)[-1]
+    for V_k, W_k in scaled_layers(V, W, scale):
+        h = advance(h, h, V_k, W_k, activation)
+    return h
+
+
 def steps_ahead(n_layers, depth):
-    """How far layers look ahead that imitate a depth; None is their own."""
+    """Return a of :func:`imitating_states`: how many steps the layers look ahead.
+
+    It is zero where no depth is imitated, or their own.
+    """
     return 0.0 if depth is None else 0.5 * (1 - n_layers / depth)
 
 
 def scaled_layers(V, W, scale):
-    """Pairs of matrices that multiply from the right, with the scalings in them."""
+    """Return a pair (V_k, W_k) per layer, as :func:`advance` takes them.
+
+    They multiply from the right, and hold all scalings: these cost one product of all
+    weights here, and two of all states at every layer otherwise. ``unbind`` because an
+    index per layer would give every layer a gradient of the size of all.
+    """
     *_, q, m = V.shape
     V = (V.mT * (scale / sqrt(m))).unbind(0)
     W = (W.mT / sqrt(q)).unbind(0)
     return list(zip(V, W, strict=True))
 
 
-def _apply(h, point, V_k, W_k, activation):
-    """The state after a layer, of scaled weights, whose velocity is that at a point."""
+def advance(h, point, V_k, W_k, activation):
+    """Return the state after h, by one scaled layer whose velocity is taken at point.
+
+    With an axis of models in front, there is a layer for each of them.
+    """
     add_product = torch.addmm if h.dim() == 2 else torch.baddbmm
     return add_product(h, activation(point @ W_k), V_k)
-
-
-def plain_stack(h, V, W, activation, scale, depth=None):
-    """The last state by operations that torch can differentiate, in any way."""
-    if depth is not None:
-        return imitating_states(h, V, W, activation, scale, depth)[-1]
-    for V_k, W_k in scaled_layers(V, W, scale):
-        h = _apply(h, h, V_k, W_k, activation)
-    return h

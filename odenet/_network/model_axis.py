@@ -1,22 +1,25 @@
-"""Many networks of equal shapes as one network with an axis of models."""
+"""Many networks of equal shapes as one network with an axis of models, and back."""
 
 import copy
 
 import torch
 
+AXIS_OF_MODELS = {"embedding": 0, "V": 1, "W": 1, "head": 0}  # V and W begin with depth
 
-def stack_networks(networks):
-    """One network with an axis of models: the first, but the second of V and W."""
-    stacked = copy.deepcopy(networks[0])
-    for name, axis in {"embedding": 0, "V": 1, "W": 1, "head": 0}.items():
+
+def join_networks(networks):
+    """Return one network whose parameters are those of all, along an axis of models."""
+    joined = copy.deepcopy(networks[0])
+    for name, axis in AXIS_OF_MODELS.items():
         weights = [getattr(network, name).detach() for network in networks]
-        stacked.set_weights({name: torch.stack(weights, dim=axis)})
-    return stacked
+        joined.set_weights({name: torch.stack(weights, dim=axis)})
+    return joined
 
 
-def network_of(stacked, i):
-    """The i-th of stacked networks, on its own."""
-    network = copy.deepcopy(stacked)
-    A, V, W, B = (p.detach() for p in stacked.parameters())
-    network.set_weights({"embedding": A[i], "V": V[:, i], "W": W[:, i], "head": B[i]})
+def network_at(joined, i):
+    """Return the i-th of the networks that were joined, as a network of its own."""
+    network = copy.deepcopy(joined)
+    for name, axis in AXIS_OF_MODELS.items():
+        weights = getattr(joined, name).detach()
+        network.set_weights({name: weights.select(axis, i)})
     return network

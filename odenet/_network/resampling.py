@@ -5,11 +5,14 @@ from numbers import Integral
 import torch
 
 INTERPOLATIONS = ("linear", "constant")
-ROUNDING = 1e-6  # of a layer: a time on a layer's edge belongs to the layer it begins
+# Share of a layer by which a time is moved on before it is cut down to the number of a
+# layer, so that (k - 1) / L belongs to the layer that it begins. In float64, L times it
+# is off by some 1e-16 L, which is far below this, and this is far below a layer.
+ROUNDING = 1e-6
 
 
 def interpolate(weights, s, interpolation="linear"):
-    r"""Values of the function of depth whose samples are the layers' weights.
+    r"""Evaluate the function of depth whose samples are the layers' weights.
 
     "linear" is piecewise linear through the middles :math:`s = (k - 1/2)/L` of the
     layers' intervals, and goes on with the first and last slope to 0 and 1; its error
@@ -37,7 +40,7 @@ def interpolate(weights, s, interpolation="linear"):
 
 
 def resample(weights, depth, interpolation="linear"):
-    """Layers of another depth that sample the same function.
+    """Sample the same function of depth by another number of layers.
 
     Parameters
     ----------

@@ -6,21 +6,24 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from odenet._network.activations import ACTIVATIONS
-from odenet._network.base import StackedNetwork
+from odenet._network.activations import ACTIVATIONS, check_activation
+from odenet._network.base import LayeredNetwork
 from odenet._network.fast_layers import residual_stack
 from odenet._network.layers import imitating_states, residual_states
 from odenet._network.rebuilt_layers import rebuilt_stack
 from odenet._network.resampling import resample
-from odenet.schemes import draw_layers, resolve_scheme
+from odenet.schemes import draw_layers, draws_V
 
 BACKWARDS = {"stored": residual_stack, "rebuilt": rebuilt_stack}
 
+# Bounds of the state's dimension where none is asked for, both round values: states of
+# few inputs get room for features besides, and those of many, as of 784 pixels, do not
+# make the matrices of every layer as large as the inputs.
 MIN_STATE_DIM = 16
 MAX_INPUT_DIM = 128
 
 
-class ResidualNetwork(StackedNetwork):
+class ResidualNetwork(LayeredNetwork):
     r"""Residual network that is a discretised neural ODE.
 
     For x in R^(d-1), with a constant 1 appended to it,
@@ -103,7 +106,7 @@ class ResidualNetwork(StackedNetwork):
         dtype=torch.float32,
     ):
         super().__init__()
-        self._set_activation(activation)
+        self.activation = check_activation(activation)
         if backward not in BACKWARDS:
             raise ValueError(
                 f"`backward` must be one of {sorted(BACKWARDS)}, got {backward!r}."
@@ -129,7 +132,19 @@ class ResidualNetwork(StackedNetwork):
         backward="stored",
         imitated_depth=None,
     ):
-        """A network with the given weights, a dict of arrays as in ``state_dict``."""
+        """Make a network of given weights, a dict of arrays as in ``state_dict``.
+
+        Parameters
+        ----------
+        weights : dict of str to ndarray
+            Their dtype and shapes are those of the network.
+        activation, depth_scaling, backward, imitated_depth
+            What ``settings`` returns, see :class:`ResidualNetwork`.
+
+        Returns
+        -------
+        network : ResidualNetwork
+        """
         network = cls.__new__(cls)
         nn.Module.__init__(network)
         network.activation = activation
@@ -141,7 +156,7 @@ class ResidualNetwork(StackedNetwork):
         return network
 
     def settings(self):
-        """What ``from_weights`` needs besides the weights."""
+        """Return what ``from_weights`` needs besides the weights, as a dict."""
         return {
             "activation": self.activation,
             "depth_scaling": self.depth_scaling,
@@ -160,38 +175,37 @@ class ResidualNetwork(StackedNetwork):
         return self.V.shape[-1]
 
     def forward(self, x):
-        """Output F(x), shape (n, n_outputs), for x of shape (n, n_features)."""
+        """Return the output F(x), shape (n, n_outputs), for x (n, n_features)."""
         return self.last_state(x) @ self.head.mT
 
     def last_state(self, x):
-        """Last state h_L, shape (n, state_dim)."""
+        """Return the last state h_L, shape (n, state_dim)."""
         if self.imitated_depth is not None:
             return residual_stack(self.embed(x), *self.layers(), self.imitated_depth)
         return BACKWARDS[self.backward](self.embed(x), *self.layers())
 
     def hidden_states(self, x):
-        """All states h_0, ..., h_L, shape (depth + 1, n, state_dim)."""
-        return torch.stack(self._states(x))
-
-    def _states(self, x):
+        """Return all states h_0, ..., h_L, shape (depth + 1, n, state_dim)."""
+        h, layers = self.embed(x), self.layers()
         if self.imitated_depth is None:
-            return residual_states(self.embed(x), *self.layers())
-        return imitating_states(self.embed(x), *self.layers(), self.imitated_depth)
+            return torch.stack(residual_states(h, *layers))
+        return torch.stack(imitating_states(h, *layers, self.imitated_depth))
 
     def embed(self, x):
-        """First state h_0, shape (n, state_dim)."""
+        """Return the first state h_0 = A (x, 1), shape (n, state_dim)."""
         return F.pad(x, (0, 1), value=1.0) @ self.embedding.mT
 
     def layers(self):
-        """V, W, the activation and the factor of a residual, as a stack takes them."""
+        """Return V, W, the activation and the factor of a residual, for a stack."""
         scale = self.depth**-self.depth_scaling
         return self.V, self.W, ACTIVATIONS[self.activation], scale
 
     def parameter_groups(self):
-        """Parameters with the rates of the gradient flow: 1 for A and B, L for V and W.
+        """Return the parameters with the rates of the gradient flow.
 
-        The gradient of one layer is O(1/L); the rate L gives all depths the same flow
-        (Marion, Wu, Sander and Biau, ICLR 2024, equation 4).
+        They are 1 for A and B and L for V and W: the gradient of one layer is O(1/L),
+        and the rate L gives all depths the same flow (Marion, Wu, Sander and Biau,
+        ICLR 2024, equation 4).
         """
         ends = {"params": [self.embedding, self.head], "lr": 1.0}
         layers = {"params": [self.V, self.W], "lr": float(self.depth)}
@@ -201,7 +215,7 @@ class ResidualNetwork(StackedNetwork):
         return [ends, layers]
 
     def with_depth(self, depth, interpolation="linear", *, imitate=False):
-        """The network of another depth whose weights sample the same function of depth.
+        """Return the network of another depth that samples the same weights in depth.
 
         Its output differs by O(1/L) of the smaller depth, for weights that are smooth
         in depth.
@@ -248,12 +262,14 @@ class ResidualNetwork(StackedNetwork):
     def resample_(self, depth, interpolation="linear"):
         """Change the depth in place; the parameters stay the same objects."""
         V, W = (resample(p, depth, interpolation) for p in (self.V, self.W))
+        # The velocity of the ODE is that of the layers times L^(1 - beta). It stays as
+        # it is where V takes up the change of L.
         factor = (depth / self.depth) ** (self.depth_scaling - 1)
         self.set_weights({"V": V * factor, "W": W})
         self.imitated_depth = None
 
     def extra_repr(self):
-        """The sizes, for the network's repr."""
+        """Return the sizes, for the network's repr."""
         return (
             f"n_features={self.embedding.shape[1] - 1}, "
             f"n_outputs={self.head.shape[0]}, depth={self.depth}, width={self.width}, "
@@ -262,20 +278,23 @@ class ResidualNetwork(StackedNetwork):
 
 
 def default_state_dim(n_features, n_outputs):
-    """min(d, 128) + d', where d counts the constant 1, and at least 16."""
+    """Return min(d, 128) + d', where d counts the constant 1, and at least 16."""
     return max(min(n_features + 1, MAX_INPUT_DIM) + n_outputs, MIN_STATE_DIM)
 
 
 def _draw_layers(init, depth, state_dim, width, generator):
-    """V and W at the start, in float64."""
+    """Draw V and W, in float64; W first, which is then the same with and without V."""
     W = draw_layers(init, depth, (width, state_dim), generator)
-    if getattr(resolve_scheme(init), "draws_V", False):
+    if draws_V(init):
         return draw_layers(init, depth, (state_dim, width), generator), W
     return torch.zeros(depth, state_dim, width, dtype=torch.float64), W
 
 
 def _draw_embedding_and_head(d, n_outputs, state_dim, generator):
-    """A and B with BA = 0: the last coordinates of the state are the head's own."""
+    """Draw A and B with BA = 0: the head reads the last coordinates of the state.
+
+    At least one coordinate is left to the embedding, however short the room.
+    """
     n_read = min(n_outputs, state_dim - 1)
     n_written = state_dim - n_read
     A = torch.zeros(state_dim, d, dtype=torch.float64)
@@ -286,7 +305,7 @@ def _draw_embedding_and_head(d, n_outputs, state_dim, generator):
 
 
 def _orthonormal(n_rows, n_columns, generator):
-    """The identity if there is room for it, else random orthonormal columns."""
+    """Return the identity if there is room, else draw orthonormal columns."""
     if n_rows <= n_columns:
         return torch.eye(n_rows, dtype=torch.float64)
     gaussian = torch.randn(n_rows, n_columns, generator=generator, dtype=torch.float64)

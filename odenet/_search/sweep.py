@@ -8,7 +8,7 @@ from sklearn.base import clone
 from sklearn.utils import _safe_indexing
 
 from odenet._diagnostics.gap import is_rough
-from odenet._network.model_axis import network_of, stack_networks
+from odenet._network.model_axis import join_networks, network_at
 from odenet._network.residual import default_state_dim
 from odenet._training.callbacks.checkpoints import Checkpoints
 from odenet._training.fitting import Fitting
@@ -85,11 +85,11 @@ class Sweep:
         def visit(net, index):
             for i, fold in enumerate(folds):
                 if fold.stop_reason is None:
-                    fold.visit(network_of(net.module_, i), index)
+                    fold.visit(network_at(net.module_, i), index)
             return any(fold.stop_reason is None for fold in folds)
 
         first = folds[0].estimator
-        fitted = {"module_": stack_networks(modules)}
+        fitted = {"module_": join_networks(modules)}
         solver = resolve_solver(first.solver)
         depths = first._depths(modules[0], solver)
         observer = Checkpoints(self.flow_times, visit)
@@ -101,7 +101,7 @@ class Sweep:
             loss=StackedLoss(first._loss()),
         )
         for i, fold in enumerate(folds):
-            fold.finish(network_of(net.module_, i), net.stop_reason)
+            fold.finish(network_at(net.module_, i), net.stop_reason)
         return net.stop_reason
 
 

@@ -1,8 +1,8 @@
-"""From a table to a matrix: which columns hold categories, and what they hold.
+"""From a table to a matrix: which columns hold categories, and which categories.
 
-The matrix has the columns of the table. Where these hold categories, it holds indices
-in their sorted list, and -1 for what is not there. So rows can be merged and held out
-before they are encoded, as :mod:`odenet._tables.encoder` does.
+The matrix has the columns of the table. In place of a category it has the index in the
+sorted list of all, or -1 if the list lacks it. So rows can be merged and held out
+before :mod:`odenet._tables.encoder` makes them inputs of a network.
 """
 
 import re
@@ -10,10 +10,12 @@ from dataclasses import dataclass, replace
 from numbers import Real
 
 import numpy as np
-from sklearn.utils import _safe_indexing, check_array
+from sklearn.utils import check_array
 
-from odenet._utils.sklearn_private import is_pandas_na
+from odenet._utils.sklearn_private import is_pandas_na, safe_indexing
 
+UNKNOWN = -1  # The index of a category that is not in the list.
+# Names of dtypes of texts and categories: of pandas, polars and Arrow.
 TEXT = re.compile(r"category|categorical|enum|dictionary|object|str(?!uct)|large_str")
 
 
@@ -21,10 +23,11 @@ TEXT = re.compile(r"category|categorical|enum|dictionary|object|str(?!uct)|large
 class Columns:
     """What the columns of a table hold.
 
-    ``categories`` has a tuple for every column of categories, by its index; None is
-    that of missing values. The rest a training set settles: ``numeric``, the indices of
-    the other columns, ``incomplete``, of those where numbers are missing, and
-    ``scored``, of those that are given by their normal scores as well.
+    ``categories`` maps the index of a column to the tuple of its categories, where None
+    stands for missing values. The other fields are None until a training set settles
+    them: ``numeric`` holds the indices of all other columns, ``incomplete`` of those
+    where numbers are missing, and ``scored`` of those that the network is also given by
+    their normal scores.
     """
 
     categories: dict
@@ -34,11 +37,11 @@ class Columns:
     scored: np.ndarray | None = None
 
     def read(self, X):
-        """The matrix of a table, which comes from :func:`as_table`."""
+        """Return the matrix of a table, which comes from :func:`as_table`."""
         matrix = np.empty(X.shape)
         numeric = _others(X.shape[1], self.categories)
         if len(numeric):
-            numbers = _safe_indexing(X, numeric, axis=1)
+            numbers = safe_indexing(X, numeric, axis=1)
             matrix[:, numeric] = check_array(
                 numbers, dtype=np.float64, ensure_all_finite=False
             )
@@ -47,10 +50,11 @@ class Columns:
         return matrix
 
     def settled(self, X, scored):
-        """The columns of a training set, and its matrix, changed in place.
+        """Return the columns as a training set settles them, and its matrix.
 
-        Categories that it lacks are forgotten: rows without weight leave no trace. If
-        columns are to be scored, those are of more than two numbers.
+        The matrix is changed in place. Categories that no row has are forgotten, so
+        that rows without weight leave no trace. If columns are to be scored, these are
+        the columns of more than two numbers: scores of two are the numbers, scaled.
         """
         categories = {}
         for j, known in self.categories.items():
@@ -68,19 +72,19 @@ class Columns:
 
     @property
     def are_plain(self):
-        """Whether there are numbers only, and none can be missing."""
+        """Whether all columns hold numbers, of which none can be missing."""
         return not (self.categories or self.allow_nan)
 
     @property
     def n_inputs(self):
-        """Number of columns that the network is given; two categories share one."""
+        """The number of columns that the network is given; two categories share one."""
         widths = (len(c) if len(c) > 2 else 1 for c in self.categories.values())
         marks = sum(widths) + len(self.incomplete)
         return len(self.numeric) + marks + len(self.scored)
 
 
 def read_columns(X, categorical_features, allow_nan):
-    """The columns of a table, with the categories that they hold.
+    """Find the columns of categories of a table, and their categories.
 
     Parameters
     ----------
@@ -102,11 +106,12 @@ def read_columns(X, categorical_features, allow_nan):
 
 
 def _is_frame(X):
+    """Return whether X is a data frame, of whatever library."""
     return all(hasattr(X, name) for name in ("shape", "columns", "dtypes"))
 
 
 def as_table(X):
-    """A frame as it is, anything else as an array that keeps its numbers and texts."""
+    """Return a frame as it is, or an array that keeps numbers and texts as they are."""
     if _is_frame(X):
         return X
     dtype = None if hasattr(X, "dtype") else object
@@ -114,23 +119,28 @@ def as_table(X):
 
 
 def _others(n_columns, chosen):
+    """Return the indices of the columns that are not chosen, ascending."""
     return np.array([j for j in range(n_columns) if j not in chosen], dtype=int)
 
 
 def _are_many(X):
-    """For every column whether it has more than two distinct numbers."""
+    """Return for every column whether it has more than two distinct numbers.
+
+    It has if a number lies between the least and the largest. Comparisons with NaN are
+    false.
+    """
     lowest = np.where(np.isnan(X), np.inf, X).min(axis=0)
     highest = np.where(np.isnan(X), -np.inf, X).max(axis=0)
     return ((lowest < X) & (highest > X)).any(axis=0)
 
 
 def _values(X, j):
-    """A column as a list."""
-    return np.asarray(_safe_indexing(X, j, axis=1), dtype=object).tolist()
+    """Return a column as a list of Python's own values."""
+    return np.asarray(safe_indexing(X, j, axis=1), dtype=object).tolist()
 
 
 def _columns_of_text(X):
-    """Columns of a frame whose dtype is one of categories or of strings."""
+    """Return the columns of a frame that hold categories or texts by their dtype."""
     return [
         j
         for j, dtype in enumerate(map(str, X.dtypes))
@@ -140,11 +150,12 @@ def _columns_of_text(X):
 
 
 def _holds_text(values):
+    """Return whether any value is a text: the dtype object tells nothing."""
     return any(isinstance(value, str) for value in values)
 
 
 def _indices_of(features, X):
-    """The columns that a user has chosen, ascending."""
+    """Return the indices of the columns that a user has chosen, ascending."""
     n_columns = X.shape[1]
     if features.dtype.kind == "b":
         if features.shape != (n_columns,):
@@ -172,6 +183,7 @@ def _indices_of(features, X):
 
 
 def _indices_of_names(names, X):
+    """Return the indices of the columns that a user has chosen by their names."""
     if not _is_frame(X):
         raise ValueError(
             "`categorical_features` can hold names only if X is a data frame, got "
@@ -188,9 +200,9 @@ def _indices_of_names(names, X):
 
 
 def _categories(values):
-    """Distinct values in order, numbers before texts, and last None if any is missing.
+    """Return distinct values in order: numbers, texts, others, None if any is missing.
 
-    A number and its like of another type are equal, as Python has it: 1, 1.0 and True.
+    Equal numbers of several types are one category, as in Python: 1, 1.0 and True.
     """
     distinct = {_known(value) for value in _distinct(values)}
     known = sorted(distinct - {None}, key=lambda value: (_kind(value), value))
@@ -198,6 +210,7 @@ def _categories(values):
 
 
 def _distinct(values):
+    """Return the set of values, or raise for what has no hash."""
     try:
         return set(values)
     except TypeError as error:
@@ -207,18 +220,19 @@ def _distinct(values):
 
 
 def _known(value):
-    """A plain value; None for all that stand for a missing one."""
+    """Return a value of Python's own, or None for all that stands for a missing one."""
     if value is None or is_pandas_na(value) or value != value:
         return None
     return value.item() if isinstance(value, np.generic) else value
 
 
 def _kind(value):
+    """Return the rank of a value's type, since numbers and texts cannot be compared."""
     return 0 if isinstance(value, Real) else 1 if isinstance(value, str) else 2
 
 
 def _indices(values, categories):
-    """Index of every value in the categories, -1 where it is not among them."""
+    """Return the index of every value in the categories, or UNKNOWN."""
     index = {category: i for i, category in enumerate(categories)}
-    index = {value: index.get(_known(value), -1) for value in _distinct(values)}
+    index = {value: index.get(_known(value), UNKNOWN) for value in _distinct(values)}
     return np.array([index[value] for value in values], dtype=np.float64)

@@ -1,10 +1,10 @@
 """From a matrix to the inputs of a network: numbers are scaled, the rest is marked.
 
-The inputs are the columns of numbers, then those of categories, which are 1 for their
-own and 0 else (one column of -1/2 and 1/2 for two categories), then one for every
-column where numbers are missing, which is 1 there, and at last the normal scores of the
-numbers. What was not met in training has no mark: an unknown category is all zeros, and
-a missing number the mean.
+The inputs come in this order: the columns of numbers; a column for every category,
+which is 1 in its rows and 0 elsewhere (two categories share one column of -1/2 and
+1/2); a column for every column of numbers of which some are missing, which is 1 where
+they are; the normal scores of the numbers. What training has not met has no mark: the
+columns of an unknown category are all zero, and a missing number becomes the mean.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from odenet._tables.standardizer import Standardizer, fit_standardizer, side_by_
 
 @dataclass(frozen=True)
 class Encoder:
-    """Maps a matrix to inputs; ``fill`` takes the place of missing numbers."""
+    """A map from a matrix to inputs; ``fill`` takes the place of missing numbers."""
 
     columns: Columns
     fill: np.ndarray
@@ -26,16 +26,17 @@ class Encoder:
     scores: NormalScores
 
     def __call__(self, X):
-        """The inputs of every row."""
-        numbers = inputs = self._numbers(X)
+        """Return the inputs of every row."""
+        numbers = inputs = self._filled_numbers(X)
         if not self.columns.are_plain:
-            inputs = np.hstack([numbers, _marks(self.columns, X)])
+            inputs = np.hstack([numbers, _marks_of_rows(self.columns, X)])
         inputs = self.standardizer(inputs)
         if not len(self.columns.scored):
             return inputs
         return np.hstack([inputs, self.scores(_scored(self.columns, numbers))])
 
-    def _numbers(self, X):
+    def _filled_numbers(self, X):
+        """Return the columns of numbers, without a gap."""
         numbers = _numeric(self.columns, X)
         if not self.columns.allow_nan:
             return numbers
@@ -43,18 +44,18 @@ class Encoder:
 
 
 def fit_encoder(columns, X, weight, gain=None, limit=np.inf):
-    """Numbers of weighted mean 0 and standard deviation ``gain``, marks of ``gain``.
+    """Fit a map to numbers of mean 0 and deviation ``gain``, and marks of ``gain``.
 
     Parameters
     ----------
     columns : Columns
-        Settled.
+        The columns of a training set, as :meth:`Columns.settled` returns them.
     X : ndarray of shape (n, d)
     weight : ndarray of shape (n,)
     gain : float, default=None
         None leaves numbers as they are, and marks by 1.
     limit : float, default=inf
-        Bound of the numbers, in standard deviations.
+        The bound of the numbers, in standard deviations.
 
     Returns
     -------
@@ -67,28 +68,30 @@ def fit_encoder(columns, X, weight, gain=None, limit=np.inf):
     if gain is None:
         scaled = Standardizer.identity(numbers.shape[1])
     if not columns.are_plain:
-        scaled = side_by_side([scaled, _marking(_marks(columns, X), unit)])
+        scaled = side_by_side([scaled, _fit_to_marks(_marks_of_rows(columns, X), unit)])
     scores = fit_normal_scores(_scored(columns, numbers), weight, unit)
     return Encoder(columns, fill, scaled, scores)
 
 
 def _numeric(columns, X):
+    """Return the columns of numbers of a matrix."""
     return X if columns.are_plain else X.take(columns.numeric, axis=1)
 
 
 def _scored(columns, numbers):
+    """Return those columns of numbers that have scores; both lists are ascending."""
     return numbers[:, np.searchsorted(columns.numeric, columns.scored)]
 
 
-def _marking(marks, unit):
-    """Marks are multiplied by a unit; constant ones are ignored."""
+def _fit_to_marks(marks, unit):
+    """Return a map that multiplies marks by a unit, and constant ones by zero."""
     constant = np.ptp(marks, axis=0) == 0
     scale = np.where(constant, np.inf, 1.0 / unit)
     return Standardizer(np.zeros(marks.shape[1]), scale)
 
 
 def _fit_to_known(numbers, weight, *settings):
-    """Every column is scaled by the numbers that it has; one without is constant."""
+    """Fit every column to the numbers that it has; one without a number is constant."""
     known = ~np.isnan(numbers)
     if known.all():
         return fit_standardizer(numbers, weight, *settings)
@@ -102,12 +105,13 @@ def _fit_to_known(numbers, weight, *settings):
     return side_by_side(columns)
 
 
-def _marks(columns, X):
-    """Columns that say which category a row has, and where numbers are missing."""
+def _marks_of_rows(columns, X):
+    """Return columns that tell the category of a row, and where numbers are missing."""
     marks = [_one_hot(X[:, j], len(c)) for j, c in columns.categories.items()]
     return np.hstack([*marks, np.isnan(X[:, columns.incomplete])], dtype=float)
 
 
 def _one_hot(indices, n_categories):
+    """Return a column of 0 and 1 for every category, or one of -1/2 and 1/2 for two."""
     hot = (indices[:, None] == np.arange(n_categories)).astype(float)
     return (hot[:, 1:] - hot[:, :1]) / 2 if n_categories == 2 else hot

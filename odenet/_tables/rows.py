@@ -1,4 +1,4 @@
-"""Rows of a training set: repeated ones merged, and a split that keeps them together.
+"""Rows of a training set: repeated rows are merged before some are held out.
 
 A fit sees distinct rows with their total weights, in an order that depends on what the
 rows hold and not on where they stood. So a weight of 2 is a repetition to the last bit.
@@ -6,27 +6,37 @@ rows hold and not on where they stood. So a weight of 2 is a repetition to the l
 
 import numpy as np
 
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio, made odd.
+SHIFT = np.uint64(
+    29
+)  # About half of 64 bits: high bits, well mixed, reach the low ones.
+
 
 def merge_repeated(X, y, weight, seed):
-    """Distinct rows in a pseudo-random order, each with its total weight.
+    """Return the distinct rows in a pseudo-random order, each with its total weight.
+
+    Rows that are equal have equal keys, so a sort by keys brings them together. (Two
+    distinct rows have the same key with a probability of 2^-64; if their copies then
+    alternate, some stay unmerged.)
 
     Parameters
     ----------
     X : ndarray of shape (n, d)
-        With NaN equal to NaN.
+        NaN is equal to NaN here.
     y : ndarray of shape (n,) or (n, k)
     weight : ndarray of shape (n,)
-        Positive.
+        Positive weights.
     seed : int
-        Determines the order.
+        The seed of the order.
 
     Returns
     -------
-    X, y, weight
-        With one row for every distinct row of (X, y).
+    X, y, weight : ndarray
+        One row for every distinct row of (X, y).
     """
-    rows = np.column_stack([X, y]).astype(np.float64) + 0.0  # no negative zeros
-    rows[np.isnan(rows)] = np.nan  # one and the same in its bits
+    # Rows are compared by their bits: 0 and -0 must be the same, and all kinds of NaN.
+    rows = np.column_stack([X, y]).astype(np.float64) + 0.0
+    rows[np.isnan(rows)] = np.nan
     order = np.argsort(_row_keys(rows, seed), kind="stable")
     bits = rows[order].view(np.uint64)
     is_first = np.concatenate([[True], (bits[1:] != bits[:-1]).any(axis=1)])
@@ -35,26 +45,31 @@ def merge_repeated(X, y, weight, seed):
 
 
 def _row_keys(rows, seed):
-    """A pseudo-random 64-bit integer for every row, equal for equal rows."""
+    """Return a pseudo-random 64-bit integer for every row, equal for equal rows.
+
+    This is multiplicative hashing (Knuth, The Art of Computer Programming, vol. 3,
+    section 6.4) of one column after the other; products are taken modulo 2^64.
+    """
     bits = np.ascontiguousarray(rows).view(np.uint64)
     keys = np.full(len(rows), seed, dtype=np.uint64)
     for column in bits.T:
-        keys = (keys ^ column) * np.uint64(0x9E3779B97F4A7C15)
-        keys ^= keys >> np.uint64(29)
+        keys = (keys ^ column) * GOLDEN
+        keys ^= keys >> SHIFT
     return keys
 
 
 def validation_mask(weight, fraction, strata=None):
-    """Rows to validate on: about a fraction of the weight of every stratum.
+    """Choose rows to validate on: about a fraction of the weight of every stratum.
 
     Parameters
     ----------
     weight : ndarray of shape (n,)
-        Rows must be in random order, as from :func:`merge_repeated`.
+        The weights of rows in random order, as :func:`merge_repeated` returns them:
+        the first rows of a stratum are chosen.
     fraction : float
         Between 0 and 1, exclusive.
     strata : ndarray of shape (n,), default=None
-        Labels of strata. Every stratum keeps a row to train on.
+        Labels of strata, by default one for all. Every stratum keeps a row to train on.
 
     Returns
     -------

@@ -4,14 +4,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
+# A bound before squares are taken: any number whose square is finite, and beside which
+# every limit is small. An infinite z would become inf / inf.
+LARGEST = 1e100
+# A column whose standard deviation is within a few roundings of its largest number is
+# constant: the mean of n equal numbers is off by such an amount.
+ROUNDING = 10 * np.finfo(float).eps
+
 
 @dataclass(frozen=True)
 class Standardizer:
-    """Maps x to z = (x - mean) / scale, and back.
+    """A map from x to z = (x - mean) / scale, and back.
 
-    The scale of a constant column is infinite: it is ignored, and restored. With a
-    finite limit, z becomes z / sqrt(1 + (z / limit)^2), which stays within the limit;
-    it may be an array of one for every column.
+    The scale of a constant column is infinite, so that z is zero, and the inverse map
+    restores the mean. With a finite limit, z becomes z / sqrt(1 + (z / limit)^2), which
+    stays within the limit. The limit may be an array with one number for every column.
     """
 
     mean: np.ndarray
@@ -20,32 +27,33 @@ class Standardizer:
 
     @classmethod
     def identity(cls, n_columns):
-        """Leaves columns as they are."""
+        """Return the map that leaves columns as they are."""
         return cls(np.zeros(n_columns), np.ones(n_columns))
 
     def __call__(self, X):
-        """Standardised columns."""
-        with np.errstate(over="ignore"):
+        """Return standardised columns."""
+        with np.errstate(over="ignore"):  # A limit brings infinite numbers back.
             Z = (X - self.mean) / self.scale
         return Z if np.all(np.isinf(self.limit)) else _bounded(Z, self.limit)
 
     def inverse(self, X):
-        """Columns in their own units, where there is no limit."""
+        """Return columns in their own units; a limit is not undone."""
         return X * self.inverse_scale + self.mean
 
     @property
     def inverse_scale(self):
-        """What ``inverse`` multiplies by."""
+        """The factor of ``inverse``: a constant column has no deviations."""
         return np.where(np.isinf(self.scale), 0.0, self.scale)
 
 
 def _bounded(Z, limit):
-    Z = np.clip(Z, -1e100, 1e100)
+    """Return z / sqrt(1 + (z / limit)^2)."""
+    Z = np.clip(Z, -LARGEST, LARGEST)
     return Z / np.hypot(1.0, Z / limit)
 
 
 def side_by_side(standardizers):
-    """The standardizer of columns of which each has a part."""
+    """Return one standardizer of the columns of several, in their order."""
     return Standardizer(
         mean=np.concatenate([part.mean for part in standardizers]),
         scale=np.concatenate([part.scale for part in standardizers]),
@@ -56,7 +64,7 @@ def side_by_side(standardizers):
 
 
 def fit_standardizer(X, weight, gain=1.0, limit=np.inf):
-    """Weighted mean 0 and standard deviation ``gain`` for every column.
+    """Fit a map to weighted mean 0 and standard deviation ``gain`` of every column.
 
     Parameters
     ----------
@@ -64,7 +72,7 @@ def fit_standardizer(X, weight, gain=1.0, limit=np.inf):
     weight : ndarray of shape (n,)
     gain : float, default=1.0
     limit : float, default=inf
-        Bound of the values, in standard deviations.
+        The bound of the values, in standard deviations.
 
     Returns
     -------
@@ -72,12 +80,12 @@ def fit_standardizer(X, weight, gain=1.0, limit=np.inf):
     """
     magnitude = np.abs(X).max(axis=0)
     magnitude[magnitude == 0] = 1.0
-    unit = X / magnitude  # no square below overflows, whatever the units
-    share = weight / weight.max()
+    unit = X / magnitude  # No square below overflows, whatever the units are.
+    share = weight / weight.max()  # Nor does the sum of weights of any unit.
     share = (share / share.sum())[:, None]
     mean = (share * unit).sum(axis=0)
     std = np.sqrt((share * np.square(unit - mean)).sum(axis=0))
-    constant = (np.ptp(X, axis=0) == 0) | (std <= 10 * np.finfo(float).eps)
+    constant = (np.ptp(X, axis=0) == 0) | (std <= ROUNDING)
     return Standardizer(
         mean=np.where(constant, X[0], mean * magnitude),
         scale=np.where(constant, np.inf, std * magnitude / gain),

@@ -1,4 +1,4 @@
-"""Random crops and flips of images, from a generator."""
+"""Random shifts and flips of images, drawn from a generator."""
 
 from dataclasses import dataclass
 
@@ -7,17 +7,17 @@ import torch
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Shifts images by up to some pixels, black beyond their edges, and flips them.
+    """Shift images by a few pixels, with black at their edges, and mirror half of them.
 
     Parameters
     ----------
     image_shape : tuple (height, width, n_channels)
     shift : int
-        Most pixels, up or down and to the left or right.
+        The most pixels by which an image moves, up or down and to the left or right.
     flip : bool
-        Whether every other image, at random, is its mirror image.
+        Whether an image becomes its mirror image, with probability 1/2.
     background : tuple of float
-        The value of black, in every channel.
+        The value of black in every channel.
     """
 
     image_shape: tuple
@@ -26,10 +26,21 @@ class Augmentation:
     background: tuple
 
     def __call__(self, x, generator):
-        """Rows of pixels, each another view of the image that it was."""
+        """Return another view of every image.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n, height * width * n_channels)
+        generator : torch.Generator
+            A generator on the CPU, so that every device sees the same views.
+
+        Returns
+        -------
+        x : Tensor of the same shape
+        """
         images = x.view(len(x), *self.image_shape)
         if self.shift:
-            images = self._shifted(images, generator)
+            images = self._shift_images(images, generator)
         if self.flip:
             mirrored = torch.rand(len(x), generator=generator) < 0.5
             images = torch.where(
@@ -37,7 +48,8 @@ class Augmentation:
             )
         return images.reshape(x.shape)
 
-    def _shifted(self, images, generator):
+    def _shift_images(self, images, generator):
+        """Cut every image, at a random place, out of itself with a black margin."""
         n, (height, width, _) = len(images), self.image_shape
         s = self.shift
         padded = images.new_tensor(self.background).repeat(

@@ -5,7 +5,7 @@ from numbers import Number
 
 import numpy as np
 
-LEADING = (
+LEADING = (  # The columns that every history has, in the order of a table.
     "role",
     "epoch",
     "depth",
@@ -16,35 +16,42 @@ LEADING = (
     "valid_loss",
     "valid_score",
 )
+# What skorch records for its own use: rows of batches, durations, counts of batches,
+# whether a loss is the best so far, and events of callbacks.
 INTERNAL = re.compile(r"batches|dur|.*_batch_count|.*_best|event_.*")
 
 
 def history_columns(history):
-    """The columns of a history, with NaN where a row lacks a value.
+    """Return the columns of a history, with NaN where a row lacks a value.
 
     Parameters
     ----------
     history : list of dict
-        Of skorch.
+        The history of a skorch net.
 
     Returns
     -------
     columns : dict of str to ndarray of shape (n_rows,)
-        "seconds" is the sum of those of the steps so far, and "n_grad_evals" the number
-        of mini-batches so far where the solver does not count gradients.
+        The leading columns first, then those that solvers and callbacks have recorded.
+        "seconds" are summed over the steps so far. "n_grad_evals" is the number of
+        mini-batches so far, if the solver does not count its gradients.
     """
     rows, seconds, n_batches = [], 0.0, 0
     for row in history:
         seconds += row.get("dur", 0.0)
         n_batches += row.get("train_batch_count", 0)
         rows.append({"n_grad_evals": n_batches, **row, "seconds": seconds})
-    names = dict.fromkeys(name for row in rows for name in row)
-    others = (n for n in names if not INTERNAL.fullmatch(n) and n not in LEADING)
-    return {n: _column([r.get(n, np.nan) for r in rows]) for n in (*LEADING, *others)}
+    recorded = (name for row in rows for name in row if not INTERNAL.fullmatch(name))
+    names = dict.fromkeys((*LEADING, *recorded))  # A set that keeps its order.
+    return {name: _column([row.get(name, np.nan) for row in rows]) for name in names}
 
 
 def _column(values):
-    """An array of numbers; of objects, if callbacks have recorded anything else."""
+    """Return an array of numbers, or of objects if callbacks recorded anything else.
+
+    Objects are assigned one by one, since NumPy would make lists of equal lengths a
+    matrix.
+    """
     if all(isinstance(value, Number) for value in values):
         return np.array(values)
     column = np.empty(len(values), dtype=object)

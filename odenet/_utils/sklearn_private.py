@@ -1,7 +1,12 @@
-"""Checks of what users pass in; the one door for scikit-learn's private names."""
+"""The one door to scikit-learn's private names, and checks that stand on them.
+
+No other file of the package imports a name that scikit-learn calls private: if a
+release moves one, only this file changes.
+"""
 
 import numpy as np
 from sklearn.base import _fit_context as fit_context
+from sklearn.utils import _safe_indexing as safe_indexing
 from sklearn.utils._missing import is_pandas_na
 from sklearn.utils._optional_dependencies import (
     check_matplotlib_support,
@@ -16,10 +21,10 @@ from sklearn.utils.validation import _check_sample_weight
 
 try:
     from sklearn.callback import CallbackSupportMixin
-except ImportError:  # scikit-learn < 1.9
+except ImportError:  # scikit-learn before 1.9
 
     class CallbackSupportMixin:
-        """Stands in where scikit-learn has no callbacks yet."""
+        """Stand in for the class of a scikit-learn that has no callbacks yet."""
 
 
 __all__ = [
@@ -31,6 +36,7 @@ __all__ = [
     "check_sample_weight",
     "fit_context",
     "is_pandas_na",
+    "safe_indexing",
     "validate_parameters",
 ]
 
@@ -43,8 +49,12 @@ def validate_parameters(constraints, estimator):
 
 
 def check_sample_weight(sample_weight, X):
-    """Weights as float64, one for every row of X, not negative and not all zero."""
+    """Return weights as float64: one for every row, not negative, not all zero.
+
+    None stands for weights of one. Errors are those of scikit-learn.
+    """
     weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
+    # scikit-learn's own option for this does not tell the value.
     if (weight < 0).any():
         raise ValueError(
             f"Negative values in data passed to `sample_weight`: {weight.min()}."

@@ -10,6 +10,7 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 
 from odenet import NeuralODE, ResODEClassifier, ResODERegressor
 from odenet.solvers import AdamW
+from tests.helpers import outputs, slope
 
 DATA = {
     "regressor": (ResODERegressor, load_diabetes(return_X_y=True)),
@@ -33,15 +34,6 @@ def fit(kind, depth=32, **settings):
     return copy.deepcopy(FITTED[key]), X, y
 
 
-def outputs(model, X):
-    """Real numbers, before any decision for a class."""
-    return getattr(model, "decision_function", model.predict)(X)
-
-
-def slope(depths, errors):
-    return np.polyfit(np.log(depths), np.log(errors), 1)[0]
-
-
 # with_depth --------------------------------------------------------------------------
 
 
@@ -63,7 +55,7 @@ def test_the_model_at_another_depth(kind, interpolation):
 def test_fitted_attributes_are_carried_over():
     X, y = load_digits(n_class=3, return_X_y=True)
     X = pd.DataFrame(X).add_prefix("pixel")
-    model = ResODEClassifier(16, width=8, random_state=0).fit(X, y)
+    model = ResODEClassifier(16, width=8, flow_time=3.0, random_state=0).fit(X, y)
     other = model.with_depth(4)
     np.testing.assert_array_equal(other.classes_, model.classes_)
     np.testing.assert_array_equal(other.feature_names_in_, model.feature_names_in_)

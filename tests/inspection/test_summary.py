@@ -2,6 +2,7 @@
 
 import pickle
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +18,12 @@ from odenet import (
     ResODEImageClassifier,
     ResODERegressor,
     ResODERegressorCV,
+)
+from odenet._inspection.summary import (
+    facts,
+    history_frame,
+    summary_text,
+    with_summary,
 )
 from odenet.solvers import SGD, AdamW
 
@@ -244,3 +251,89 @@ def test_a_silent_fit_shows_nothing(capfd):
     ResODERegressor(**SMALL, flow_time=1.0).fit(*IRIS)
     ResODERegressorCV([2], flow_times=[1.0], cv=2, width=8).fit(*IRIS)
     assert capfd.readouterr() == ("", "")
+
+
+# The functions alone
+
+
+def stub(**attributes):
+    """What the facts are read from, without a fit."""
+    parameters = [np.zeros((40, 30)), np.zeros(34)]
+    module = SimpleNamespace(
+        depth=5,
+        state_dim=3,
+        width=7,
+        activation="tanh",
+        imitated_depth=None,
+        parameters=lambda: [
+            SimpleNamespace(numel=lambda Z=Z: Z.size) for Z in parameters
+        ],
+    )
+    settings = {
+        "module_": module,
+        "net_": SimpleNamespace(history=[{"dur": 1.25}, {"dur": 2.5}, {}]),
+        "solver_": SGD(),
+        "flow_time_": None,
+        "n_grad_evals_": 1234,
+        "stop_reason_": "max_epochs",
+        "loss_curve_": [3.0, 1.5, 2.0],
+        "validation_loss_curve_": [4.0, 2.5, 3.5],
+        "depth_smoothness_": SimpleNamespace(lipschitz=1.2345, von_neumann_ratio=0.3),
+    }
+    return SimpleNamespace(**settings | attributes)
+
+
+def test_the_facts_are_read_from_public_attributes():
+    said = dict(facts(stub()))
+    assert said == {
+        "network": "5 layers, state 3, width 7, tanh: 1,234 parameters",
+        "training": "SGD, 1,234 gradients, 3.75 s; stopped by max_epochs",
+        "loss": "2 (training), 2.5 (held out)",
+        "smoothness": "Lipschitz constant 1.23, von Neumann ratio 0.3 "
+        "(straight line 0.25, independent layers 1)",
+    }
+    said = dict(facts(stub(flow_time_=12.34567, validation_loss_curve_=[])))
+    assert said["training"].startswith("SGD to flow time 12.35, ")
+    assert said["loss"] == "2 (training)"
+
+
+def test_two_layers_are_compared_with_nothing():
+    model = stub()
+    model.module_.depth = 2
+    assert "straight" not in dict(facts(model))["smoothness"]
+    model.module_.depth = 3
+    line = np.arange(3.0)
+    ratio = np.mean(np.diff(line) ** 2) / (2 * np.var(line))
+    assert f"straight line {ratio:.2g}," in dict(facts(model))["smoothness"]
+
+
+def test_the_gap_is_told_of_models_that_have_an_ode():
+    for gap, text in [
+        (None, "not measured: see ode_gap(X)"),
+        (np.nan, "none: the weights are not smooth in depth"),
+        (0.01234, "0.012 of the output, to the neural ODE (estimated)"),
+    ]:
+        model = stub(ode_gap=lambda X: None, ode_gap_=gap)
+        assert dict(facts(model))["gap"] == text
+    assert "gap" not in dict(facts(stub()))
+
+
+def test_a_text_has_a_title_and_a_line_for_every_fact():
+    text = summary_text("Title", [("a", "first"), ("smoothness", "last")])
+    assert text == "Title\na           first\nsmoothness  last"
+
+
+def test_facts_are_a_table_at_the_end_of_a_page_or_of_a_part():
+    table = with_summary("", [("a", "1 < 2"), ("b", "c")])
+    assert table.startswith('<table class="odenet-summary"><tr><th')
+    assert "1 &lt; 2" in table
+    assert table.count("<tr>") == 2
+    page = with_summary("<body>x</body></html>", [("a", "1 < 2"), ("b", "c")])
+    assert page == f"<body>x{table}</body></html>"
+    assert with_summary("<div/>", [("a", "1 < 2"), ("b", "c")]) == f"<div/>{table}"
+
+
+def test_a_history_is_a_frame():
+    frame = history_frame([{"epoch": 1, "dur": 0.5}, {"epoch": 2, "dur": 0.25}])
+    assert frame["epoch"].tolist() == [1, 2]
+    assert frame["seconds"].tolist() == [0.5, 0.75]

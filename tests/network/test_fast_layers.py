@@ -1,53 +1,27 @@
 """The written stack is the plain one: values, gradients, and all of autograd's ways."""
 
-import copy
-import threading
-
 import pytest
 import torch
 from torch.autograd import forward_ad
 
-from odenet import ResODERegressor
-from odenet._network import workspace
+from odenet._network import fast_layers, workspace
 from odenet._network.activations import ACTIVATIONS
-from odenet._network.fast_layers import residual_stack
+from odenet._network.fast_layers import residual_stack, rows_at_once
 from odenet._network.layers import plain_stack
-from odenet._network.workspace import Workspace, forget_workspaces
-
-TOLERANCES = {torch.float64: 1e-13, torch.float32: 2e-5}
-GELU = ACTIVATIONS["gelu"]
+from odenet._network.scratch import current_scratch, scratch
+from tests.network.problems import (
+    GELU,
+    TOLERANCES,
+    assert_equal_to_rounding,
+    make_problem,
+    value_and_gradients,
+)
 
 
 @pytest.fixture(autouse=True)
-def _no_workspaces():
-    forget_workspaces()
-
-
-def make_problem(n=7, q=5, m=6, depth=4, *, models=(), dtype=torch.float64, seed=0):
-    """A state, weights and a gradient of the last state."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def draw(*shape):
-        return torch.randn(*shape, generator=generator, dtype=dtype)
-
-    weights = draw(depth, *models, q, m), draw(depth, *models, m, q)
-    inputs = [t.requires_grad_() for t in (draw(*models, n, q), *weights)]
-    return inputs, draw(*models, n, q)
-
-
-def value_and_gradients(
-    stack, inputs, g, activation=GELU, depth=None, scale=None, **kwargs
-):
-    scale = scale or 1 / len(inputs[1])
-    last = stack(*inputs, activation, scale, depth)
-    return [last, *torch.autograd.grad(last, inputs, g, **kwargs)]
-
-
-def assert_equal_to_rounding(results, expected):
-    for result, exact in zip(results, expected, strict=True):
-        assert result.dtype == exact.dtype
-        error = (result - exact).abs().max() / (exact.abs().max() + 1e-30)
-        assert error < TOLERANCES[exact.dtype]
+def _own_scratch():
+    with scratch():
+        yield
 
 
 @pytest.mark.parametrize("dtype", TOLERANCES)
@@ -131,15 +105,6 @@ def test_two_forwards_before_the_first_backward(imitated):
         assert_equal_to_rounding(results, expected)
 
 
-def test_results_survive_the_next_gradient():
-    """Nothing that is returned lies in a buffer that is used again."""
-    first, second = make_problem(seed=0), make_problem(seed=1)
-    results = value_and_gradients(residual_stack, *first)
-    kept = [t.detach().clone() for t in results]
-    value_and_gradients(residual_stack, *second)
-    assert all(torch.equal(t, copy) for t, copy in zip(results, kept, strict=True))
-
-
 def test_gradients_accumulate():
     inputs, g = make_problem()
     residual_stack(*inputs, GELU, 0.25).backward(g)
@@ -215,67 +180,27 @@ def test_other_number_formats_take_the_plain_path():
     assert residual_stack(h, V, W, GELU, 0.25).dtype == torch.bfloat16
 
 
-def test_threads_do_not_share_workspaces():
-    problems = [make_problem(depth=40, seed=seed) for seed in range(4)]
-    expected = [value_and_gradients(plain_stack, *problem) for problem in problems]
-    results = [None] * 4
-
-    def work(i):
-        for _ in range(20):
-            results[i] = value_and_gradients(residual_stack, *problems[i])
-
-    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for result, exact in zip(results, expected, strict=True):
-        assert_equal_to_rounding(result, exact)
-
-
-def failing(*args):
-    raise ZeroDivisionError
-
-
-@pytest.mark.parametrize("part", ["write", "pull_back"])
-def test_after_an_error_gradients_are_right(part):
-    inputs, g = make_problem()
-    value_and_gradients(residual_stack, inputs, g)  # leaves a workspace
-    broken = copy.copy(GELU)
-    object.__setattr__(broken, part, failing)
-    with pytest.raises(ZeroDivisionError):
-        value_and_gradients(residual_stack, inputs, g, broken)
-    results = value_and_gradients(residual_stack, inputs, g)
-    assert_equal_to_rounding(results, value_and_gradients(plain_stack, inputs, g))
-
-
-def test_workspaces_are_used_again(monkeypatch):
-    inputs, g = make_problem()
-    value_and_gradients(residual_stack, inputs, g)
-    monkeypatch.setattr(Workspace, "__init__", failing)
-    value_and_gradients(residual_stack, inputs, g)
-    with pytest.raises(ZeroDivisionError):
-        value_and_gradients(residual_stack, *make_problem(n=8))
-
-
-def test_few_workspaces_are_kept(monkeypatch):
-    """The latest ones; one of n samples has 5 * n * (5 + 2 * 6) * 8 bytes here."""
-    monkeypatch.setattr(workspace, "MAX_KEPT_BYTES", 21 * 680)
-    for n in (7, 8, 9, 10, 11):
-        value_and_gradients(residual_stack, *make_problem(n=n))
-    kept = workspace._kept.workspaces
-    assert [len(workspace.points[0]) for workspace in kept] == [10, 11]
-
-
 def test_a_large_stack_is_plain(monkeypatch):
     """Its workspace would not be kept: fresh memory costs more than it saves."""
     monkeypatch.setattr(workspace, "MAX_KEPT_BYTES", 100)
     inputs, g = make_problem()
     results = value_and_gradients(residual_stack, inputs, g)
-    assert len(workspace._kept.workspaces) == 0
+    assert len(current_scratch().workspaces) == 0
     assert_equal_to_rounding(results, value_and_gradients(plain_stack, inputs, g))
 
 
-def test_a_fit_leaves_no_workspaces():
-    ResODERegressor(2, width=4, flow_time=0.1).fit([[0.0], [1.0], [2.0]], [0, 1, 2])
-    assert len(workspace._kept.workspaces) == 0
+@pytest.mark.parametrize("imitated", [None, 64])
+def test_samples_are_evaluated_in_parts_that_fit_a_cache(imitated, monkeypatch):
+    """As many at once as are asked for, all of them, in their order."""
+    monkeypatch.setattr(fast_layers, "MIN_ROWS", 3)
+    monkeypatch.setattr(fast_layers, "CACHED", 44)
+    assert rows_at_once(5, 6) == 4
+    assert rows_at_once(50, 60) == 3
+    inputs, g = make_problem(n=10)
+    expected = value_and_gradients(plain_stack, inputs, g, depth=imitated)
+    results = value_and_gradients(residual_stack, inputs, g, depth=imitated)
+    assert_equal_to_rounding(results, expected)
+    assert [len(w.points[0]) for w in current_scratch().workspaces][-3:] == [2, 4, 4]
+    with torch.no_grad():
+        last = residual_stack(*inputs, GELU, 0.25, imitated)
+    assert_equal_to_rounding([last], expected[:1])

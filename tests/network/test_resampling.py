@@ -83,6 +83,14 @@ def test_the_same_depth_gives_the_same_weights(interpolation, depth):
         assert torch.equal(weights, same.state_dict()[name])
 
 
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+@pytest.mark.parametrize("depth", [1, 4, 6])
+def test_layers_have_memory_of_their_own(interpolation, depth):
+    weights = torch.ones(4, 2)
+    resample(weights, depth, interpolation).zero_()
+    assert weights.all()
+
+
 @pytest.mark.parametrize("depth", [1, 3, 12, 17])
 def test_linear_resampling_keeps_linear_functions_of_depth(depth):
     def layers(n):

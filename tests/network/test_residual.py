@@ -1,3 +1,5 @@
+"""The residual network is the formula of the paper, and starts as it says."""
+
 from math import sqrt
 
 import numpy as np
@@ -5,9 +7,11 @@ import pytest
 import torch
 
 from odenet import ResidualNetwork
+from odenet._network.activations import ACTIVATIONS
 from odenet._network.fast_layers import residual_stack
 from odenet._network.layers import residual_states
-from odenet._network.residual import ACTIVATIONS, default_state_dim
+from odenet._network.residual import BACKWARDS, default_state_dim
+from odenet.schemes import GaussianProcess
 
 SHAPES = [(5, 3, 8, 6, 1), (1, 1, 1, 1, 1), (7, 4, 2, 3, 5), (3, 2, 1, 9, 2)]
 
@@ -128,6 +132,100 @@ def test_hidden_states_end_at_the_output(generator):
     torch.testing.assert_close(states[-1] @ network.head.T, network(x))
 
 
+def numpy_imitation(network, x, imitated):
+    """The recursion that looks ahead, equation by equation; all states."""
+    A, V, W = (p.detach().numpy() for p in (network.embedding, network.V, network.W))
+    L, q, m = V.shape
+    ahead = (1 - L / imitated) / 2
+
+    def residual(k, point):
+        return V[k] @ np.tanh(W[k] @ point / sqrt(q)) / (L * sqrt(m))
+
+    h = A @ np.vstack([x.T, np.ones(len(x))])
+    states, step = [h], residual(0, h)
+    for k in range(L):
+        h = h + residual(k, h + ahead * step)
+        step = h - states[-1]
+        states.append(h)
+    return np.array(states).swapaxes(1, 2)
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+@pytest.mark.parametrize("backward", ["stored", "rebuilt"])
+@pytest.mark.parametrize("imitated", [64, float("inf")])
+def test_an_imitating_network_looks_ahead(imitated, backward, recorded, rng):
+    """In its states and its last state, whatever its backward is."""
+    network = make_network(depth=4, activation="tanh", backward=backward)
+    x = rng.normal(size=(5, 2))
+    network.imitated_depth = imitated
+    expected = numpy_imitation(network, x, imitated)
+    with torch.set_grad_enabled(recorded):
+        states = network.hidden_states(torch.tensor(x)).detach().numpy()
+        last = network.last_state(torch.tensor(x)).detach().numpy()
+    np.testing.assert_allclose(states, expected, rtol=1e-10)
+    np.testing.assert_allclose(last, expected[-1], rtol=1e-10)
+    network.imitated_depth = None
+    own = network.last_state(torch.tensor(x)).detach().numpy()
+    assert np.abs(own - expected[-1]).max() > 1e-3
+
+
+@pytest.mark.parametrize("backward", BACKWARDS)
+def test_last_state_takes_the_backward_that_was_asked_for(backward, monkeypatch, rng):
+    network = make_network(depth=4, backward=backward)
+    x = torch.tensor(rng.normal(size=(5, 2)))
+    asked = []
+    for name, stack in BACKWARDS.items():
+
+        def noted(*args, name=name, stack=stack):
+            asked.append(name)
+            return stack(*args)
+
+        monkeypatch.setitem(BACKWARDS, name, noted)
+    network.last_state(x)
+    assert asked == [backward]
+
+
+def test_an_unknown_backward_is_refused():
+    with pytest.raises(ValueError, match="`backward` must be one of.*'checkpoint'"):
+        ResidualNetwork(2, 1, backward="checkpoint")
+
+
+def test_with_depth_can_imitate():
+    """The depth that is imitated is the deepest on the way, and one's own is None."""
+    generator = torch.Generator().manual_seed(0)
+    network = ResidualNetwork(
+        2,
+        1,
+        depth=64,
+        width=8,
+        init=GaussianProcess(1.0, draws_V=True),
+        generator=generator,
+        dtype=torch.float64,
+    )
+    few = network.with_depth(16, imitate=True)
+    assert (few.depth, few.imitated_depth, network.imitated_depth) == (16, 64, None)
+    assert few.with_depth(8, imitate=True).imitated_depth == 64
+    assert few.with_depth(64, imitate=True).imitated_depth is None
+    assert few.with_depth(8).imitated_depth is None
+    x = torch.randn(9, 2, generator=generator, dtype=torch.float64)
+    plain, imitating = (
+        (network.with_depth(16, imitate=i).last_state(x) - network.last_state(x)).norm()
+        for i in (False, True)
+    )
+    assert imitating < plain / 3
+
+
+@pytest.mark.parametrize("scaling", [0.5, 1.0, 2.0])
+def test_the_velocity_stays_at_another_depth(scaling):
+    """That of the ODE, V times L^(1 - beta), where layers are tied."""
+    network = make_network(depth=8, depth_scaling=scaling)
+    with torch.no_grad():
+        network.V.copy_(network.V[:1].expand_as(network.V).clone())
+    deeper = network.with_depth(32)
+    expected = network.V[0] * 8 ** (1 - scaling)
+    torch.testing.assert_close(deeper.V[5] * 32 ** (1 - scaling), expected)
+
+
 def test_draws_do_not_depend_on_the_type_of_the_parameters():
     single, double = (
         ResidualNetwork(
@@ -175,7 +273,22 @@ def test_repr_says_the_sizes():
 def test_rebuilding_from_weights(generator):
     network = ResidualNetwork(2, 1, depth=3, activation="tanh", generator=generator)
     weights = {name: p.detach().numpy() for name, p in network.named_parameters()}
-    twin = ResidualNetwork.from_weights(weights, "tanh")
+    twin = ResidualNetwork.from_weights(weights, **network.settings())
     x = torch.randn(4, 2, generator=generator)
     assert torch.equal(twin.hidden_states(x), network.hidden_states(x))
     assert list(twin.state_dict()) == list(network.state_dict())
+    assert repr(twin) == repr(network)
+
+
+def test_settings_are_all_that_rebuilding_needs():
+    network = ResidualNetwork(2, 1, depth=3, depth_scaling=0.5, backward="rebuilt")
+    network.imitated_depth = 64
+    weights = {name: p.detach().numpy() for name, p in network.named_parameters()}
+    assert network.settings() == {
+        "activation": "gelu",
+        "depth_scaling": 0.5,
+        "backward": "rebuilt",
+        "imitated_depth": 64,
+    }
+    twin = ResidualNetwork.from_weights(weights, **network.settings())
+    assert twin.settings() == network.settings()

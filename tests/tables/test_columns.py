@@ -20,7 +20,7 @@ from odenet import (
     ResODERegressor,
     ResODERegressorCV,
 )
-from odenet._tables.columns import read_columns
+from odenet._tables.columns import Columns, read_columns
 from odenet.solvers import SGD
 
 TINY = {"depth": 2, "width": 4, "flow_time": 1.0, "random_state": 0}
@@ -444,3 +444,26 @@ def test_structs_and_dates_are_no_text():
         warnings.simplefilter("error")
         X = pl.DataFrame({"a": [{"x": 1}], "b": ["t"], "c": [True]})
         assert read_columns(X, "from_dtype", False).categories == {1: ("t",)}
+
+
+def test_columns_of_more_than_two_numbers_are_scored():
+    nan = np.nan
+    X = np.array(
+        [[1, 2, 1, nan, 0], [1, 3, 2, nan, 1], [1, 2, 3, 5, 2], [1, 3, 3, 4, 1]]
+    )
+    columns, _ = Columns({4: (7, 8, 9)}, True).settled(X.astype(float), scored=True)
+    assert columns.numeric.tolist() == [0, 1, 2, 3]
+    assert columns.scored.tolist() == [2]
+    assert columns.incomplete.tolist() == [3]
+    assert columns.n_inputs == 4 + 3 + 1 + 1
+    columns, _ = Columns({4: (7, 8, 9)}, True).settled(X.astype(float), scored=False)
+    assert columns.scored.tolist() == []
+    assert not columns.are_plain
+    assert Columns({}, False).are_plain
+
+
+def test_categories_without_a_row_are_forgotten():
+    X = np.array([[0.0, 2.0], [1.0, 0.0], [2.0, 2.0]])
+    columns, matrix = Columns({1: ("a", "b", None)}, False).settled(X, scored=False)
+    assert columns.categories == {1: ("a", None)}
+    assert matrix.tolist() == [[0, 1], [1, 0], [2, 1]]

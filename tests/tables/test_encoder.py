@@ -63,3 +63,13 @@ def test_column_that_lacks_numbers_is_scaled_by_those_it_has(rng):
     np.testing.assert_allclose(Z[known, 0], expected[:, 0])
     np.testing.assert_array_equal(Z[~known, 0], 0)
     np.testing.assert_array_equal(Z[:, 2], np.where(known, 0.0, 2.0))
+
+
+@pytest.mark.parametrize("gain", [None, 2.0])
+def test_an_only_category_has_a_column_that_says_nothing(gain):
+    X = np.zeros((4, 1))
+    met = Columns({0: ("a",)}, False).settled(X, True)[0]
+    encoder = fit_encoder(met, X, np.ones(4), gain, limit=4.0)
+    for index in (0, -1):
+        Z = encoder(np.full((4, 1), float(index)))
+        np.testing.assert_array_equal(Z, np.zeros((4, 1)))

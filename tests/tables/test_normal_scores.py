@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy.special import ndtri
 from scipy.stats import kstest
 from sklearn.preprocessing import QuantileTransformer
 
@@ -65,3 +66,32 @@ def test_tiny_weights_have_finite_scores(rng):
     z = scores(X, weight)
     assert np.abs(z).max() < 6.1
     assert np.all(np.diff(z[np.argsort(X[:, 0]), 0]) > 0)
+
+
+def test_no_weight_is_too_large(rng):
+    X = rng.normal(size=(50, 1))
+    for unit in (1e-300, 1e300, 1e308):
+        np.testing.assert_allclose(scores(X, np.full(50, unit)), scores(X))
+
+
+def test_scores_are_quantiles_of_the_middle_of_each_mass():
+    X, weight = np.array([[3.0], [1.0], [2.0]]), np.array([1.0, 2.0, 5.0])
+    middles = np.array([7.5, 1.0, 4.5]) / 8
+    np.testing.assert_allclose(scores(X, weight, 2.0).ravel(), 2 * ndtri(middles))
+
+
+def test_few_values_keep_all_their_knots_and_many_keep_both_ends(rng):
+    for n, n_knots in [(255, 255), (256, 256), (257, None), (5000, None)]:
+        x = np.sort(rng.normal(size=n))
+        values, _ = fit_normal_scores(x[:, None], np.ones(n)).knots[0]
+        assert len(values) == n_knots if n_knots else len(values) <= 256
+        assert (values[0], values[-1]) == (x[0], x[-1])
+    assert len(values) > 200
+
+
+def test_the_last_value_keeps_its_knot_whatever_is_rounded():
+    for seed in range(50):
+        x = np.sort(np.random.default_rng(seed).standard_cauchy(size=400))
+        knots = fit_normal_scores(x[:, None], np.ones(400), 1.0).knots[0]
+        assert knots[0][-1] == x[-1]
+        assert (np.diff(knots[1]) > 0).all()

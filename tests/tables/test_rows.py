@@ -73,3 +73,23 @@ def test_missing_numbers_are_equal_whatever_their_bits():
         (False, 3.0),
         (True, 1.0),
     ]
+
+
+def test_the_rows_held_out_are_the_first_of_each_stratum():
+    strata = np.array([0, 1, 0, 1, 0, 1, 0, 1])
+    mask = validation_mask(np.ones(8), 0.3, strata)
+    assert mask.tolist() == [True] * 4 + [False] * 4
+    heavy = np.array([9.0, 1, 1, 1, 1, 1, 1, 1])
+    mask = validation_mask(heavy, 0.3)
+    assert mask.tolist() == [True] + [False] * 7
+
+
+def test_the_order_is_independent_of_what_the_rows_hold(rng):
+    """Counting numbers, and their negatives, come as if they were shuffled."""
+    X = np.arange(-500.0, 500)[:, None]
+    for seed in range(5):
+        merged = merge_repeated(X, np.zeros(1000), np.ones(1000), seed=seed)[0].ravel()
+        ranks = np.corrcoef(merged, np.arange(1000))[0, 1]
+        neighbours = np.corrcoef(merged[1:], merged[:-1])[0, 1]
+        assert abs(ranks) < 0.12
+        assert abs(neighbours) < 0.12

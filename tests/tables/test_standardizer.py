@@ -2,7 +2,11 @@ import numpy as np
 import pytest
 from sklearn.preprocessing import StandardScaler
 
-from odenet._tables.standardizer import Standardizer, fit_standardizer
+from odenet._tables.standardizer import (
+    Standardizer,
+    fit_standardizer,
+    side_by_side,
+)
 
 
 def test_agrees_with_scikit_learn(rng):
@@ -20,7 +24,7 @@ def test_gain_is_the_standard_deviation_reached(rng):
 
 
 @pytest.mark.parametrize("unit", [1e-300, 1e-30, 1.0, 1e30, 1e300])
-@pytest.mark.parametrize("weight_unit", [1e-300, 1.0, 1e300])
+@pytest.mark.parametrize("weight_unit", [1e-300, 1.0, 1e300, 1e308])
 def test_no_unit_is_too_large_or_too_small(unit, weight_unit, rng):
     X = rng.normal(size=(50, 2))
     weight = np.full(50, weight_unit)
@@ -51,3 +55,29 @@ def test_limit_draws_far_values_in_and_leaves_near_ones(rng):
 def test_identity(rng):
     X = rng.normal(size=(4, 3))
     np.testing.assert_array_equal(Standardizer.identity(3)(X), X)
+
+
+def test_a_column_that_varies_by_roundings_is_constant():
+    X = np.array([[1.0], [1.0 + 2**-52], [1.0]])
+    assert np.isinf(fit_standardizer(X, np.ones(3)).scale).all()
+    X = np.array([[1.0], [1.0 + 1e-12], [1.0]])
+    assert np.isfinite(fit_standardizer(X, np.ones(3)).scale).all()
+
+
+def test_a_limit_bounds_infinite_quotients_too():
+    standardizer = Standardizer(np.zeros(1), np.full(1, 1e-10), 3.0)
+    Z = standardizer(np.array([[1e308], [-1e308], [1e-10]]))
+    np.testing.assert_allclose(Z.ravel(), [3, -3, 1 / np.sqrt(1 + 1 / 9)])
+
+
+def test_parts_side_by_side_do_what_each_does(rng):
+    X = rng.normal(size=(20, 5))
+    parts = [
+        fit_standardizer(X[:, :2], np.ones(20), 2.0, 3.0),
+        Standardizer.identity(1),
+        fit_standardizer(X[:, 3:], np.ones(20)),
+    ]
+    together = side_by_side(parts)(X)
+    blocks = (X[:, :2], X[:, 2:3], X[:, 3:])
+    alone = [part(block) for part, block in zip(parts, blocks, strict=True)]
+    np.testing.assert_allclose(together, np.hstack(alone))

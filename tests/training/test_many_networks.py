@@ -11,7 +11,7 @@ from odenet import ResidualNetwork, ResODEClassifier, ResODERegressor
 from odenet._losses.cross_entropy import CrossEntropy, LogisticLoss
 from odenet._losses.squared_error import SquaredError
 from odenet._network.gradients import add_gradients
-from odenet._network.model_axis import network_of, stack_networks
+from odenet._network.model_axis import join_networks, network_at
 from odenet._search.sweep import Sweep
 from odenet._training.many_networks import StackedLoss, stack_samples
 from odenet._training.samples import Samples
@@ -50,11 +50,11 @@ def make_samples(draw, sizes=(7, 5, 7)):
 
 def test_networks_come_back_out_of_the_stack():
     networks = make_networks(2)
-    stacked = stack_networks(networks)
+    stacked = join_networks(networks)
     assert (stacked.depth, stacked.width, stacked.state_dim) == (4, 5, 16)
     X = torch.randn(3, 6, 3, dtype=torch.float64)
     for i, network in enumerate(networks):
-        again = network_of(stacked, i)
+        again = network_at(stacked, i)
         assert torch.equal(again(X[i]), network(X[i]))
         torch.testing.assert_close(stacked(X)[i], network(X[i]))
         torch.testing.assert_close(
@@ -71,7 +71,7 @@ def test_gradient_of_the_sum_is_each_networks_own(name, imitated_depth):
     networks, samples = make_networks(n_outputs), make_samples(draw)
     for network in networks:
         network.imitated_depth = imitated_depth
-    stacked, together = stack_networks(networks), stack_samples(samples)
+    stacked, together = join_networks(networks), stack_samples(samples)
     _, total = add_gradients(
         stacked,
         StackedLoss(loss),
@@ -134,7 +134,7 @@ def test_the_least_accurate_network_settles_the_steps():
     ]
     steps = []
     for chosen in ([2], [0, 1, 2]):
-        stacked = stack_networks([networks[i] for i in chosen])
+        stacked = join_networks([networks[i] for i in chosen])
         together = stack_samples([samples[i] for i in chosen])
         share = together.weight.double() / len(together)
         flow = Flow(rtol=1e-3).make_optimizer(stacked, horizon=1.0)

@@ -5,7 +5,14 @@ import torch
 from sklearn.model_selection import GridSearchCV
 
 from odenet import ResODERegressor
-from odenet._utils.devices import resolve_device, torch_threads
+from odenet._utils.devices import (
+    THREADING_PAYS,
+    evaluation_dtype,
+    resolve_device,
+    resolve_device_or_cpu,
+    to_numpy,
+    torch_threads,
+)
 
 needs_cuda = pytest.mark.skipif(
     not torch.cuda.is_available(), reason="needs a CUDA device"
@@ -89,3 +96,30 @@ def test_training_on_a_gpu_is_that_on_the_cpu(solver, rng):
 def test_a_device_without_numbers_is_none():
     with pytest.raises(ValueError, match="`device` must be .* got 'meta'"):
         resolve_device("meta")
+
+
+def test_a_missing_device_gives_way_to_the_cpu_with_a_warning():
+    with pytest.warns(UserWarning, match="'cuda:99' of this model is not available"):
+        assert resolve_device_or_cpu("cuda:99") == torch.device("cpu")
+    assert resolve_device_or_cpu("cpu") == torch.device("cpu")
+
+
+def test_predictions_are_computed_in_float64_where_the_device_has_it():
+    dtypes = {"cpu": torch.float64, "cuda": torch.float64, "mps": torch.float32}
+    for name, dtype in dtypes.items():
+        assert evaluation_dtype(torch.device(name)) == dtype
+
+
+def test_tensors_become_arrays_of_float64():
+    tensor = torch.tensor([1.5, 2.5], dtype=torch.float16, requires_grad=True)
+    array = to_numpy(tensor)
+    assert array.dtype == np.float64
+    assert array.tolist() == [1.5, 2.5]
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_threads_begin_to_pay_at_their_number():
+    with torch_threads(THREADING_PAYS - 1):
+        assert torch.get_num_threads() == 1
+    with torch_threads(THREADING_PAYS):
+        assert torch.get_num_threads() == 2

@@ -13,14 +13,31 @@ from odenet import (
 from odenet.solvers import SGD, AdamW
 
 SMALL = {"depth": 4, "width": 8}
-CONFIGURATIONS = [
+PATH = {"depths": [2, 8], "flow_times": [1.0, 10.0], "cv": 2, "width": 8}
+IMAGES = {"depth": 2, "channels": 3}
+
+GRADIENT_DESCENT = {**SMALL, "solver": "gd", "flow_time": 0.5}
+MINI_BATCHES = {**SMALL, "solver": SGD(max_epochs=60)}
+ADAM = {**SMALL, "solver": AdamW(max_epochs=30)}
+STOPPED_EARLY = {**SMALL, "early_stopping": True, "flow_time": 5.0}
+REFINED = {"depth": "auto", "width": 8, "gap_tol": 0.05, "flow_time": 5.0}
+
+# Every class and every solver, early stopping, refinement and missing values.
+EVERY_RUN = [
+    ResODERegressor(**STOPPED_EARLY),
+    ResODERegressor(**ADAM),
+    ResODEClassifier(**GRADIENT_DESCENT),
+    ResODEClassifier(**MINI_BATCHES),
+    ResODEClassifier(**REFINED),
+    ResODERegressorCV(**PATH),
+    ResODEClassifierCV(**PATH, allow_nan=True),
+    ResODEImageClassifier(solver=AdamW(max_epochs=10), **IMAGES),
+]
+
+OF_BOTH = [
     {},
     {"depth": 1},
-    {**SMALL, "solver": "gd", "flow_time": 2.0},
-    {**SMALL, "solver": SGD(max_epochs=60)},
-    {**SMALL, "solver": AdamW(max_epochs=30)},
     {**SMALL, "dtype": "float64", "flow_time": 20.0},
-    {**SMALL, "early_stopping": True, "flow_time": 20.0},
     {
         **SMALL,
         "init": "gaussian_process",
@@ -28,30 +45,36 @@ CONFIGURATIONS = [
         "smoothness_penalty": 1e-3,
         "flow_time": 20.0,
     },
-    {"depth": "auto", "width": 8, "gap_tol": 0.05, "flow_time": 5.0},
     {**SMALL, "allow_nan": True, "flow_time": 20.0},
     {**SMALL, "categorical_features": [1], "flow_time": 20.0},
 ]
-PATH = {"depths": [2, 8], "flow_times": [1.0, 10.0], "cv": 2, "width": 8}
-ESTIMATORS = [
-    estimator(**configuration)
-    for estimator in (ResODERegressor, ResODEClassifier)
-    for configuration in CONFIGURATIONS
-] + [
-    estimator(**PATH, allow_nan=allow_nan)
-    for estimator in (ResODERegressorCV, ResODEClassifierCV)
-    for allow_nan in (False, True)
+MORE = [
+    *(
+        estimator(**settings)
+        for estimator in (ResODERegressor, ResODEClassifier)
+        for settings in OF_BOTH
+    ),
+    ResODERegressor(**GRADIENT_DESCENT),
+    ResODERegressor(**MINI_BATCHES),
+    ResODERegressor(**REFINED),
+    ResODEClassifier(**ADAM),
+    ResODEClassifier(**STOPPED_EARLY),
+    ResODERegressorCV(**PATH, allow_nan=True),
+    ResODEClassifierCV(**PATH),
+    ResODEImageClassifier(
+        solver=SGD(schedule="cosine", max_epochs=20), early_stopping=True, **IMAGES
+    ),
 ]
 
-IMAGES = {"depth": 2, "channels": 3}
-COSINE = SGD(schedule="cosine", max_epochs=20)
-ESTIMATORS += [
-    ResODEImageClassifier(solver=COSINE, early_stopping=True, **IMAGES),
-    ResODEImageClassifier(solver=AdamW(max_epochs=10), **IMAGES),
-]
 
-
-@parametrize_with_checks(ESTIMATORS)
+@parametrize_with_checks(EVERY_RUN)
 @pytest.mark.filterwarnings("default")
 def test_scikit_learn_checks(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.slow
+@parametrize_with_checks(MORE)
+@pytest.mark.filterwarnings("default")
+def test_scikit_learn_checks_of_more_settings(estimator, check):
     check(estimator)

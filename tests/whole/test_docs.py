@@ -16,20 +16,61 @@ EXAMPLES = sorted((ROOT / "examples").glob("plot_*.py"))
 BENCHMARKS = sorted((ROOT / "benchmarks").rglob("[!_]*.py"))
 INDEX = ROOT / "examples" / "README.md"
 READMES = [README, INDEX, *sorted((ROOT / "benchmarks").rglob("README.md"))]
+DOCUMENTS = [*READMES, *ROOT.glob("CONTRIBUTING.md"), *sorted(ROOT.glob("docs/*.md"))]
+
+# The cheapest, and one of the paper: these run every time, the others are slow.
+EVERY_RUN = {
+    "plot_network_to_ode",
+    "plot_paper_figure_2",
+    "defaults",
+    "gradient_seconds",
+    "width",
+}
 
 MODULES = (odenet, odenet.schemes, odenet.solvers)
-PUBLIC = [(module, name) for module in MODULES for name in module.__all__]
 
 
-@pytest.mark.parametrize(("module", "name"), PUBLIC, ids=[name for _, name in PUBLIC])
-def test_every_public_name_is_documented(module, name):
-    thing = getattr(module, name)
-    assert thing.__doc__
-    if callable(thing):
-        assert ">>>" in thing.__doc__
-    if isinstance(thing, type):
-        for member in (getattr(thing, n) for n in vars(thing) if not n.startswith("_")):
-            assert member.__doc__ or not callable(member)
+def scripts(paths):
+    """Parametrise a test by scripts, of which most are slow."""
+    return pytest.mark.parametrize(
+        "path",
+        [
+            pytest.param(
+                path,
+                id=path.stem,
+                marks=[] if path.stem in EVERY_RUN else pytest.mark.slow,
+            )
+            for path in paths
+        ],
+    )
+
+
+def of_documents(documents):
+    return pytest.mark.parametrize(
+        "document", documents, ids=lambda path: str(path.relative_to(ROOT))
+    )
+
+
+def anchors(document):
+    """What GitHub makes of the titles of a document, and the anchors that it sets."""
+    text = re.sub(r"```.*?```", "", document.read_text(), flags=re.DOTALL)
+    titles = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
+    of_titles = {re.sub(r"[^\w -]", "", t.lower()).replace(" ", "-") for t in titles}
+    return of_titles | set(re.findall(r'<a id="([^"]+)"></a>', text))
+
+
+def test_every_public_name_is_documented():
+    for module in MODULES:
+        for name in module.__all__:
+            thing = getattr(module, name)
+            assert thing.__doc__, name
+            if callable(thing):
+                assert ">>>" in thing.__doc__, name
+            if isinstance(thing, type):
+                for member in vars(thing):
+                    if not member.startswith("_"):
+                        value = getattr(thing, member)
+                        assert value.__doc__ or not callable(value), (name, member)
 
 
 def test_code_of_the_readme_runs(tmp_path, monkeypatch):
@@ -41,33 +82,44 @@ def test_code_of_the_readme_runs(tmp_path, monkeypatch):
         exec(compile(code, str(README), "exec"), names)
 
 
-@pytest.mark.parametrize("readme", READMES, ids=lambda path: path.parent.name)
-def test_links_of_the_readmes_lead_somewhere(readme):
-    text = readme.read_text()
-    links = re.findall(r"\]\((?!http)([^)#]+)\)", text)
-    assert links
-    assert [link for link in links if not (readme.parent / link).exists()] == []
-    titles = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
-    anchors = {re.sub(r"[^\w -]", "", t.lower()).replace(" ", "-") for t in titles}
-    assert set(re.findall(r"\]\(#([^)]+)\)", text)) <= anchors
+@of_documents(DOCUMENTS)
+def test_links_lead_somewhere(document):
+    links = re.findall(
+        r"\]\((?!http|mailto)([^)#]*)(?:#([^)]+))?\)", document.read_text()
+    )
+    for name, anchor in links:
+        target = document.parent / name if name else document
+        assert target.exists(), name
+        if anchor and target.suffix == ".md":
+            assert anchor in anchors(target), (name, anchor)
 
 
-@pytest.mark.parametrize("readme", READMES, ids=lambda path: path.parent.name)
-def test_commands_of_the_readmes_name_scripts_that_are_there(readme):
-    scripts = re.findall(r"python ([\w/]+\.py)", readme.read_text())
-    assert scripts
-    assert [script for script in scripts if not (ROOT / script).exists()] == []
+@of_documents(DOCUMENTS)
+def test_commands_name_scripts_that_are_there(document):
+    commands = re.findall(r"python ([\w/]+\.py)", document.read_text())
+    assert [script for script in commands if not (ROOT / script).exists()] == []
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_examples_are_in_the_index_with_a_thumbnail(path):
+@of_documents(READMES)
+def test_readmes_have_links_and_commands(document):
+    text = document.read_text()
+    assert re.search(r"\]\((?!http)[^)#]+\)", text)
+    assert re.search(r"python [\w/]+\.py", text)
+
+
+def test_examples_are_in_the_index_with_a_thumbnail():
     text = INDEX.read_text()
-    assert f"]({path.name})" in text
-    assert f'src="{path.stem}.png"' in text
-    assert path.with_suffix(".png").exists()
+    for path in EXAMPLES:
+        assert f"]({path.name})" in text
+        assert f'src="{path.stem}.png"' in text
+        assert path.with_suffix(".png").exists()
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_scripts_of_every_run_are_there():
+    assert {path.stem for path in EXAMPLES + BENCHMARKS} >= EVERY_RUN
+
+
+@scripts(EXAMPLES)
 def test_examples_run(path, monkeypatch, tmp_path):
     copy = tmp_path / path.name
     copy.write_text(path.read_text())
@@ -76,7 +128,7 @@ def test_examples_run(path, monkeypatch, tmp_path):
     assert copy.with_suffix(".png").stat().st_size > 10_000
 
 
-@pytest.mark.parametrize("path", BENCHMARKS, ids=lambda path: path.stem)
+@scripts(BENCHMARKS)
 def test_benchmarks_run(path, tmp_path):
     command = [sys.executable, str(path), "--quick", "--json", str(tmp_path / "x.json")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

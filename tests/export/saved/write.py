@@ -1,7 +1,7 @@
 """Writes the files of this folder, which later versions must be able to read.
 
-``python tests/saved/write.py``: only for a new schema, under a new name; the files of
-earlier ones stay.
+``python -m tests.export.saved.write``: only for a new schema, under a new name; the
+files of earlier ones stay.
 """
 
 import json
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from sklearn.base import clone
 
 from odenet import (
     ResODEClassifier,
@@ -39,20 +40,30 @@ def table(X):
     return frame
 
 
-def fitted():
-    """A small estimator of every class, with inputs to predict at."""
+PATH = {"flow_times": [1.0, 2.0], "cv": 2, **SMALL}
+IMAGES = {"channels": 2, "solver": SGD(max_epochs=2), "random_state": 0}
+FLOW = {"flow_time": 2.0, "solver": Flow(rtol=0.1), **SMALL}
+MODELS = {
+    "ResODERegressor": ResODERegressor(3, **FLOW),
+    "ResODEClassifier": ResODEClassifier(3, allow_nan=True, **FLOW),
+    "ResODERegressorCV": ResODERegressorCV([2, 3], **PATH),
+    "ResODEClassifierCV": ResODEClassifierCV([2, 3], **PATH),
+    "ResODEImageClassifier": ResODEImageClassifier(2, **IMAGES),
+}
+
+
+def fitted(name):
+    """Fit the small estimator of a class; return it with inputs to predict at."""
     X, y, labels = samples()
-    path = {"flow_times": [1.0, 2.0], "cv": 2, **SMALL}
-    images = {"channels": 2, "solver": SGD(max_epochs=2), "random_state": 0}
-    flow = {"flow_time": 2.0, "solver": Flow(rtol=0.1), **SMALL}
     mixed = table(X)
-    return [
-        (ResODERegressor(3, **flow).fit(X, y), X),
-        (ResODEClassifier(3, allow_nan=True, **flow).fit(mixed, labels), mixed),
-        (ResODERegressorCV([2, 3], **path).fit(X, np.column_stack([y, -y])), X),
-        (ResODEClassifierCV([2, 3], **path).fit(X, y > 0), X),
-        (ResODEImageClassifier(2, **images).fit(X, labels), X),
-    ]
+    given, targets = {
+        "ResODERegressor": (X, y),
+        "ResODEClassifier": (mixed, labels),
+        "ResODERegressorCV": (X, np.column_stack([y, -y])),
+        "ResODEClassifierCV": (X, y > 0),
+        "ResODEImageClassifier": (X, labels),
+    }[name]
+    return clone(MODELS[name]).fit(given, targets), given
 
 
 def outputs(model, X):
@@ -62,8 +73,9 @@ def outputs(model, X):
 
 
 if __name__ == "__main__":
-    for model, X in fitted():
-        path = FOLDER / f"{type(model).__name__}-{SCHEMA}.safetensors"
+    for name in MODELS:
+        model, X = fitted(name)
+        path = FOLDER / f"{name}-{SCHEMA}.safetensors"
         model.save(path)
         path.with_suffix(".json").write_text(json.dumps(outputs(model, X).tolist()))
         print(path.name, path.stat().st_size)

@@ -1,0 +1,70 @@
+"""What a thread keeps from one gradient to the next: workspaces and CUDA graphs.
+
+Both are memory that costs time to get and none to use again. This module is the one
+owner: a training opens a scratch of its own, which is freed at its end, whatever
+happens:
+
+    with scratch():
+        ...  # gradients find what earlier ones of this training have left
+
+Outside of it, as where a network is trained by a loop of its user's, there is one
+scratch a thread, which lives as long as the thread does. It stays small, since those
+who leave something in it drop the oldest beyond a bound (``MAX_KEPT_BYTES`` of
+:mod:`odenet._network.workspace`, ``MAX_GRAPHS`` of :mod:`odenet._network.gradients`).
+"""
+
+import threading
+from collections import OrderedDict
+from contextlib import contextmanager
+
+
+class Scratch:
+    """Memory that waits for the next gradient of one thread.
+
+    Attributes
+    ----------
+    workspaces : list of Workspace
+        Those that no gradient uses at present, the oldest first.
+    graphs : OrderedDict
+        Captured gradients by what they depend on, the oldest first.
+    """
+
+    def __init__(self):
+        self.workspaces = []
+        self.graphs = OrderedDict()
+
+    def free(self):
+        """Let go of everything."""
+        self.workspaces.clear()
+        self.graphs.clear()
+
+
+class _OfThread(threading.local):
+    """Hold the scratches of one thread; the last one, opened latest, is in use."""
+
+    def __init__(self):
+        self.opened = [Scratch()]
+
+
+_of_thread = _OfThread()
+
+
+def current_scratch():
+    """Return the scratch that this thread uses now."""
+    return _of_thread.opened[-1]
+
+
+@contextmanager
+def scratch():
+    """Use a new scratch in this thread, and free it at the end.
+
+    One may be opened inside another, as by a callback that fits an estimator of its
+    own: what the outer one keeps is there again afterwards.
+    """
+    opened = Scratch()
+    _of_thread.opened.append(opened)
+    try:
+        yield opened
+    finally:
+        _of_thread.opened.remove(opened)
+        opened.free()

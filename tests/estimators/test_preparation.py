@@ -1,0 +1,119 @@
+"""Inputs and parameters: what is accepted, and what bad ones get."""
+
+import numpy as np
+import pytest
+
+from odenet import ResODERegressor
+from odenet.solvers import SGD, Flow
+from tests.helpers import BOTH, SMALL, outputs
+
+
+def test_missing_numbers_are_told_how_to_be_taken(X, y):
+    holes = np.array(X, dtype=float)
+    holes[0, 0] = np.nan
+    model = ResODERegressor(2, width=4, flow_time=0.5)
+    with pytest.raises(ValueError, match=r"contains NaN.*allow_nan=True"):
+        model.fit(holes, y)
+    with pytest.raises(ValueError, match=r"contains NaN.*allow_nan=True"):
+        model.fit(X, y).predict(holes)
+
+
+@BOTH
+def test_parameter_that_is_not_allowed(make, X, y):
+    for name, value in [
+        ("depth", 0),
+        ("depth", 2.5),
+        ("width", -1),
+        ("state_dim", 0),
+        ("activation", "swish"),
+        ("init", "orthogonal"),
+        ("solver", "lbfgs"),
+        ("solver", Flow(rtol=-1.0)),
+        ("solver", SGD(momentum=1.0)),
+        ("flow_time", 0.0),
+        ("flow_time", np.nan),
+        ("alpha", -1.0),
+        ("smoothness_penalty", -1.0),
+        ("early_stopping", "yes"),
+        ("validation_fraction", 1.0),
+        ("dtype", "float16"),
+        ("device", "gpu"),
+        ("random_state", "seed"),
+    ]:
+        named = r"rtol|momentum" if name == "solver" and value != "lbfgs" else name
+        with pytest.raises(ValueError, match=named):
+            make(**{name: value}).fit(X, y)
+
+
+@BOTH
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_values_that_are_not_finite(make, bad, X, y):
+    X[3, 1] = bad
+    with pytest.raises(ValueError, match=r"NaN|infinity"):
+        make(**SMALL).fit(X, y)
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("X_bad", "y_bad", "message"),
+    [
+        (np.zeros((0, 3)), np.zeros(0), "0 sample"),
+        (np.zeros(3), np.zeros(3), "Expected 2D array"),
+        (np.zeros((3, 2)), np.zeros(4), "inconsistent numbers of samples"),
+        (np.array([["a"], ["b"]]), np.zeros(2), "could not convert string"),
+        (np.zeros((3, 2)), None, "y"),
+    ],
+)
+def test_arrays_that_are_not_a_table(make, X_bad, y_bad, message):
+    with pytest.raises(ValueError, match=message):
+        make(**SMALL).fit(X_bad, y_bad)
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        (np.zeros(60), "at least one non-zero"),
+        (np.full(60, -1.0), "Negative values"),
+        (np.ones(59), "shape"),
+        (np.full(60, np.nan), "NaN"),
+    ],
+)
+def test_weights_that_are_not_allowed(weight, message, X, y):
+    with pytest.raises(ValueError, match=message):
+        ResODERegressor(**SMALL).fit(X, y, sample_weight=weight)
+
+
+@BOTH
+def test_one_sample_or_feature_is_a_sane_fit_or_a_clear_error(make, X, y):
+    model = make(**SMALL, flow_time=1.0).fit(X[:, :1], y)
+    assert np.isfinite(outputs(model, X[:, :1])).all()
+    if make is ResODERegressor:
+        assert make(**SMALL).fit(X[:1], [7.0]).predict(X[:1]) == 7.0
+
+
+@BOTH
+@pytest.mark.parametrize("unit", [1e-30, 1e-8, 1e8, 1e30])
+@pytest.mark.parametrize("early_stopping", [True, False])
+def test_units_do_not_matter(make, unit, early_stopping, X, y):
+    settings = {**SMALL, "flow_time": 5.0, "early_stopping": early_stopping}
+    target = unit * y if make is ResODERegressor else y
+    model = make(**settings).fit(unit * X, target)
+    assert model.score(unit * X, target) > 0.1
+    plain = make(**settings).fit(X, y)
+    scale = unit if make is ResODERegressor else 1
+    if not early_stopping:  # the rows held out depend on their digits
+        np.testing.assert_allclose(
+            outputs(model, unit * X) / scale,
+            outputs(plain, X),
+            rtol=0.05,
+            atol=0.05,
+        )
+
+
+@BOTH
+def test_constant_features_are_ignored(make, X, y):
+    constant = np.column_stack([X, np.full(60, 3.7)])
+    model = make(**SMALL, flow_time=5.0).fit(constant, y)
+    before = outputs(model, constant)
+    constant[:, 3] = -1e10
+    np.testing.assert_array_equal(outputs(model, constant), before)

@@ -1,0 +1,51 @@
+"""What tests of several packages share."""
+
+import numpy as np
+import pytest
+import torch
+
+from odenet import ResidualNetwork, ResODEClassifier, ResODERegressor
+
+SMALL = {"depth": 4, "width": 8, "random_state": 0}
+BOTH = pytest.mark.parametrize("make", [ResODERegressor, ResODEClassifier])
+
+
+def slope(x, y):
+    """Fit the exponent p of y = c x^p."""
+    return np.polyfit(np.log(x), np.log(y), 1)[0]
+
+
+def outputs(model, X):
+    """Return what an estimator says before it decides for a class."""
+    return getattr(model, "decision_function", model.predict)(X)
+
+
+def make_network(
+    n_features=3, n_outputs=1, *, depth=4, width=6, seed=0, dtype=torch.float64, **more
+):
+    """Make a small network in float64, the same one at every call."""
+    return ResidualNetwork(
+        n_features,
+        n_outputs,
+        depth=depth,
+        width=width,
+        dtype=dtype,
+        generator=torch.Generator().manual_seed(seed),
+        **more,
+    )
+
+
+def draw_all(network, seed=0):
+    """Draw every parameter anew, so that none is zero, and return the network."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for p in network.parameters():
+            p.copy_(torch.randn(p.shape, generator=generator, dtype=torch.float64))
+    return network
+
+
+def smooth_in_depth(depth, shape, generator):
+    """Sample a smooth random function of depth time, in the middles of the layers."""
+    s = ((torch.arange(depth, dtype=torch.float64) + 0.5) / depth)[:, None, None]
+    a, b = torch.randn(2, *shape, generator=generator, dtype=torch.float64)
+    return torch.sin(3 * s) * a + torch.cos(2 * s) * b

@@ -1,0 +1,84 @@
+"""One walk through the depths and flow times of a fold."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from sklearn.exceptions import ConvergenceWarning
+
+from odenet import (
+    ResODERegressor,
+)
+from odenet._search.sweep import _Fold, at_depth
+from odenet._training.callbacks.checkpoints import Checkpoints
+from odenet.solvers import Flow
+from tests.search.samples import diabetes, make
+
+
+def test_a_fold_ends_where_its_score_has_long_fallen(rng):
+    X = rng.normal(size=(60, 8))
+    y = rng.normal(size=60)
+    flow_times = np.geomspace(0.1, 300.0, 16)
+    model = make(flow_times=flow_times).fit(X, y)
+    mean = model.cv_results_["mean_test_score"].reshape(2, -1)
+    assert np.isnan(mean[:, -1]).all()
+    assert np.isfinite(mean[:, 0]).all()
+    assert model.flow_time_ < 10
+
+
+def test_a_stationary_flow_keeps_its_score():
+    X = np.arange(12.0)[:, None]
+    model = make(flow_times=[1.0, 1e5, 1e6], activation="identity", alpha=0.1)
+    mean = model.fit(X, X.ravel()).cv_results_["mean_test_score"].reshape(2, -1)
+    assert np.isfinite(mean).all()
+    assert (mean[:, 1] == mean[:, 2]).all()
+
+
+def test_folds_that_end_early_are_told():
+    X, y = diabetes(60)
+    model = make(flow_times=[0.01, 100.0], solver=Flow(max_evals=30))
+    with pytest.warns(ConvergenceWarning, match=r"Of 3 folds, some .* \(max_evals\)"):
+        model.fit(X, y)
+    assert model.flow_time_ == 0.01
+    model.set_params(flow_times=[1e3], solver=Flow(max_evals=12))
+    with (
+        pytest.warns(ConvergenceWarning, match="max_evals"),
+        pytest.raises(ValueError, match="no fold has reached .* `flow_times`"),
+    ):
+        model.fit(X, y)
+
+
+def test_sweeps_use_the_backward_that_is_asked_for(monkeypatch):
+    X, y = diabetes(60)
+    seen = set()
+    visit = Checkpoints.on_epoch_end
+
+    def spy(self, net, **kwargs):
+        seen.add(net.module_.backward)
+        visit(self, net, **kwargs)
+
+    monkeypatch.setattr(Checkpoints, "on_epoch_end", spy)
+    make(backward="rebuilt").fit(X, y)
+    assert seen == {"rebuilt"}
+
+
+def test_a_sweep_imitates_deeper_networks_to_second_order():
+    X, y = diabetes()
+    model = ResODERegressor(64, init="gaussian_process", flow_time=20.0, random_state=0)
+    deep = model.set_params(early_stopping=False).fit(X, y)
+    few = deep.with_depth(16)
+    imitating = few._with_module(at_depth(few.module_, 64))
+    errors = [np.std(m.predict(X) - deep.predict(X)) for m in (imitating, few)]
+    assert errors[0] < errors[1] / 2
+    resampled = deep._with_module(at_depth(deep.module_, 16))
+    np.testing.assert_array_equal(resampled.predict(X), few.predict(X))
+
+
+def test_a_plateau_ends_a_fold_but_not_at_the_start():
+    fold = object.__new__(_Fold)
+    fold.sweep = SimpleNamespace(flow_times=[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0])
+    flat = np.full((2, 7), 0.3)
+    assert all(fold._goes_on(flat[:, :n]) for n in range(1, 6))
+    assert not fold._goes_on(flat[:, :6])
+    rising = np.linspace(0, 1, 14).reshape(2, 7)
+    assert fold._goes_on(rising)

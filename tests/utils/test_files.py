@@ -1,0 +1,55 @@
+"""A file is written as a whole, or not at all."""
+
+import contextlib
+
+import pytest
+
+from odenet._utils.files import replacing
+
+
+def test_the_new_file_takes_the_place_of_the_old_one_at_the_end(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("before")
+    with replacing(str(path)) as part:
+        assert part.parent == tmp_path
+        part.write_text("after")
+        assert path.read_text() == "before"
+    assert path.read_text() == "after"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_files_keep_their_place_and_permissions(tmp_path):
+    real, link = tmp_path / "real", tmp_path / "link"
+    real.write_text("before")
+    real.chmod(0o600)
+    link.symlink_to(real)
+    with replacing(link) as part:
+        part.write_text("after")
+    assert link.is_symlink()
+    assert real.read_text() == "after"
+    assert real.stat().st_mode & 0o777 == 0o600
+    with replacing(tmp_path / ("long" * 62)) as part:
+        part.write_text("new")
+    reference = tmp_path / "reference"
+    reference.touch()
+    new = (tmp_path / ("long" * 62)).stat().st_mode
+    assert new == reference.stat().st_mode
+
+
+def test_a_write_that_fails_leaves_the_file_that_was_there(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("before")
+    with contextlib.suppress(RuntimeError), replacing(path) as part:
+        part.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_to_write_to_must_be_there(tmp_path):
+    with (
+        pytest.raises(FileNotFoundError, match=r"There is no folder .*nowhere"),
+        replacing(tmp_path / "nowhere" / "file"),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == []
