@@ -2,33 +2,37 @@
 
 import torch
 
+from odenet._losses.base import Loss
 
-class SquaredError:
-    """Squared error, summed over the outputs."""
+
+class SquaredError(Loss):
+    """The squared error, summed over the outputs."""
 
     name = "squared error"
 
     @staticmethod
     def per_sample(output, y):
-        """Loss of every sample, shape (n,)."""
+        """Compute the loss of every sample, shape (n,)."""
         return (output - y).square().sum(dim=1)
 
     @staticmethod
     def gradient(output, y):
-        """Gradient of the loss of every sample, shape (n, n_outputs)."""
+        """Compute the gradient of every sample's loss, shape (n, n_outputs)."""
         return 2 * (output - y)
 
     @staticmethod
     def score(output, y, weight):
-        """Weighted R2, the mean over the outputs; 0 where y is constant."""
+        """Compute the weighted R2, the mean over the outputs; 0 for a constant one."""
         weight = weight[:, None]
         residual = (weight * (y - output).square()).sum(dim=0)
         mean = (weight * y).sum(dim=0) / weight.sum()
         total = (weight * (y - mean).square()).sum(dim=0)
         r2 = 1 - residual / total
-        return torch.where(total > 0, r2, torch.zeros_like(r2)).mean().item()
+        # the mean of equal values is rounded, so that their total is hardly ever zero
+        varies = (total > 0) & (y != y[:1]).any(dim=0)
+        return torch.where(varies, r2, torch.zeros_like(r2)).mean().item()
 
     @staticmethod
     def decide(output):
-        """The prediction."""
+        """Return the output: it is the prediction."""
         return output

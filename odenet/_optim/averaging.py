@@ -9,7 +9,9 @@ from contextlib import contextmanager
 
 import torch
 
-SHARE = 1 / 10  # of all steps, which the average is about
+# The average is about this share of all steps, the last ones. Rows "average of a fifth"
+# and "last weights, no average" of benchmarks/defaults.py try others.
+SHARE = 1 / 10
 
 
 class RunningAverage:
@@ -26,7 +28,7 @@ class RunningAverage:
 
     @torch.no_grad()
     def restart(self):
-        """Begin anew with the weights as they are."""
+        """Begin anew with the weights as they are now."""
         self.n_steps = 0
         self.weights = {n: p.detach().clone() for n, p in self._parameters()}
 
@@ -39,7 +41,7 @@ class RunningAverage:
 
     @contextmanager
     def shown(self):
-        """The network has the averaged weights, for the time of the context."""
+        """Give the network the averaged weights, for the time of the context."""
         raw = {name: p.data for name, p in self._parameters()}
         try:
             for name, p in self._parameters():

@@ -2,8 +2,10 @@
 
 import torch
 
+from odenet._optim.optimizer import Optimizer
 
-class DepthAdamW(torch.optim.Optimizer):
+
+class DepthAdamW(Optimizer):
     r"""AdamW with one second moment for all layers.
 
     Adam divides the gradient of every weight by its running size. With a size of its
@@ -43,7 +45,7 @@ class DepthAdamW(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure):
-        """One step; the objective before it."""
+        """Take one step; return the objective before it."""
         with torch.enable_grad():
             objective = closure()
         for group in self.param_groups:
@@ -52,6 +54,7 @@ class DepthAdamW(torch.optim.Optimizer):
         return objective
 
     def _move(self, p, group):
+        """Move one parameter, by its gradient and the running means of it."""
         state = self.state[p]
         gradient_square = p.grad.square()
         if group.get("has_depth"):

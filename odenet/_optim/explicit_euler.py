@@ -4,9 +4,12 @@ from math import inf, isfinite
 
 import torch
 
-from odenet._optim.flow_optimizer import FlowOptimizer
+from odenet._optim.flow_optimizer import FlowOptimizer, all_finite
 
-ROUNDING = 1e-9  # of flow times, which are sums of steps
+# A step longer than the learning rate by this share reaches the horizon: the flow time
+# is a sum of n steps, whose rounding is at most n * 1.1e-16 of it. So the share covers
+# ten million steps, and a step may be that much longer without any effect.
+ROUNDING = 1e-9
 
 
 class ExplicitEuler(FlowOptimizer):
@@ -25,16 +28,31 @@ class ExplicitEuler(FlowOptimizer):
     def __init__(self, params, lr=1.0, *, learning_rate=0.01, clip=None, horizon=inf):
         super().__init__(params, lr, clip, horizon)
         self.learning_rate = learning_rate
+        self._spare = None
+
+    def __getstate__(self):
+        return {**super().__getstate__(), "_spare": None}
 
     def reach(self, n_evals):
-        """Flow time that so many gradient evaluations cover."""
+        """Return the flow time that so many gradient evaluations cover."""
         return n_evals * self.learning_rate
+
+    def _start(self, closure):
+        """Evaluate the flow at the parameters, whose shapes may be new."""
+        self._spare = None
+        return super()._start(closure)
 
     @torch.no_grad()
     def _advance(self, start, closure):
+        """Take one step of Euler, in the memory of the point before the last."""
         left = self.horizon - self.flow_time
         is_last = left <= self.learning_rate * (1 + ROUNDING)
         h = left if is_last else self.learning_rate
-        end = self._evaluate(start.y + h * start.velocity, closure)
-        self.diverged = not (isfinite(end.loss) and end.velocity.isfinite().all())
-        return (start, 0.0) if self.diverged else (end, h)
+        y, velocity = self._spare or (torch.empty_like(start.y) for _ in range(2))
+        torch.mul(start.velocity, h, out=y).add_(start.y)
+        end = self._evaluate(y, closure, out=velocity)
+        self.diverged = not (isfinite(end.loss) and all_finite(end.velocity))
+        if self.diverged:
+            return start, 0.0
+        self._spare = start.y, start.velocity
+        return end, h

@@ -5,10 +5,57 @@ from math import inf, isfinite
 import torch
 
 from odenet._optim.chebyshev import chebyshev, stages_for
+from odenet._optim.curvature import largest_curvature, norm, stretch
 from odenet._optim.flow_optimizer import FlowOptimizer
 
+# "RKC" is the code of Sommeijer, Shampine and Verwer (1998), rkc.f of netlib.org/ode.
+# Numbers without another source are round. benchmarks/flow_constants.py measures what
+# halving and doubling each of them does to the number of gradients: SAFETY and MARGIN
+# matter, and steps must be able to grow; for the others it stays within a tenth.
+
+# The error of a step of length h is estimated as
+# 0.8 (y_0 - y_1) + 0.4 h (f_0 + f_1), which is of third order in h (RKC, section 2).
+WEIGHT_OF_VALUES, WEIGHT_OF_VELOCITIES = 0.8, 0.4
+ERROR_EXPONENT = 1 / 3
+
+# The next step aims at 0.8 of the length that the estimate allows, as in RKC. RKC lets
+# it grow tenfold at once; here the estimate of the curvature must keep up.
+SAFETY = 0.8
+MOST_SHRINKING, MOST_GROWING = 0.1, 2.0
+
+# Of a rise of the loss nothing is known but that the step was too long.
+SHRINKING_AFTER_A_RISE = 0.5
+
+# The stages inside a step are no points of the flow, and their loss may be above that
+# of the start by this share of it; a step that is unstable raises it by far more.
+RISE_INSIDE = 0.1
+
+# A loss that is a mean of many terms is known up to several units of rounding.
+ROUNDINGS_OF_A_LOSS = 10
+
+# If no step lowers the loss, and a step should have lowered it by less than so many
+# units of rounding, it is minimal to rounding; otherwise something is wrong.
+ROUNDINGS_OF_A_MINIMUM = 1e3
+
+# A rejection shortens the step by a fifth or more: thirty, by a factor of over 800.
 MAX_REJECTIONS = 30
 
+# A step is stable for this multiple of the curvature where it starts. RKC takes 1.2
+# times an estimate for up to 25 steps; here it is renewed at every step, and multiplied
+# by its growth over the last step as well, but not by more than fourfold.
+MARGIN = 1.1
+MOST_GROWTH = 4.0
+
+# The most gradients for an estimate: of the first step, from any direction, and of the
+# others, which go on with the direction that is known.
+FIRST_ITERATIONS, ITERATIONS = 10, 2
+
+# The first step is an eighth of the longest that explicit Euler could take, 2 over the
+# curvature: nothing is known of the error. Without any curvature, any length will do.
+FIRST_STEP = 0.25
+STEP_WITHOUT_CURVATURE = 1.0
+
+# The first step after a change of the depth is one of at most so many gradients.
 RELAXING_STAGES = 6
 
 
@@ -133,19 +180,21 @@ class GradientFlow(FlowOptimizer):
         return self._progress["spectral_radius"]
 
     def reach(self, n_evals):
-        """Flow time that one step of so many gradient evaluations covers."""
+        """Return the flow time that one step of so many gradient evaluations covers."""
         radius = self._radius_ahead()
         length = chebyshev(max(2, n_evals)).stability_length
         return length / radius if radius > 0 else inf
 
     def _radius_ahead(self):
-        """The curvature expected along the next step."""
-        return 1.1 * self._progress["growth"] * (self.spectral_radius or 0.0)
+        """Return the curvature that is expected along the next step."""
+        return MARGIN * self._progress["growth"] * (self.spectral_radius or 0.0)
 
     def _advance(self, start, closure):
+        """Take one step, shorter and shorter until it lowers the loss."""
         self._update_radius(start, closure)
-        gain = self._choose_step()[0] * _norm(start.velocity) ** 2
-        rounding = 1e3 * torch.finfo(start.y.dtype).eps * abs(start.loss)
+        gain = self._choose_step()[0] * norm(start.velocity) ** 2
+        eps = torch.finfo(start.y.dtype).eps
+        rounding = ROUNDINGS_OF_A_MINIMUM * eps * abs(start.loss)
         for _ in range(MAX_REJECTIONS):
             h, method = self._choose_step()
             evals_before = self.n_grad_evals
@@ -165,7 +214,7 @@ class GradientFlow(FlowOptimizer):
         return start, 0.0
 
     def _jumped(self):
-        """A first step after a jump is short: what is stiff of it fades."""
+        """Make the first step after a jump short, so that what is stiff of it fades."""
         progress = self._progress
         if progress["step_size"] is not None:
             if progress["step_size_before"] is None:
@@ -180,101 +229,85 @@ class GradientFlow(FlowOptimizer):
             self._progress.update(step_size=before, step_size_before=None)
 
     def _choose_step(self):
-        """Step length and method, for the curvature expected along the step."""
+        """Choose step length and method for the curvature expected along the step."""
         h = min(self._progress["step_size"], self.horizon - self.flow_time)
         h = min(h, self.reach(self.max_stages))
         return h, chebyshev(stages_for(h * self._radius_ahead()))
 
     @torch.no_grad()
     def _integrate(self, start, h, method, closure):
-        """The stages of one step; the velocity at its end starts the next one."""
+        """Run the stages of one step; the velocity at its end starts the next one."""
         before, y = start, start.y + method.stages[0].mu_tilde * h * start.velocity
+        free_y = free_velocity = None  # memory of the stage before the last
         for stage in method.stages[1:]:
-            point = self._evaluate(y, closure)
-            self._check_loss(start, before, point, h, slack=0.1)
-            y = start.y * (1 - stage.mu - stage.nu)
+            point = self._evaluate(y, closure, out=free_velocity)
+            self._check_loss(start, before, point, h, slack=RISE_INSIDE)
+            y = torch.mul(start.y, 1 - stage.mu - stage.nu, out=free_y)
             y.add_(point.y, alpha=stage.mu).add_(before.y, alpha=stage.nu)
             y.add_(point.velocity, alpha=h * stage.mu_tilde)
             y.add_(start.velocity, alpha=h * stage.gamma_tilde)
+            if before is not start:
+                free_y, free_velocity = before.y, before.velocity
             before = point
-        end = self._evaluate(y, closure)
-        rounding = 10 * torch.finfo(y.dtype).eps
+        end = self._evaluate(y, closure, out=free_velocity)
+        rounding = ROUNDINGS_OF_A_LOSS * torch.finfo(y.dtype).eps
         self._check_loss(start, before, end, h, slack=rounding)
         return end
 
     def _check_loss(self, start, before, point, h, slack):
-        """The true flow never raises the loss: a rise means a larger curvature."""
+        """Reject a rise of the loss: the flow has none, so the curvature is larger."""
         if point.loss <= start.loss + slack * abs(start.loss):
             return
         radius, change = self.spectral_radius, point.velocity - before.velocity
-        seen = _ratio(change, point.y - before.y)
+        seen = stretch(change, point.y - before.y)
         if isfinite(seen):
             self._progress["direction"] = change
             radius = max(radius, seen)
-        raise _Rejected(0.5 * h, radius)
+        raise _Rejected(SHRINKING_AFTER_A_RISE * h, radius)
 
     def _judge(self, start, end, h):
-        """The factor for the next step length, or a rejection."""
+        """Return the factor for the next step length, or reject this step."""
         error = self._local_error(start, end, h)
         if error == 0:
-            return 2.0
-        factor = min(2.0, max(0.1, 0.8 * error ** (-1 / 3)))
+            return MOST_GROWING
+        factor = SAFETY * error**-ERROR_EXPONENT
+        factor = min(MOST_GROWING, max(MOST_SHRINKING, factor))
         if not error <= 1:
-            raise _Rejected(h * min(0.8, factor), self.spectral_radius)
+            raise _Rejected(h * min(SAFETY, factor), self.spectral_radius)
         return factor
 
     def _local_error(self, start, end, h):
-        """Embedded estimate over the tolerance: the largest RMS of a parameter."""
-        local = 0.8 * (start.y - end.y) + 0.4 * h * (start.velocity + end.velocity)
+        """Estimate the error over the tolerance: the largest RMS of a parameter."""
+        local = WEIGHT_OF_VALUES * (start.y - end.y)
+        local = local + WEIGHT_OF_VELOCITIES * h * (start.velocity + end.velocity)
         size = torch.maximum(start.y.abs(), end.y.abs()) * self._scale
         ratio = local * self._scale / (self.atol + self.rtol * size)
         squares = [rows.square().mean(dim=1).max() for rows in self._rows(ratio)]
         return torch.stack(squares).max().sqrt().item()
 
     def _update_radius(self, point, closure):
-        """Re-estimate the spectral radius, and how fast it grows from step to step."""
+        """Estimate the spectral radius anew, and its growth since the last step."""
         progress, old = self._progress, self.spectral_radius
         if progress["step_size_before"] is not None:
             return  # just jumped: the estimate from before is as good
         if old is None:
             progress["direction"] = point.velocity
-            radius = self._power_iteration(point, closure, n_iter=10)
-            progress["step_size"] = 0.25 / radius if radius > 0 else 1.0
+            radius = self._estimate_radius(point, closure, FIRST_ITERATIONS)
+            progress["step_size"] = (
+                FIRST_STEP / radius if radius > 0 else STEP_WITHOUT_CURVATURE
+            )
         else:
-            radius = self._power_iteration(point, closure, n_iter=2)
-            progress["growth"] = min(4.0, max(1.0, radius / old)) if old > 0 else 1.0
+            radius = self._estimate_radius(point, closure, ITERATIONS)
+            growth = radius / old if old > 0 else 1.0
+            progress["growth"] = min(MOST_GROWTH, max(1.0, growth))
         progress["spectral_radius"] = radius
 
-    @torch.no_grad()
-    def _power_iteration(self, point, closure, n_iter):
-        """Largest curvature at a point, by differences of the velocity."""
-        eps = torch.finfo(point.y.dtype).eps ** 0.5
-        radius = 0.0
-        for _ in range(n_iter):
-            direction = self._progress["direction"]
-            length = _norm(direction)
-            if not 0 < length < inf:
-                break
-            shift = direction * (eps * max(_norm(point.y), eps) / length)
-            change = self._evaluate(point.y + shift, closure).velocity - point.velocity
-            previous, radius = radius, _ratio(change, shift)
-            if not isfinite(radius):
-                return self.spectral_radius or 0.0
-            self._progress["direction"] = change
-            if abs(radius - previous) <= 0.05 * radius:
-                break
-        return radius
-
-
-def _ratio(change, shift):
-    """Length of a change of the velocity per length of the shift that caused it."""
-    length = _norm(shift)
-    return _norm(change) / length if length > 0 else 0.0
-
-
-def _norm(vector):
-    """Euclidean norm as a float, of magnitudes whose squares may overflow too."""
-    largest = vector.abs().max().item()
-    if not 0 < largest < inf:
-        return largest
-    return largest * (vector / largest).norm().item()
+    def _estimate_radius(self, point, closure, n_iterations):
+        """Estimate the largest curvature; keep the last one where it is not finite."""
+        radius, self._progress["direction"] = largest_curvature(
+            lambda y: self._evaluate(y, closure).velocity,
+            point,
+            self._progress["direction"],
+            n_iterations,
+        )
+        return (self.spectral_radius or 0.0) if radius is None else radius

@@ -2,7 +2,7 @@
 
 
 def penalty(module, alpha, smoothness_penalty):
-    r"""L2 and smoothness penalties, integrals over depth time as L grows.
+    r"""Compute the L2 and smoothness penalties, integrals over depth time as L grows.
 
     .. math::
         \frac{\alpha}{2} \Big(\|A\|^2 + \|B\|^2 + \frac{1}{L} \sum_k \|Z_k\|^2\Big)
@@ -25,5 +25,8 @@ def penalty(module, alpha, smoothness_penalty):
 
 
 def _share_of_depth(imitated_depth, depth):
-    """L - 1 increments span the depth times up to 1 - 1/L: as of the depth imitated."""
+    """Return the factor that makes the penalty that of the depth imitated.
+
+    The L - 1 increments of L layers span a share 1 - 1/L of the depth times.
+    """
     return (1 - 1 / (imitated_depth or depth)) / (1 - 1 / depth)

@@ -1,4 +1,4 @@
-"""Solvers: how a network is trained. Small objects that carry their own settings.
+"""Solvers say how a network is trained: small objects that carry their settings.
 
 "auto" is :class:`Flow` for up to 500 distinct training samples, or where a
 ``flow_time`` is given, else :class:`AdamW`.

@@ -59,7 +59,7 @@ class AdamW(MiniBatch):
         self.patience = patience
 
     def make_optimizer(self, module, horizon):
-        """The torch optimizer for a network; a mini-batch solver has no horizon."""
+        """Make the torch optimizer for a network; mini-batches have no horizon."""
         return DepthAdamW(
             module.parameter_groups(),
             self.learning_rate,

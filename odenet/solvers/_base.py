@@ -1,5 +1,6 @@
-"""What all solvers have in common."""
+"""What a solver owes to the training, and what solvers of two kinds have in common."""
 
+from math import inf
 from numbers import Integral, Real
 
 from sklearn.base import BaseEstimator
@@ -7,46 +8,122 @@ from sklearn.base import BaseEstimator
 from odenet._utils.sklearn_private import Interval, StrOptions, validate_parameters
 
 POSITIVE = Interval(Real, 0, None, closed="neither")
-
 NON_NEGATIVE = Interval(Real, 0, None, closed="left")
-
 COUNT = Interval(Integral, 1, None, closed="left")
 
+# An automatic mini-batch is a sixteenth of the samples, so that an epoch has sixteen
+# steps: a round number. It has 32 to 256 rows, because a gradient of fewer costs hardly
+# less, and one of more costs no less per row: 166, 112, 60 and 68 microseconds a row
+# for 16, 32, 256 and 512 rows (OdenetGradient of benchmarks/gradient_seconds.py, for
+# q = m = L = 64 on one thread).
 BATCHES_OF_AN_EPOCH = 16
-
-FEWEST_ROWS, MOST_ROWS = 32, 256  # of a mini-batch, if they are chosen automatically
+FEWEST_ROWS, MOST_ROWS = 32, 256
 
 
 class Solver(BaseEstimator):
-    """What all solvers have in common."""
+    """The base of all solvers: how a network is trained.
 
+    A solver is a small object that carries its settings. As with every estimator of
+    scikit-learn, ``__init__`` stores them under their names, and nothing else; what is
+    allowed stands in ``_parameter_constraints``. A training asks it for an optimizer,
+    the size of its batches and the number of its epochs. To write one, derive from
+    :class:`FullBatch` or :class:`MiniBatch`, implement ``make_optimizer``, and add a
+    line to ``SOLVERS`` in ``odenet.solvers._registry``, if it is to have a name.
+
+    Attributes
+    ----------
+    follows_flow : bool
+        Whether an epoch is one step along the gradient flow of all samples. The
+        optimizer then has a ``flow_time``, at most the ``horizon`` that it was made
+        with, ``n_grad_evals``, ``stalled``, ``diverged``, ``resume`` and
+        ``reparametrised``, as :class:`odenet._optim.flow_optimizer.FlowOptimizer`.
+    max_epochs : int
+        The most epochs of a fit.
+    max_evals : int or inf
+        The most gradient evaluations of a fit.
+    patience : int
+        Epochs without a lower validation loss after which early stopping ends a fit,
+        of a solver that does not follow the flow.
+    has_constant_rate : bool
+        Whether the steps stay as long as they are. Otherwise they shrink to zero over
+        ``max_epochs``, along half a cosine.
+    flow_rates : bool
+        Whether gradients are to be multiplied by the rates of their parameters before
+        the optimizer sees them, where the solver does not follow the flow.
+    """
+
+    _parameter_constraints = {}
+
+    follows_flow = False
+    max_evals = inf
+    patience = 20
     has_constant_rate = True
+    flow_rates = True
+
+    def make_optimizer(self, module, horizon):
+        """Make the torch optimizer for a network.
+
+        Parameters
+        ----------
+        module : ResidualNetwork
+            Its ``parameter_groups()`` have the flow's rates as ``lr``.
+        horizon : float
+            The flow time at which to stop; infinite if the solver follows no flow.
+
+        Returns
+        -------
+        optimizer : torch.optim.Optimizer
+            Its ``step`` takes a closure that computes gradients and returns the loss.
+        """
+        raise NotImplementedError(f"{type(self).__name__} makes no optimizer.")
+
+    def rows_of_a_batch(self, n_rows):
+        """Return the most samples of a batch, out of so many; by default all."""
+        return n_rows
+
+    @property
+    def takes_parts(self):
+        """Whether it can train on one part of the data at a time (``partial_fit``)."""
+        return not self.follows_flow and self.has_constant_rate
+
+    @property
+    def averages(self):
+        """Whether a fit ends with a running average of the last steps' weights."""
+        return not self.follows_flow and self.has_constant_rate
+
+    @property
+    def multiplies_gradients(self):
+        """Whether the training has to multiply gradients by the flow's rates."""
+        return not self.follows_flow and self.flow_rates
 
     def validate(self):
-        """Raise for a setting that is not allowed."""
+        """Raise a ValueError for a setting that is not allowed."""
         validate_parameters(self._parameter_constraints, self)
 
 
 class FullBatch(Solver):
-    """Solvers that follow the gradient flow of the whole training set."""
+    """The base of solvers that follow the gradient flow of the whole training set.
+
+    They have ``max_evals`` and ``clip`` among their settings.
+    """
 
     _parameter_constraints = {"max_evals": [COUNT], "clip": [POSITIVE, None]}
-    batch_size = None
 
-    def rows_of_a_batch(self, n_rows):
-        """All of them."""
-        return n_rows
+    follows_flow = True
+    batch_size = None
 
     @property
     def max_epochs(self):
-        """Number of steps, never more than of gradient evaluations."""
+        """The most steps of a fit: every step takes a gradient at least."""
         return self.max_evals
 
 
 class MiniBatch(Solver):
-    """Solvers that train on mini-batches."""
+    """The base of solvers that train on mini-batches.
 
-    flow_rates = True
+    They have ``learning_rate``, ``batch_size``, ``max_epochs`` and ``patience`` among
+    their settings.
+    """
 
     _parameter_constraints = {
         "learning_rate": [POSITIVE],
@@ -56,7 +133,7 @@ class MiniBatch(Solver):
     }
 
     def rows_of_a_batch(self, n_rows):
-        """The most samples of a mini-batch of so many."""
+        """Return the most samples of a mini-batch, out of so many."""
         if self.batch_size != "auto":
             return self.batch_size
         return min(MOST_ROWS, max(FEWEST_ROWS, n_rows // BATCHES_OF_AN_EPOCH))

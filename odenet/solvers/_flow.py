@@ -41,7 +41,7 @@ class Flow(FullBatch):
         self.clip = clip
 
     def make_optimizer(self, module, horizon):
-        """The torch optimizer for a network."""
+        """Make the torch optimizer for a network."""
         return GradientFlow(
             module.parameter_groups(),
             rtol=self.rtol,

@@ -41,7 +41,7 @@ class GradientDescent(FullBatch):
         self.clip = clip
 
     def make_optimizer(self, module, horizon):
-        """The torch optimizer for a network."""
+        """Make the torch optimizer for a network."""
         return ExplicitEuler(
             module.parameter_groups(),
             learning_rate=self.learning_rate,

@@ -1,17 +1,23 @@
 """The solvers by their names."""
 
+from odenet._utils.sklearn_private import StrOptions
 from odenet.solvers._adamw import AdamW
 from odenet.solvers._flow import Flow
 from odenet.solvers._gradient_descent import GradientDescent
 from odenet.solvers._sgd import SGD
 
-MOST_FLOW_ROWS = 500  # distinct samples up to which "auto" is the flow
+# "auto" is the flow for up to so many distinct samples: a round value, which the rows
+# "solver=flow" and "solver=adamw" of benchmarks/defaults.py can be compared for. With
+# more samples mini-batches take many steps for the price of one gradient of all.
+MOST_FLOW_ROWS = 500
 
+# One line for each solver. Estimators, files and tests read it when they need it, so
+# that solvers can also be added later.
 SOLVERS = {"flow": Flow, "gd": GradientDescent, "sgd": SGD, "adamw": AdamW}
 
 
 def resolve_solver(solver, n_rows=0, flow_time=None):
-    """The solver object behind a name, or the object itself, validated.
+    """Return the solver object behind a name, or the object itself, validated.
 
     Parameters
     ----------
@@ -28,7 +34,7 @@ def resolve_solver(solver, n_rows=0, flow_time=None):
     Raises
     ------
     ValueError
-        If a setting is not allowed.
+        If there is no solver of that name, or a setting is not allowed.
 
     Examples
     --------
@@ -40,20 +46,45 @@ def resolve_solver(solver, n_rows=0, flow_time=None):
         if solver == "auto":
             is_flow = n_rows <= MOST_FLOW_ROWS or flow_time is not None
             solver = "flow" if is_flow else "adamw"
-        solver = SOLVERS[solver]()
+        solver = _class_named(solver)()
     solver.validate()
     return solver
 
 
+class SolverNames(StrOptions):
+    """A constraint for parameters: "auto", or a name that SOLVERS has at that time."""
+
+    def __init__(self):
+        super().__init__({"auto"})
+
+    @property
+    def options(self):
+        """The names that are allowed now."""
+        return {*SOLVERS, "auto"}
+
+    @options.setter
+    def options(self, names):
+        """Accept what scikit-learn stores, which the registry replaces."""
+
+
+def _class_named(name):
+    """Return the class of the solvers of a name."""
+    if name not in SOLVERS:
+        raise ValueError(
+            f"`solver` must be 'auto', a solver object or one of {sorted(SOLVERS)}, "
+            f"got {name!r}."
+        )
+    return SOLVERS[name]
+
+
 def has_mini_batches(estimator):
-    """Whether the solver of an estimator trains on mini-batches."""
-    return resolve_solver(estimator.solver).batch_size is not None
+    """Tell whether the solver of an estimator trains on mini-batches."""
+    return not resolve_solver(estimator.solver).follows_flow
 
 
 def takes_parts(estimator):
-    """Whether an estimator can be trained on one part of the data at a time."""
-    solver = estimator._resolve_solver()
-    if solver.batch_size is not None and solver.has_constant_rate:
+    """Tell whether an estimator can be trained on one part of the data at a time."""
+    if estimator._resolve_solver().takes_parts:
         return True
     raise AttributeError(
         "partial_fit needs a solver of mini-batches with a constant rate, as "

@@ -76,7 +76,7 @@ class SGD(MiniBatch):
         self.patience = patience
 
     def make_optimizer(self, module, horizon):
-        """The torch optimizer for a network; a mini-batch solver has no horizon."""
+        """Make the torch optimizer for a network; mini-batches have no horizon."""
         return torch.optim.SGD(
             module.parameters(),
             lr=self.learning_rate,

@@ -28,6 +28,14 @@ def test_consistency_of_second_order():
         assert errors[0] / errors[1] == pytest.approx(8, rel=0.1), method.n_stages
 
 
+def test_damping_is_that_of_rkc():
+    """Inside the interval |P| is about 1 - 2/13 / 3, and never touches one."""
+    for method in METHODS[3:]:
+        z = -np.linspace(4, method.stability_length - 4, 1000)
+        largest = np.abs(method.stability_polynomial(z)).max()
+        assert largest == pytest.approx(1 - 2 / 39, abs=0.01), method.n_stages
+
+
 def by_recurrence(method, z):
     """One step of the method for y' = z y, with h = 1 and from y = 1."""
     before, y = 1.0, 1.0 + method.stages[0].mu_tilde * z

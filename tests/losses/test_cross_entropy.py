@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import accuracy_score, log_loss
+
+from odenet._losses.cross_entropy import CrossEntropy, LogisticLoss
+
+
+@pytest.fixture
+def weight(rng):
+    return rng.uniform(0.5, 2, size=30)
+
+
+@pytest.mark.parametrize(("loss", "n_classes"), [(LogisticLoss, 2), (CrossEntropy, 4)])
+def test_cross_entropies(loss, n_classes, rng, weight):
+    y = rng.integers(0, n_classes, size=30)
+    output = rng.normal(size=(30, 1 if n_classes == 2 else n_classes))
+    logits = np.hstack([0 * output, output]) if n_classes == 2 else output
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    target = torch.tensor(y, dtype=torch.float64 if n_classes == 2 else torch.int64)
+    loss = loss()
+    losses = loss.per_sample(torch.tensor(output), target)
+    np.testing.assert_allclose(
+        (weight * losses.numpy()).sum() / weight.sum(),
+        log_loss(y, probabilities, sample_weight=weight, labels=range(n_classes)),
+    )
+    score = loss.score(torch.tensor(output), target, torch.tensor(weight))
+    expected = accuracy_score(y, logits.argmax(axis=1), sample_weight=weight)
+    assert score == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("loss", "n_classes"), [(LogisticLoss, 2), (CrossEntropy, 4)])
+def test_smoothed_labels_are_spread_over_all_classes(loss, n_classes, rng):
+    """The loss is the mean of those of all labels, and so it has a finite minimum."""
+    y = torch.tensor(rng.integers(0, n_classes, size=30))
+    y = y.double() if n_classes == 2 else y
+    output = torch.tensor(rng.normal(size=(30, 1 if n_classes == 2 else n_classes)))
+    labels = [torch.full_like(y, label) for label in range(n_classes)]
+    spread = sum(loss().per_sample(output, label) for label in labels) / n_classes
+    smoothed = loss(0.2).per_sample(output, y)
+    expected = 0.8 * loss().per_sample(output, y) + 0.2 * spread
+    torch.testing.assert_close(smoothed, expected)
+    output.requires_grad_()
+    loss(0.2).per_sample(output, y).sum().backward()
+    gradient = loss(0.2).gradient(output.detach(), y)
+    torch.testing.assert_close(gradient, output.grad, rtol=1e-12, atol=1e-14)
+
+
+def test_logistic_loss_is_finite_for_extreme_logits():
+    output = torch.tensor([[1e30], [-1e30]])
+    assert LogisticLoss().per_sample(output, torch.tensor([1.0, 0.0])).tolist() == [
+        0,
+        0,
+    ]

@@ -1,0 +1,99 @@
+import pytest
+import torch
+from sklearn.base import BaseEstimator, clone
+
+from odenet import GradientFlow, ResidualNetwork
+from odenet._optim.depth_adamw import DepthAdamW
+from odenet._optim.explicit_euler import ExplicitEuler
+from odenet._utils.sklearn_private import validate_parameters
+from odenet.solvers import SGD, SOLVERS, AdamW, Flow, GradientDescent, resolve_solver
+from odenet.solvers._registry import SolverNames, has_mini_batches, takes_parts
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_solver_is_a_small_object_with_parameters(name):
+    solver = resolve_solver(name)
+    twin = clone(solver).set_params(**solver.get_params())
+    assert twin.get_params() == solver.get_params()
+    assert twin.max_epochs >= 1
+
+
+@pytest.mark.parametrize(
+    ("name", "optimizer"),
+    [
+        ("flow", GradientFlow),
+        ("gd", ExplicitEuler),
+        ("sgd", torch.optim.SGD),
+        ("adamw", DepthAdamW),
+    ],
+)
+def test_name_stands_for_an_optimizer(name, optimizer):
+    network = ResidualNetwork(2, 1, depth=5)
+    made = resolve_solver(name).make_optimizer(network, horizon=3.0)
+    assert type(made) is optimizer
+    rates = [group["lr"] for group in made.param_groups]
+    expected = {"flow": [1, 5], "gd": [1, 5], "sgd": [0.01], "adamw": [0.04, 0.04]}
+    assert rates == pytest.approx(expected[name])
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "flow_time", "expected"),
+    [(500, None, Flow), (501, None, AdamW), (10**6, 3.0, Flow)],
+)
+def test_auto(n_rows, flow_time, expected):
+    assert type(resolve_solver("auto", n_rows, flow_time)) is expected
+
+
+@pytest.mark.parametrize(
+    "solver",
+    [Flow(rtol=0), Flow(max_evals=0), GradientDescent(-1.0), AdamW(patience=0)],
+)
+def test_bad_setting(solver):
+    (name,) = {
+        name
+        for name, value in solver.get_params().items()
+        if value != type(solver)().get_params()[name]
+    }
+    with pytest.raises(
+        ValueError, match=f"'{name}' parameter of {type(solver).__name__}"
+    ):
+        resolve_solver(solver)
+
+
+def test_an_unknown_name_is_an_error():
+    with pytest.raises(ValueError, match=r"one of \['adamw', .*\], got 'adam'"):
+        resolve_solver("adam")
+
+
+class Taker(BaseEstimator):
+    """An estimator that has a solver and nothing else."""
+
+    def __init__(self, solver):
+        self.solver = solver
+
+    def _resolve_solver(self):
+        return resolve_solver(self.solver)
+
+
+def test_names_of_solvers_are_read_when_parameters_are_judged(monkeypatch):
+    constraints = {"solver": [SolverNames()]}
+    with pytest.raises(ValueError, match="'solver' parameter of Taker.*'gd'"):
+        validate_parameters(constraints, Taker("mine"))
+    monkeypatch.setitem(SOLVERS, "mine", Flow)
+    for name in ("mine", "auto", "flow"):
+        validate_parameters(constraints, Taker(name))
+
+
+def test_who_trains_on_mini_batches_and_on_parts():
+    for solver, mini, parts in [
+        ("flow", False, False),
+        (GradientDescent(), False, False),
+        ("adamw", True, True),
+        (SGD(schedule="cosine"), True, False),
+    ]:
+        assert has_mini_batches(Taker(solver)) == mini
+        if parts:
+            assert takes_parts(Taker(solver))
+            continue
+        with pytest.raises(AttributeError, match="partial_fit needs a solver of mini-"):
+            takes_parts(Taker(solver))

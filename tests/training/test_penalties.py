@@ -1,0 +1,52 @@
+import pytest
+import torch
+
+from odenet import ResidualNetwork
+from odenet._training.penalties import penalty
+
+
+@pytest.mark.parametrize("depth", [1, 5])
+def test_penalty_against_plain_numpy(depth, generator):
+    network = ResidualNetwork(2, 1, depth=depth, init="iid", generator=generator)
+    A, B, V, W = (
+        p.detach().double().numpy()
+        for p in (network.embedding, network.head, network.V, network.W)
+    )
+    l2 = (A**2).sum() + (B**2).sum() + sum((V**2).sum(axis=(1, 2))) / depth
+    l2 += (W**2).sum() / depth
+    steps = sum(
+        ((Z[k + 1] - Z[k]) ** 2).sum() for Z in (V, W) for k in range(depth - 1)
+    )
+    value = penalty(network, alpha=0.3, smoothness_penalty=0.7)
+    assert value.item() == pytest.approx(0.15 * l2 + 0.7 * depth * steps, rel=1e-5)
+    assert penalty(network, 0, 0) == 0
+
+
+def test_penalty_is_the_same_integral_at_every_depth():
+    values = [
+        penalty(
+            ResidualNetwork(
+                2,
+                1,
+                depth=depth,
+                init="gaussian_process",
+                generator=torch.Generator().manual_seed(0),
+            ),
+            0.1,
+            0.1,
+        ).item()
+        for depth in (64, 256)
+    ]
+    assert values[0] == pytest.approx(values[1], rel=0.03)
+
+
+@pytest.mark.parametrize("imitated_depth", [64, float("inf")])
+def test_smoothness_penalty_is_that_of_the_depth_imitated(imitated_depth, generator):
+    """For weights that are linear in depth, the penalty is (1 - 1/L) |slope|^2."""
+    network = ResidualNetwork(2, 1, depth=8, width=4, generator=generator)
+    slope = torch.randn(4, 16, generator=generator)
+    s = (torch.arange(8) + 0.5)[:, None, None] / 8
+    network.W.data = s * slope
+    network.imitated_depth = imitated_depth
+    expected = (1 - 1 / imitated_depth) * slope.square().sum()
+    torch.testing.assert_close(penalty(network, 0.0, 1.0), expected)
