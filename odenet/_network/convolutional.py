@@ -75,6 +75,7 @@ class ConvResidualNetwork(LayeredNetwork):
 
     backward = "autograd"
     imitated_depth = None
+    couples_samples = True  # by the moments of a batch, in training
 
     def __init__(
         self,
