@@ -8,6 +8,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
+from odenet._diagnostics.gap import gap_after_fit
 from odenet._diagnostics.smoothness import depth_smoothness
 from odenet._estimators.frozen import freeze, thaw
 from odenet._estimators.preparation import (
@@ -54,8 +55,8 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
 
     A fitted estimator owns a :class:`odenet._network.predictor.Predictor`, as
     ``_predictor``, and ``net_``, which could train it further. A subclass implements
-    the hooks ``_read_anew``, ``_start``, ``_targets_of`` and ``_resolved_solver``,
-    and extends ``_plan`` and ``_resumed``.
+    the hooks ``_read_anew``, ``_start`` and ``_resolved_solver``, and extends
+    ``_plan``.
     """
 
     # What only some estimators leave to their users.
@@ -196,10 +197,6 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         """
         raise NotImplementedError
 
-    def _targets_of(self, y, classes=None):
-        """Describe the targets, of which ``classes`` may have been announced."""
-        raise NotImplementedError
-
     def _start(self, reading, generator):
         """Return a predictor with the network that a training starts with."""
         raise NotImplementedError
@@ -211,7 +208,11 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     def _resumed(self):
         """Return a copy of the predictor, to be trained with the present parameters."""
         check_same_network(self, self.module_)
-        return copy.deepcopy(self._predictor)
+        params = self.get_params(deep=False)
+        predictor = copy.deepcopy(self._predictor)
+        network, targets = predictor.network, predictor.targets
+        network.backward = params.get("backward", network.backward)
+        return replace(predictor, targets=targets.under(params))
 
     def _past(self):
         """Return how far the training has come so far."""
@@ -243,6 +244,7 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             network,
             depth=self.depth,
             schedule=self.depth_schedule,
+            init=self.init,
             in_stages=not solver.follows_flow,
             goes_on=past is not None,
         )
@@ -264,6 +266,10 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         """Set the fitted attributes."""
         self._predictor = predictor.around(outcome.network)
         vars(self).update(predictor.targets.attributes(), **outcome.attributes())
+        if hasattr(self, "ode_gap"):  # that of images has no neural ODE
+            self.ode_gap_ = (
+                None if samples is None else gap_after_fit(self.module_, samples.X)
+            )
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "_predictor")
@@ -362,19 +368,6 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     save = persistence.save
     load = classmethod(persistence.load)
     to_onnx = onnx_model.to_onnx
-
-    def _around(self, network):
-        """Return a fitted copy of this estimator around a network of another depth."""
-        model = type(self).__new__(type(self))
-        owned = ("_predictor", "net_")
-        rest = {name: v for name, v in vars(self).items() if name not in owned}
-        vars(model).update(copy.deepcopy(rest))
-        model.depth = model.depth_ = network.depth
-        if getattr(model, "depth_schedule", None) is not None:
-            model.depth_schedule = "doubling"
-        history = [dict(row) for row in self.net_.history]
-        model._attach(self._predictor.around(network), self.net_.solver, history)
-        return model
 
     def _attach(self, predictor, solver, history):
         """Take a predictor, and a net that could train it further."""
@@ -485,3 +478,18 @@ def read_training_set(estimator, X, y, sample_weight):
     reading : Reading
     """
     return estimator._read(X, y, sample_weight)
+
+
+def around(estimator, network):
+    """Return a fitted copy of an estimator around a network of another depth."""
+    model = type(estimator).__new__(type(estimator))
+    owned = ("_predictor", "net_")
+    rest = {name: v for name, v in vars(estimator).items() if name not in owned}
+    vars(model).update(copy.deepcopy(rest))
+    model.depth = model.depth_ = network.depth
+    if model.depth_schedule is not None:
+        model.depth_schedule = "doubling"
+    history = [dict(row) for row in estimator.net_.history]
+    predictor = estimator._predictor.around(network)
+    model._attach(predictor, estimator.net_.solver, history)
+    return model

@@ -1,7 +1,6 @@
 """What makes an estimator a classifier: labels, their weights, and probabilities."""
 
 import warnings
-from dataclasses import replace
 
 import numpy as np
 from sklearn.base import ClassifierMixin
@@ -10,7 +9,6 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from odenet._estimators.base import fit_part, takes_parts
-from odenet._tables.targets import ClassTargets
 from odenet._utils.sklearn_private import fit_context
 
 
@@ -122,20 +120,3 @@ class ClassificationMixin(ClassifierMixin):
         check_is_fitted(self)
         predictor = self._predictor
         return predictor.targets.log_probabilities(predictor.outputs(X))
-
-    def _targets_of(self, y, classes=None):
-        return ClassTargets.of(
-            y if classes is None else classes,
-            type(self).__name__,
-            label_smoothing=self.label_smoothing,
-            class_weight=self.class_weight,
-        )
-
-    def _resumed(self):
-        predictor = super()._resumed()
-        targets = replace(
-            predictor.targets,
-            label_smoothing=self.label_smoothing,
-            class_weight=self.class_weight,
-        )
-        return replace(predictor, targets=targets)

@@ -7,9 +7,8 @@ import torch
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
-from odenet._estimators.base import BaseResODE
+from odenet._estimators.base import BaseResODE, around
 from odenet._estimators.classification import ClassificationMixin
-from odenet._estimators.preparation import must_stay
 from odenet._estimators.table import TableResODE
 from odenet._network.convolutional import ConvResidualNetwork
 from odenet._network.predictor import Predictor
@@ -18,7 +17,6 @@ from odenet._tables.images import (
     find_image_shape,
     fit_channels,
     read_images,
-    with_channels,
 )
 from odenet._tables.reading import Reading, to_rows
 from odenet._tables.standardizer import Standardizer
@@ -237,7 +235,7 @@ class ResODEImageClassifier(ClassificationMixin, BaseResODE):
             is.
         """
         check_is_fitted(self)
-        return self._around(self.module_.with_depth(depth, interpolation))
+        return around(self, self.module_.with_depth(depth, interpolation))
 
     def _resolved_solver(self, n_rows=0):
         return resolve_solver(
@@ -248,7 +246,12 @@ class ResODEImageClassifier(ClassificationMixin, BaseResODE):
         (X, y), shape = read_images(self, X, y, reset=True)
         shape = find_image_shape(self.image_shape, shape, self.n_features_in_)
         ClassTargets.check(y)
-        targets_of = partial(self._targets_of, classes=announced.classes)
+        targets_of = partial(
+            ClassTargets.of,
+            estimator_name=type(self).__name__,
+            params=self.get_params(deep=False),
+            classes=announced.classes,
+        )
         rows, targets = to_rows(X, y, sample_weight, targets_of)
         return Reading(rows, targets, shape)
 
@@ -274,12 +277,6 @@ class ResODEImageClassifier(ClassificationMixin, BaseResODE):
             else Standardizer.identity(X.shape[1]),
         )
         return Predictor(network, inputs, reading.targets)
-
-    def _resumed(self):
-        shape = self.image_shape
-        if shape is not None and with_channels(tuple(shape)) != self.image_shape_:
-            raise must_stay("image_shape", self.image_shape_, shape)
-        return super()._resumed()
 
     def _plan(self, solver, predictor, **settings):
         augmentation = None

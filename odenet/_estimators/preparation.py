@@ -6,9 +6,11 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 
+from odenet._tables.images import with_channels
 from odenet._tables.reading import Rows
 from odenet._tables.rows import merge_repeated
 from odenet._utils.devices import resolve_device
+from odenet._utils.sklearn_private import CALLBACK_STATE
 
 # Parameters that shape a network, and its attributes; None and "auto" leave them to it.
 STRUCTURE = {
@@ -17,6 +19,7 @@ STRUCTURE = {
     "channels": "width",
     "state_dim": "state_dim",
     "activation": "activation",
+    "image_shape": "image_shape",
 }
 LEFT_TO_THE_NETWORK = (None, "auto")
 
@@ -49,19 +52,18 @@ def merged(rows, seed):
 def check_same_network(estimator, network):
     """Raise if parameters ask for another network than the one that is trained on."""
     asked = estimator.get_params(deep=False)
-    fitted = {name: getattr(network, trait) for name, trait in STRUCTURE.items()}
+    traits = {n: trait for n, trait in STRUCTURE.items() if n in asked}
+    fitted = {name: getattr(network, trait) for name, trait in traits.items()}
     fitted["dtype"] = str(network.V.dtype).removeprefix("torch.")
     for name, value in fitted.items():
-        if name in asked and asked[name] not in (value, *LEFT_TO_THE_NETWORK):
-            raise must_stay(name, value, asked[name])
-
-
-def must_stay(name, fitted, asked):
-    """Make the error of a parameter that may not change while training goes on."""
-    return ValueError(
-        f"`{name}` must stay {fitted!r} while training goes on, got {asked!r}: use "
-        "warm_start=False to start anew."
-    )
+        wish = asked[name]
+        if name == "image_shape" and wish is not None:
+            wish = with_channels(tuple(wish))
+        if wish not in (value, *LEFT_TO_THE_NETWORK):
+            raise ValueError(
+                f"`{name}` must stay {value!r} while training goes on, got "
+                f"{asked[name]!r}: use warm_start=False to start anew."
+            )
 
 
 @contextmanager
@@ -74,7 +76,7 @@ def losing_nothing(estimator):
     try:
         yield
     except BaseException:
-        ours = {n for n in vars(estimator) if not n.startswith(("_skl", "_callback"))}
+        ours = {n for n in vars(estimator) if not n.startswith(CALLBACK_STATE)}
         for name in ours - set(before):
             delattr(estimator, name)
         vars(estimator).update({name: before[name] for name in ours & set(before)})

@@ -9,7 +9,6 @@ from sklearn.utils.validation import check_is_fitted
 
 from odenet._estimators.base import fit_part, takes_parts
 from odenet._estimators.table import TableResODE
-from odenet._tables.targets import RegressionTargets
 from odenet._utils.sklearn_private import fit_context
 
 
@@ -226,6 +225,3 @@ class ResODERegressor(RegressorMixin, TableResODE):
         """
         check_is_fitted(self)
         return self._predictor.predict(X)
-
-    def _targets_of(self, y, classes=None):
-        return RegressionTargets.of(y)

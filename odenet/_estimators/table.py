@@ -1,7 +1,6 @@
 """What the estimators of tables share: their parameters, and tools for the depth."""
 
 from functools import partial
-from math import nan
 from numbers import Integral, Real
 
 import torch
@@ -10,11 +9,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from odenet._diagnostics.gap import (
     ExtrapolatedNetwork,
-    is_rough,
     ode_gap,
     warn_if_rough,
 )
-from odenet._estimators.base import BaseResODE
+from odenet._estimators.base import BaseResODE, around
 from odenet._network.activations import ACTIVATIONS
 from odenet._network.ode import NeuralODE
 from odenet._network.predictor import Predictor
@@ -32,14 +30,9 @@ from odenet.solvers import resolve_solver
 from odenet.solvers._base import Solver
 from odenet.solvers._registry import SolverNames
 
-GAP_ROWS = 64  # samples that a fit estimates its gap at
-
 
 class TableResODE(BaseResODE):
-    """Base of the estimators of tables, whose networks are neural ODEs.
-
-    A subclass says what the targets mean, in ``_targets_of``, and predicts.
-    """
+    """Base of the estimators of tables, whose networks are neural ODEs."""
 
     _parameter_constraints = {
         "depth": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
@@ -132,7 +125,12 @@ class TableResODE(BaseResODE):
         )
         X, y = read_table(self, columns, X, y, reset=True, **kind.checks)
         kind.check(y)
-        targets_of = partial(self._targets_of, classes=announced.classes)
+        targets_of = partial(
+            kind.of,
+            estimator_name=type(self).__name__,
+            params=self.get_params(deep=False),
+            classes=announced.classes,
+        )
         rows, targets = to_rows(X, y, sample_weight, targets_of)
         if columns.numeric is None:
             columns, X = columns.settled(rows.X, scored=self.standardize)
@@ -166,11 +164,6 @@ class TableResODE(BaseResODE):
     def _resolved_solver(self, n_rows=0):
         return resolve_solver(self.solver, n_rows, self.flow_time)
 
-    def _resumed(self):
-        predictor = super()._resumed()
-        predictor.network.backward = self.backward
-        return predictor
-
     def _plan(self, solver, predictor, **settings):
         return super()._plan(
             solver,
@@ -180,10 +173,6 @@ class TableResODE(BaseResODE):
             smoothness_penalty=self.smoothness_penalty,
             **settings,
         )
-
-    def _take(self, predictor, outcome, samples=None):
-        super()._take(predictor, outcome, samples)
-        self.ode_gap_ = None if samples is None else _gap_after(outcome, samples.X)
 
     def with_depth(self, depth, interpolation="linear", *, imitate=False):
         """The model with another number of layers, which sample the same function.
@@ -227,7 +216,7 @@ class TableResODE(BaseResODE):
         """
         check_is_fitted(self)
         network = self.module_.with_depth(depth, interpolation, imitate=imitate)
-        model = self._around(network)
+        model = around(self, network)
         if network.imitated_depth != self.module_.imitated_depth or (
             depth != self.depth_
         ):
@@ -351,10 +340,3 @@ class TableResODE(BaseResODE):
         warn_if_rough(self.module_)
         network = ExtrapolatedNetwork(self._predictor.network_for_evaluation())
         return self._predictor.around(network).predict(X)
-
-
-def _gap_after(outcome, X):
-    """Estimate the gap of a trained network, NaN if it is not smooth in depth."""
-    network, X = outcome.network, X[:GAP_ROWS]
-    with torch_threads(len(X) * network.V[0].numel()):
-        return nan if is_rough(network) else ode_gap(network, X, "richardson")

@@ -23,6 +23,7 @@ from sklearn.utils.validation import check_is_fitted
 from odenet._export.parts import parts_of_state, state_of_parts
 from odenet._export.plain_data import NotData, from_data, to_data
 from odenet._utils.files import replacing
+from odenet._utils.sklearn_private import CALLBACK_STATE
 from odenet._version import __version__
 
 SCHEMA = 1
@@ -38,7 +39,7 @@ DAMAGES = (
     TypeError,
     ValueError,
 )
-LEFT_OUT = ("_skl_", "_callback", "_metadata_request")  # what scikit-learn adds
+LEFT_OUT = (*CALLBACK_STATE, "_metadata_request")  # what scikit-learn adds
 
 
 def save(model, path):

@@ -29,7 +29,8 @@ from odenet._estimators.base import read_training_set
 from odenet._estimators.preparation import losing_nothing
 from odenet._search.sweep import Sweep
 from odenet._tables.reading import Announced
-from odenet._utils.sklearn_private import StrOptions, fit_context
+from odenet._training.callbacks.scikit_learn import hand_on_callbacks
+from odenet._utils.sklearn_private import CALLBACK_STATE, StrOptions, fit_context
 from odenet.solvers import resolve_solver
 
 N_FLOW_TIMES = 16
@@ -47,7 +48,6 @@ SETTLED = {  # parameters of the estimators that a search settles itself
 class PathSearchMixin:
     """Fits by a sweep along the flow on every fold, and once more with the choice."""
 
-    _estimator_class = None  # what is fitted on every fold
     _own_constraints = {
         "depths": ["array-like"],
         "depth_schedule": [StrOptions({"doubling"}), None],
@@ -125,17 +125,18 @@ class PathSearchMixin:
         )
         folds = self._shown(results, parts)
         scores, stop_reasons = zip(*chain.from_iterable(folds), strict=True)
-        self._choose(np.stack(scores), depths, flow_times)
+        failures = _failures(stop_reasons)
+        self._choose(np.stack(scores), depths, flow_times, failures)
         estimator.set_params(**self.cv_results_["params"][self.best_index_])
-        if getattr(self, "_skl_callbacks", None):
-            estimator.set_callbacks(*self._skl_callbacks)
+        hand_on_callbacks(self, estimator)
         estimator.fit(X, y, sample_weight)
-        fitted = set(vars(estimator)) - set(estimator.get_params(deep=False))
-        fitted = {n for n in fitted if not n.startswith(("_skl", "_callback"))}
-        vars(self).update({name: getattr(estimator, name) for name in fitted})
+        params = estimator.get_params(deep=False)
+        for name, value in vars(estimator).items():
+            if name not in params and not name.startswith(CALLBACK_STATE):
+                setattr(self, name, value)
         inputs = replace(self._predictor.inputs, estimator_name=type(self).__name__)
         self._predictor = replace(self._predictor, inputs=inputs)
-        return _failures(stop_reasons)
+        return failures
 
     def _shown(self, results, parts):
         """Results as they come, with a bar over the folds if that is asked for."""
@@ -169,10 +170,11 @@ class PathSearchMixin:
             seed = int(np.random.SeedSequence().generate_state(1)[0])
         elif not isinstance(seed, Integral):
             seed = seed.randint(2**31)
-        names = self._estimator_class().get_params(deep=False)
+        kind = estimator_class(type(self))
+        names = kind().get_params(deep=False)
         params = {k: v for k, v in self.get_params(deep=False).items() if k in names}
         params.update(depth=depth, early_stopping=False, random_state=seed)
-        return self._estimator_class(**params)
+        return kind(**params)
 
     def _splitter(self, y):
         return check_cv(self.cv, y, classifier=is_classifier(self))
@@ -181,7 +183,7 @@ class PathSearchMixin:
         if self.scoring is None and get_config()["enable_metadata_routing"]:
             default = get_scorer("accuracy" if is_classifier(self) else "r2")
             return default.set_score_request(sample_weight=True)
-        return check_scoring(self._estimator_class(), scoring=self.scoring)
+        return check_scoring(estimator_class(type(self))(), scoring=self.scoring)
 
     def _route(self, sample_weight, params):
         """What goes to the splitter and to the scorer."""
@@ -219,7 +221,7 @@ class PathSearchMixin:
             )
         )
 
-    def _choose(self, scores, depths, flow_times):
+    def _choose(self, scores, depths, flow_times, failures):
         """The results as a table, and its best row."""
         n_folds = len(scores)
         grid = np.meshgrid(depths, flow_times, indexing="ij")
@@ -243,7 +245,7 @@ class PathSearchMixin:
         if np.isnan(mean).all():
             raise ValueError(
                 "No score is a number: no fold has reached the first of `flow_times`="
-                f"{flow_times}, or the scorer has returned none."
+                f"{flow_times}, or the scorer has returned none. {' '.join(failures)}"
             )
         best = int(np.nanargmax(mean))
         if self.one_standard_error:
@@ -252,6 +254,12 @@ class PathSearchMixin:
             best = int(min(simple, key=lambda i: (flow_time[i], depth[i])))
         self.best_index_, self.best_score_ = best, float(mean[best])
         self.n_splits_ = n_folds
+
+
+def estimator_class(search_class):
+    """Return the class of what a search fits: the one that it derives from as well."""
+    kinds = search_class.__mro__
+    return next(kind for kind in kinds if not issubclass(kind, PathSearchMixin))
 
 
 def _takes_weights(scoring):

@@ -24,9 +24,34 @@ class Targets:
     checks = {}  # keyword arguments for scikit-learn's check of y
     longest_flow_time = 300.0  # of a flow that held-out samples are to stop
 
+    @classmethod
+    def of(cls, y, *, estimator_name, params, classes=None):
+        """Describe the targets of a training set.
+
+        Parameters
+        ----------
+        y : ndarray
+            Checked.
+        estimator_name : str
+            Whom errors speak of.
+        params : dict
+            The parameters of the estimator.
+        classes : array-like, default=None
+            Labels that are announced, of which y may lack some.
+
+        Returns
+        -------
+        targets : Targets
+        """
+        raise NotImplementedError
+
     @staticmethod
     def check(y):
         """Raise for targets of the wrong kind."""
+
+    def under(self, params):
+        """Return the same targets under other parameters of the estimator."""
+        return self
 
     def encode(self, y):
         """Turn y, as it was passed to ``fit``, into numbers with one row a sample."""
@@ -68,7 +93,7 @@ class RegressionTargets(Targets):
     loss = SquaredError()
 
     @classmethod
-    def of(cls, y):
+    def of(cls, y, *, estimator_name, params, classes=None):
         """Describe the targets of a training set, not scaled yet."""
         n_outputs = 1 if y.ndim == 1 else y.shape[1]
         return cls(Standardizer.identity(n_outputs), y.ndim == 1)
@@ -119,15 +144,20 @@ class ClassTargets(Targets):
         check_classification_targets(y)
 
     @classmethod
-    def of(cls, labels, estimator_name, **settings):
-        """Find the classes among labels; ``estimator_name`` is for the error."""
-        classes = np.unique(labels)
+    def of(cls, y, *, estimator_name, params, classes=None):
+        """Find the classes, which are those announced, or else those of y."""
+        classes = np.unique(y if classes is None else classes)
         if len(classes) < 2:
             raise ValueError(
                 f"{estimator_name} needs samples of at least two classes, "
                 f"got one class: {classes.tolist()[0]!r}."
             )
-        return cls(classes, **settings)
+        return cls(classes).under(params)
+
+    def under(self, params):
+        """Return the same classes with smoothing and weights as parameters say."""
+        settings = {name: params[name] for name in ("label_smoothing", "class_weight")}
+        return replace(self, **settings)
 
     @property
     def n_outputs(self):

@@ -31,6 +31,7 @@ except ImportError:  # scikit-learn before 1.9
 
 
 __all__ = [
+    "CALLBACK_STATE",
     "CallbackSupportMixin",
     "Interval",
     "StrOptions",
@@ -43,6 +44,10 @@ __all__ = [
     "safe_indexing",
     "validate_parameters",
 ]
+
+
+# Beginnings of the names of attributes that scikit-learn's callbacks set and clear.
+CALLBACK_STATE = ("_skl_", "_callback")
 
 
 def validate_parameters(constraints, estimator):

@@ -21,7 +21,7 @@ class Checkpoints(Callback):
 
     def on_train_begin(self, net, **kwargs):
         """Let the first step end at the first flow time, at the latest."""
-        self._limit_steps(net)
+        self._end_step_in_time(net)
 
     def on_epoch_end(self, net, **kwargs):
         """Visit the network if the flow time is reached."""
@@ -30,9 +30,9 @@ class Checkpoints(Callback):
             self.index += 1
             if not goes_on:
                 net.ask_to_stop()
-        self._limit_steps(net)
+        self._end_step_in_time(net)
 
-    def _limit_steps(self, net):
+    def _end_step_in_time(self, net):
         """Let the next step end at the next flow time, at the latest."""
         if self.index < len(self.flow_times):
             net.optimizer_.horizon = self.flow_times[self.index]

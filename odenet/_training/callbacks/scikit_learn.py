@@ -37,6 +37,12 @@ def scikit_learn_callbacks(estimator, X, y, fitted):
     )
 
 
+def hand_on_callbacks(estimator, other):
+    """Give an estimator's callbacks, if it has any, to another estimator."""
+    if getattr(estimator, "_skl_callbacks", None):
+        other.set_callbacks(*estimator._skl_callbacks)
+
+
 class ScikitLearnCallbacks(Callback):
     """Hands every epoch to scikit-learn's own callbacks (scikit-learn 1.9 or later)."""
 

@@ -80,7 +80,7 @@ class FlowSchedule(DepthWalk):
         self._limit_steps(net)
         return reason
 
-    def _carrying_over(self, net, like_layers):
+    def carrying_over(self, net, like_layers):
         """Let the integrator take what it remembers along."""
         groups = net.module_.parameter_groups
         return net.optimizer_.reparametrised(groups, like_layers)
@@ -89,13 +89,13 @@ class FlowSchedule(DepthWalk):
         """Go on to more layers as long as the loss differs too much there."""
         self.compared_at = self._clock(net)
         for depth in [d for d in self.depths if d > net.module_.depth]:
-            there = self._compare(net, samples, depth)
+            there = self.compare(net, samples, depth)
             loss = there.loss - there.loss_gap
             allowed = TOLERANCE * (loss + NEGLIGIBLE * net.monitor.start_loss)
             if abs(there.loss_gap) <= allowed or not isfinite(there.loss):
                 return
-            self._change_depth(net, depth)
-            self._record(net, there)
+            self.change_depth(net, depth)
+            self.record(net, there)
 
     def _clock(self, net):
         """Count comparisons that were due so far, with fractions."""
@@ -117,7 +117,7 @@ class FlowSchedule(DepthWalk):
         if reason is StopReason.STATIONARY:
             self.reason_to_stop = reason
             net.horizon = min(net.horizon, net.flow_time + self._stretch(net))
-        comparison = self._go_to_full_depth(net, samples)
+        comparison = self.go_to_full_depth(net, samples)
         return None if isfinite(comparison.loss) else StopReason.DIVERGED
 
     def _stretch(self, net):

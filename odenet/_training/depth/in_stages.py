@@ -77,9 +77,9 @@ class StagedSchedule(DepthWalk):
         """Change the depth, and shorten the steps as much as the layers."""
         before = net.module_.depth
         depth = self._next_depth(net, samples)
-        comparison = self._compare(net, samples, depth)
-        self._change_depth(net, depth)
-        self._record(net, comparison)
+        comparison = self.compare(net, samples, depth)
+        self.change_depth(net, depth)
+        self.record(net, comparison)
         for group in net.optimizer_.param_groups:
             group["lr"] *= before / depth
 
@@ -88,14 +88,14 @@ class StagedSchedule(DepthWalk):
         depth = net.module_.depth
         if self.gap_tol is None:
             return next(d for d in self.depths if d > depth)
-        self.full_depth = self._depth_within_tolerance(net.module_, samples)
+        self.full_depth = self.depth_within_tolerance(net.module_, samples)
         self.stages[self.full_depth] = ceil(
             self.stages[depth] * depth / self.full_depth
         )
         return self.full_depth
 
     @contextmanager
-    def _carrying_over(self, net, like_layers):
+    def carrying_over(self, net, like_layers):
         """Resample what the optimizer remembers; let the average begin anew."""
         state = net.optimizer_.state
         for p in (net.module_.V, net.module_.W):

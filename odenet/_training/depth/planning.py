@@ -5,7 +5,7 @@ from odenet._training.depth.depths import depths_to_walk
 from odenet._training.depth.in_stages import stages_of
 
 
-def planned_depths(network, *, depth, schedule, in_stages, goes_on):
+def planned_depths(network, *, depth, schedule, init, in_stages, goes_on):
     """Return the depths to train a network at, in ascending order.
 
     Parameters
@@ -14,6 +14,8 @@ def planned_depths(network, *, depth, schedule, in_stages, goes_on):
         At the start of the training.
     depth : int or "auto"
     schedule : "doubling", array-like of int, or None
+    init : str or scheme
+        What the weights come from, for the error.
     in_stages : bool
         Whether the solver trains on mini-batches, where every depth is a stage.
     goes_on : bool
@@ -42,7 +44,7 @@ def planned_depths(network, *, depth, schedule, in_stages, goes_on):
         return stages_of(depths) if in_stages else depths
     if depth == "auto":
         raise ValueError(
-            "`depth='auto'` needs a start that is smooth in depth, or its gap to a "
-            "neural ODE would not close: choose another `init`, as the default 'tied'."
+            f"`depth='auto'` needs a start that is smooth in depth, got init={init!r}: "
+            "its gap to a neural ODE would not close."
         )
     return depths[-1:]

@@ -80,8 +80,8 @@ class DepthWalk:
         """Sample the start, of whatever depth, at the first depth."""
         module = net.module_
         self.start = {name: getattr(module, name).detach().clone() for name in "VW"}
-        self._change_depth(net, self.depths[0])
-        self._record(net, Comparison(nan, nan, nan))
+        self.change_depth(net, self.depths[0])
+        self.record(net, Comparison(nan, nan, nan))
 
     def judge(self, net, reason, samples):
         """Do what is due after an epoch: change the depth, perhaps.
@@ -119,14 +119,14 @@ class DepthWalk:
             return reason
         try:
             if not self.is_done(net):
-                self._go_to_full_depth(net, samples)
+                self.go_to_full_depth(net, samples)
             if self.gap_tol is not None:
                 self._deepen_to_tolerance(net, samples)
         except KeyboardInterrupt:
             reason = StopReason.INTERRUPTED
             if self.full_depth == inf:
                 self.full_depth = net.module_.depth
-            self._change_depth(net, self.full_depth)
+            self.change_depth(net, self.full_depth)
         return reason
 
     def _deepen_to_tolerance(self, net, samples):
@@ -140,7 +140,7 @@ class DepthWalk:
                 )
                 return
             self.full_depth = 2 * net.module_.depth
-            self._go_to_full_depth(net, samples)
+            self.go_to_full_depth(net, samples)
 
     def is_done(self, net):
         """Tell whether the network has its full depth."""
@@ -160,16 +160,16 @@ class DepthWalk:
             resampled[name] = resample(start, depth) + resample(moved, depth)
         return resampled
 
-    def _go_to_full_depth(self, net, samples):
+    def go_to_full_depth(self, net, samples):
         """Change to the last depth, settled now if it was not; return what changed."""
         if self.full_depth == inf:
-            self.full_depth = self._depth_within_tolerance(net.module_, samples)
-        comparison = self._compare(net, samples, self.full_depth)
-        self._change_depth(net, self.full_depth)
-        self._record(net, comparison)
+            self.full_depth = self.depth_within_tolerance(net.module_, samples)
+        comparison = self.compare(net, samples, self.full_depth)
+        self.change_depth(net, self.full_depth)
+        self.record(net, comparison)
         return comparison
 
-    def _depth_within_tolerance(self, module, samples):
+    def depth_within_tolerance(self, module, samples):
         """Find the smallest depth of the walk whose gap is small enough."""
         depth = self.depths[0]
         while depth < DEEPEST and _gap(self._at(module, depth), samples) > self.gap_tol:
@@ -177,7 +177,7 @@ class DepthWalk:
         return depth
 
     @torch.no_grad()
-    def _compare(self, net, samples, depth):
+    def compare(self, net, samples, depth):
         """Evaluate the network at another depth, beside itself."""
         other = self._at(net.module_, depth)
         other.imitated_depth = self._imitated(depth)
@@ -206,7 +206,7 @@ class DepthWalk:
         """Return the depth that so many layers are to imitate, or None."""
         return None if depth == self.full_depth else self.full_depth
 
-    def _change_depth(self, net, depth):
+    def change_depth(self, net, depth):
         """Take the network, and what its optimizer remembers, to another depth."""
         module = net.module_
         weights = self.weights_at(module.state_dict(), depth)
@@ -218,11 +218,11 @@ class DepthWalk:
                 return value
             return resample(value, depth, "constant")
 
-        with self._carrying_over(net, like_layers):
+        with self.carrying_over(net, like_layers):
             module.set_weights(weights)
         module.imitated_depth = self._imitated(depth)
 
-    def _carrying_over(self, net, like_layers):
+    def carrying_over(self, net, like_layers):
         """Return a context in which the parameters may change their shapes.
 
         Parameters
@@ -233,7 +233,7 @@ class DepthWalk:
         """
         raise NotImplementedError
 
-    def _record(self, net, comparison):
+    def record(self, net, comparison):
         """Write a row of ``depth_path_``."""
         self.path.append(
             {
