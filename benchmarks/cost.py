@@ -34,8 +34,8 @@ from sklearn.datasets import make_friedman1
 
 from odenet import ResidualNetwork, ResODERegressor
 from odenet._losses.squared_error import SquaredError
+from odenet._tables.samples import Samples
 from odenet._training.net import TrainingNet
-from odenet._training.samples import Samples
 from odenet._utils.devices import torch_threads
 from odenet.solvers import AdamW, GradientDescent
 

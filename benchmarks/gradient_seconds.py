@@ -53,8 +53,8 @@ from _report import (
 )
 
 from odenet._losses.squared_error import SquaredError
+from odenet._tables.samples import Samples
 from odenet._training.net import TrainingNet
-from odenet._training.samples import Samples
 from odenet._utils.devices import torch_threads
 from odenet.solvers import Flow
 

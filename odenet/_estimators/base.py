@@ -1,133 +1,67 @@
-"""What both estimators share: their parameters, and how they are fitted."""
+"""What the estimators share: how they are fitted, and what they offer then."""
 
 import copy
 import warnings
-from contextlib import contextmanager
-from numbers import Integral, Real
+from dataclasses import replace
 
-import torch
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
 
-from odenet._diagnostics.gap import is_rough
-from odenet._estimators.inference import FittedNetworkMixin
-from odenet._estimators.preparation import PreparationMixin
-from odenet._export.onnx_model import OnnxMixin
-from odenet._export.persistence import PersistenceMixin
-from odenet._inspection.summary import SummaryMixin
-from odenet._network.residual import ACTIVATIONS, BACKWARDS
-from odenet._network.scratch import scratch
-from odenet._tables.rows import merge_repeated
-from odenet._training.callbacks.progress_bar import ProgressBar
-from odenet._training.callbacks.scikit_learn import ScikitLearnCallbacks
-from odenet._training.depth.depths import depths_to_walk
-from odenet._training.depth.in_stages import stages_of
-from odenet._training.depth.walk import VERDICTS
-from odenet._training.fitting import WARNINGS, Fitting
-from odenet._training.net import TrainingNet
-from odenet._utils.devices import torch_threads
+from odenet._diagnostics.gap import gap_after_fit
+from odenet._diagnostics.smoothness import depth_smoothness
+from odenet._estimators.frozen import freeze, thaw
+from odenet._estimators.preparation import (
+    check_same_network,
+    losing_nothing,
+    merged,
+    seed_and_generator,
+    training_device,
+)
+from odenet._export import onnx_model, persistence
+from odenet._inspection.summary import (
+    facts,
+    history_frame,
+    summary_text,
+    with_summary,
+)
+from odenet._tables.hold_out import hold_out, holds_out
+from odenet._tables.reading import Announced, Reading, to_rows
+from odenet._tables.samples import to_samples
+from odenet._training.callbacks.scikit_learn import scikit_learn_callbacks
+from odenet._training.depth.planning import planned_depths
+from odenet._training.fitting import restored_net, train, train_on_part
+from odenet._training.plan import Plan, Progress, TrainingData
+from odenet._utils.devices import resolve_device_or_cpu
 from odenet._utils.sklearn_private import (
     CallbackSupportMixin,
-    Interval,
-    StrOptions,
+    feature_names_out,
     fit_context,
 )
-from odenet.schemes import SCHEMES
-from odenet.solvers import SOLVERS
-from odenet.solvers._base import Solver
-from odenet.solvers._registry import takes_parts
-
-CONVERGED = VERDICTS | {"callback"}
 
 
-class BaseResODE(
-    CallbackSupportMixin,
-    PreparationMixin,
-    FittedNetworkMixin,
-    SummaryMixin,
-    PersistenceMixin,
-    OnnxMixin,
-    BaseEstimator,
-):
-    """Base of the estimators; a subclass says what the targets mean."""
+def takes_parts(estimator):
+    """Tell whether an estimator can be trained on one part of the data at a time."""
+    if estimator._resolved_solver().takes_parts:
+        return True
+    raise AttributeError(
+        "partial_fit needs a solver of mini-batches with a constant rate, as "
+        f"solver='adamw' or solver='sgd' are, got solver={estimator.solver!r}."
+    )
 
-    _parameter_constraints = {
-        "depth": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
-        "width": [Interval(Integral, 1, None, closed="left")],
-        "state_dim": [Interval(Integral, 1, None, closed="left"), None],
-        "activation": [StrOptions(ACTIVATIONS.keys())],
-        "init": [StrOptions(SCHEMES.keys()), callable],
-        "solver": [StrOptions({*SOLVERS, "auto"}), Solver],
-        "flow_time": [Interval(Real, 0, None, closed="neither"), None],
-        "depth_schedule": [StrOptions({"doubling"}), "array-like", None],
-        "gap_tol": [Interval(Real, 0, None, closed="neither")],
-        "alpha": [Interval(Real, 0, None, closed="left")],
-        "smoothness_penalty": [Interval(Real, 0, None, closed="left")],
-        "early_stopping": ["boolean", StrOptions({"auto"})],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "standardize": ["boolean"],
-        "categorical_features": ["array-like", StrOptions({"from_dtype"}), None],
-        "allow_nan": ["boolean"],
-        "backward": [StrOptions(set(BACKWARDS))],
-        "callbacks": [list, None],
-        "device": [str, torch.device],
-        "dtype": [StrOptions({"float32", "float64"})],
-        "warm_start": ["boolean"],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
-    }
 
-    def __init__(
-        self,
-        depth=64,
-        *,
-        width=64,
-        state_dim=None,
-        activation="gelu",
-        init="tied",
-        solver="auto",
-        flow_time=None,
-        depth_schedule="doubling",
-        gap_tol=0.01,
-        alpha=0.0,
-        smoothness_penalty=0.0,
-        early_stopping="auto",
-        validation_fraction=0.1,
-        standardize=True,
-        categorical_features="from_dtype",
-        allow_nan=False,
-        backward="stored",
-        callbacks=None,
-        device="auto",
-        dtype="float32",
-        warm_start=False,
-        random_state=None,
-        verbose=0,
-    ):
-        self.depth = depth
-        self.width = width
-        self.state_dim = state_dim
-        self.activation = activation
-        self.init = init
-        self.solver = solver
-        self.flow_time = flow_time
-        self.depth_schedule = depth_schedule
-        self.gap_tol = gap_tol
-        self.alpha = alpha
-        self.smoothness_penalty = smoothness_penalty
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.standardize = standardize
-        self.categorical_features = categorical_features
-        self.allow_nan = allow_nan
-        self.backward = backward
-        self.callbacks = callbacks
-        self.device = device
-        self.dtype = dtype
-        self.warm_start = warm_start
-        self.random_state = random_state
-        self.verbose = verbose
+class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
+    """Base of the estimators: the way from samples to a fitted model and its uses.
+
+    A fitted estimator owns a :class:`odenet._network.predictor.Predictor`, as
+    ``_predictor``, and ``net_``, which could train it further. A subclass implements
+    the hooks ``_read_anew``, ``_start`` and ``_resolved_solver``, and extends
+    ``_plan``.
+    """
+
+    # What only some estimators leave to their users.
+    warm_start = False
+    depth_schedule = flow_time = gap_tol = None
 
     def set_params(self, **params):
         """Set parameters, those of a solver object as ``solver__rtol``.
@@ -170,251 +104,392 @@ class BaseResODE(
         self : estimator
             Fitted.
         """
-        with self._losing_nothing():
-            return self._fit(X, y, sample_weight, X_val, y_val)
-
-    def _fit(self, X, y, sample_weight, X_val, y_val):
-        self._resolve_solver()
-        device = self._resolve_device()
-        past = self.net_.progress if self.warm_start and hasattr(self, "net_") else None
-        if past is not None:
-            self._check_same_network()
-        samples = self._check_samples(X, y, sample_weight, reset=past is None)
-        validation = self._check_validation_samples(X_val, y_val)
-        seed, generator = self._draw_seed()
-        samples, train = merge_repeated(*samples, seed), None
-        solver = self._resolve_solver(len(samples[-1]))
-        if past is not None and self._has_passed(self.flow_time, solver):
-            return self
-        if validation is None and self._holds_out(len(samples[-1])):
-            train, validation = self._hold_out(*samples)
-        fitted = self._start(samples, generator) if past is None else self._fitted()
-        module = fitted["module_"].to(device)
-        module.backward = self.backward
-        depths = self._depths(module, solver, past)
-        with self._scikit_learn_callbacks(X, y, fitted) as observer:
-            fitting = Fitting(self, solver, fitted, depths, past, generator, observer)
-            tensors = [
-                None if part is None else self._tensors(fitted, *part)
-                for part in (samples, train, validation)
-            ]
-            net = fitting.run(*tensors)
-            self._finish(fitted, net, fitting.depth_path, tensors[0])
+        if (X_val is None) != (y_val is None):
+            raise ValueError("`X_val` and `y_val` must be given together.")
+        with losing_nothing(self):
+            notices = self._fit(X, y, sample_weight, X_val, y_val)
+        for text, category in notices:
+            warnings.warn(text, category, stacklevel=3)
         return self
 
-    def _prepare(self, X, y, sample_weight):
-        """The start of a fit without validation samples, and its samples as tensors."""
-        device = self._resolve_device()
-        samples = self._check_samples(X, y, sample_weight, reset=True)
-        seed, generator = self._draw_seed()
-        samples = merge_repeated(*samples, seed)
-        fitted = self._start(samples, generator)
-        fitted["module_"].to(device)
-        vars(self).update(fitted)
-        return fitted, self._tensors(fitted, *samples)
-
-    def _depths(self, module, solver, past=None):
-        """The depths to train at."""
-        if past is not None and self.depth != "auto":
-            return [module.depth]
-        if past is not None:
-            deeper = (
-                d for d in depths_to_walk("auto", "doubling") if d >= module.depth
+    def _fit(self, X, y, sample_weight, X_val, y_val):
+        """Fit, and return what the user is to be warned of, with its category."""
+        self._resolved_solver()  # a wrong one is told before the data are read
+        device = training_device(self.device, self.dtype)
+        predictor = past = None
+        if self.warm_start and hasattr(self, "_predictor"):
+            predictor, past = self._resumed(), self._past()
+        reading = self._read(X, y, sample_weight, predictor)
+        seed, generator = seed_and_generator(self.random_state)
+        rows = merged(reading.rows, seed)
+        solver = self._resolved_solver(len(rows.y))
+        if past is not None and (notice := self._has_passed(solver)):
+            return [(notice, UserWarning)]
+        if predictor is None:
+            predictor = self._start(replace(reading, rows=rows), generator)
+        train_rows = held_out = None
+        if X_val is not None:
+            held_out = self._read(X_val, y_val, None, predictor).rows
+        elif holds_out(self.early_stopping, len(rows.y)):
+            train_rows, held_out = hold_out(
+                rows,
+                reading.targets.strata(rows.y),
+                self.validation_fraction,
+                at_least_some=self.early_stopping == "auto",
             )
-            return list(deeper) or [module.depth]
-        depths = depths_to_walk(self.depth, self.depth_schedule)
-        if not isinstance(self.depth_schedule, str):
-            return depths
-        if not is_rough(module):
-            return depths if solver.batch_size is None else stages_of(depths)
-        if self.depth == "auto":
-            raise ValueError(
-                "`depth='auto'` needs a start that is smooth in depth, got "
-                f"init={self.init!r}: its gap to a neural ODE would not close."
+        predictor.network.to(device)
+        data = TrainingData(
+            *(
+                None if part is None else to_samples(predictor, part)
+                for part in (rows, train_rows, held_out)
             )
-        return depths[-1:]
+        )
+        path = self._path(predictor.network, solver, past)
+        plan = self._plan(solver, predictor, past=past, generator=generator, **path)
+        fitted = {"_predictor": predictor, **predictor.targets.attributes()}
+        with scikit_learn_callbacks(self, X, y, fitted) as observer:
+            outcome = train(predictor.network, data, replace(plan, observer=observer))
+            self._take(predictor, outcome, data.samples)
+        return [(text, ConvergenceWarning) for text in outcome.warnings()]
 
-    @available_if(takes_parts)
-    @fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y, sample_weight=None):
-        """Train for one pass over a part of the data; for mini-batch solvers.
+    def _fit_part(self, X, y, sample_weight, announced):
+        """Train on a part, and return what the user is to be warned of."""
+        solver = self._resolved_solver()
+        device = training_device(self.device, self.dtype)
+        is_first = not hasattr(self, "_predictor")
+        if is_first and self.depth == "auto":
+            raise ValueError("`depth` must be an integer in partial_fit, got 'auto'.")
+        predictor = None if is_first else self._resumed()
+        reading = self._read(X, y, sample_weight, predictor, announced)
+        seed, generator = seed_and_generator(self.random_state)
+        rows = merged(reading.rows, seed)
+        if is_first:
+            predictor = self._start(replace(reading, rows=rows), generator)
+        predictor.network.to(device)
+        samples = to_samples(predictor, rows, weights_have_mean_one=False)
+        past = None if is_first else self._past()
+        plan = self._plan(solver, predictor, past=past, generator=generator)
+        net = None if is_first else self.net_
+        outcome = train_on_part(predictor.network, samples, plan, net)
+        self._take(predictor, outcome)
+        return outcome.warnings()
 
-        The first call settles the standardisation and the categories, and starts the
-        network.
+    def _read(self, X, y, sample_weight, predictor=None, announced=None):
+        """Read samples, anew or as those that a predictor was fitted to.
+
+        Returns
+        -------
+        reading : Reading
+        """
+        if predictor is None:
+            return self._read_anew(X, y, sample_weight, announced or Announced())
+        targets = predictor.targets
+        X, y = predictor.inputs.read(X, y, **targets.checks)
+        targets.check(y)
+        return Reading(*to_rows(X, y, sample_weight, targets), layout=None)
+
+    def _read_anew(self, X, y, sample_weight, announced):
+        """Read a training set, and find what there is to know of its layout.
+
+        Returns
+        -------
+        reading : Reading
+        """
+        raise NotImplementedError
+
+    def _start(self, reading, generator):
+        """Return a predictor with the network that a training starts with."""
+        raise NotImplementedError
+
+    def _resolved_solver(self, n_rows=0):
+        """Return the solver object for so many distinct samples."""
+        raise NotImplementedError
+
+    def _resumed(self):
+        """Return a copy of the predictor, to be trained with the present parameters."""
+        check_same_network(self, self.module_)
+        params = self.get_params(deep=False)
+        predictor = copy.deepcopy(self._predictor)
+        network, targets = predictor.network, predictor.targets
+        network.backward = params.get("backward", network.backward)
+        return replace(predictor, targets=targets.under(params))
+
+    def _past(self):
+        """Return how far the training has come so far."""
+        return replace(self.net_.progress, depth_path=self.depth_path_)
+
+    def _plan(self, solver, predictor, **settings):
+        """Return all that training asks of this estimator.
+
+        Parameters
+        ----------
+        solver : Solver
+        predictor : Predictor
+            With the network at the start.
+        **settings : dict
+            Further fields of the plan.
+        """
+        return Plan(
+            solver=solver,
+            loss=predictor.targets.loss,
+            early_stopping=self.early_stopping is not False,
+            callbacks=tuple(self.callbacks or ()),
+            shows_progress=bool(self.verbose),
+            **settings,
+        )
+
+    def _path(self, network, solver, past=None):
+        """Return the fields of a plan that say how far and how deep to train."""
+        depths = planned_depths(
+            network,
+            depth=self.depth,
+            schedule=self.depth_schedule,
+            init=self.init,
+            in_stages=not solver.follows_flow,
+            goes_on=past is not None,
+        )
+        gap_tol = self.gap_tol if self.depth == "auto" else None
+        return {"depths": depths, "gap_tol": gap_tol, "flow_time": self.flow_time}
+
+    def _has_passed(self, solver):
+        """Return a notice if an earlier fit went as far as this one is asked to go."""
+        if not solver.follows_flow or self.flow_time is None:
+            return None
+        if self.flow_time > (self.flow_time_ or 0.0):
+            return None
+        return (
+            f"Warm start: flow_time={self.flow_time} is reached already "
+            f"(flow_time_={self.flow_time_}), so that nothing was trained."
+        )
+
+    def _take(self, predictor, outcome, samples=None):
+        """Set the fitted attributes."""
+        self._predictor = predictor.around(outcome.network)
+        vars(self).update(predictor.targets.attributes(), **outcome.attributes())
+        if hasattr(self, "ode_gap"):  # that of images has no neural ODE
+            self.ode_gap_ = (
+                None if samples is None else gap_after_fit(self.module_, samples.X)
+            )
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "_predictor")
+
+    @property
+    def module_(self):
+        """The network, on encoded inputs."""
+        return self._predictor.network
+
+    @property
+    def depth_smoothness_(self):
+        """Smoothness of the weights in depth, a :class:`odenet.DepthSmoothness`."""
+        check_is_fitted(self)
+        return depth_smoothness(self.module_)
+
+    @property
+    def history_(self):
+        """The training as a pandas data frame, with a row for every step or epoch.
+
+        The column "role" tells a training that chooses the flow time ("choose") from
+        the one that fits the model ("fit"). "depth", "flow_time" and "train_loss" hold
+        at the end of the step; "n_grad_evals" and "seconds" are sums from the start;
+        "valid_loss" and "valid_score" are those of held-out samples. Columns of the
+        solver and of callbacks follow. A value that is missing is NaN.
+        """
+        check_is_fitted(self)
+        return history_frame(self.net_.history)
+
+    def transform(self, X):
+        """Last hidden state of every sample.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Training inputs.
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Targets; one column for a classifier.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples.
 
         Returns
         -------
-        self : estimator
-            Fitted.
+        h : ndarray of shape (n_samples, state_dim)
+            The state h_L, float64.
         """
-        if self.early_stopping is True:
-            raise ValueError("partial_fit does not support early_stopping=True.")
-        with self._losing_nothing():
-            return self._partial_fit(X, y, sample_weight)
+        check_is_fitted(self)
+        return self._predictor.evaluate(X, "last_state")
 
-    def _partial_fit(self, X, y, sample_weight):
-        solver, device = self._resolve_solver(), self._resolve_device()
-        first = not hasattr(self, "module_")
-        if first and self.depth == "auto":
-            raise ValueError("`depth` must be an integer in partial_fit, got 'auto'.")
-        if not first:
-            self._check_same_network()
-        samples = self._check_samples(X, y, sample_weight, reset=first)
-        seed, generator = self._draw_seed()
-        samples = merge_repeated(*samples, seed)
-        fitted = self._start(samples, generator) if first else self._fitted()
-        module = fitted["module_"].to(device)
-        module.backward = self.backward
-        penalties = self.alpha, self.smoothness_penalty
-        settings = repr((solver, penalties, device, self.backward, *self._novelties()))
-        if first or getattr(self.net_, "part_settings", None) != settings:
-            net = self._make_net(module, generator=generator)
-            net.max_epochs, net.part_settings = 1, settings
-            if not first:
-                net.resume(self.net_.progress)
-        else:
-            net = self.net_
-        fitted["module_"] = net.module_
-        before = net.weights()
-        try:
-            tensors = self._tensors(fitted, *samples, weights_have_mean_one=False)
-            self._train(net, tensors)
-        except BaseException:
-            net.module_.set_weights(before)
-            raise
-        self._finish(fitted, net, [] if first else self.depth_path_)
-        return self
+    def get_feature_names_out(self, input_features=None):
+        """Names of the columns that ``transform`` returns.
 
-    @contextmanager
-    def _losing_nothing(self):
-        """Take everything back if an error is raised."""
-        before = vars(self).copy()
-        try:
-            yield
-        except BaseException:
-            ours = {n for n in vars(self) if not n.startswith(("_skl", "_callback"))}
-            for name in ours - set(before):
-                delattr(self, name)
-            vars(self).update({n: before[n] for n in ours & set(before)})
-            raise
+        Parameters
+        ----------
+        input_features : array-like of str, default=None
+            Only checked against the names of the features.
 
-    def _check_same_network(self):
-        """A network that goes on training keeps its structure."""
-        dtype = str(self.module_.V.dtype).removeprefix("torch.")
-        for name, fitted in {**self._structure(self.module_), "dtype": dtype}.items():
-            if getattr(self, name) != fitted:
-                raise ValueError(
-                    f"`{name}` must stay {fitted!r} while training goes on, got "
-                    f"{getattr(self, name)!r}: use warm_start=False to start anew."
-                )
+        Returns
+        -------
+        names : ndarray of str
+            The lower-case name of the class, with a number.
+        """
+        check_is_fitted(self)
+        return feature_names_out(self, self.module_.state_dim, input_features)
 
-    def _structure(self, module):
-        """Parameters that a network was made by, as it has them."""
-        return {
-            "depth": module.depth if self.depth != "auto" else "auto",
-            "width": module.width,
-            "state_dim": module.state_dim if self.state_dim is not None else None,
-            "activation": module.activation,
-        }
+    def hidden_states(self, X):
+        """All hidden states of every sample.
 
-    def _has_passed(self, flow_time, solver):
-        """Whether an earlier fit went as far as this one is asked to go."""
-        if solver.batch_size is not None or flow_time is None:
-            return False
-        if flow_time > (self.flow_time_ or 0.0):
-            return False
-        warnings.warn(
-            f"Warm start: flow_time={flow_time} is reached already "
-            f"(flow_time_={self.flow_time_}), so that nothing was trained.",
-            stacklevel=4,
-        )
-        return True
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
 
-    def _fitted(self):
-        """What predictions need; the network as a copy, to be trained further."""
-        names = ("module_", "_X_encoder", "_y_standardizer")
-        return {name: copy.deepcopy(getattr(self, name)) for name in names}
+        Returns
+        -------
+        h : ndarray of shape (depth + 1, n_samples, state_dim)
+            The states h_0, ..., h_L, float64.
+        """
+        check_is_fitted(self)
+        return self._predictor.evaluate(X, "hidden_states", axis=1)
 
-    def _make_net(
-        self,
-        module,
-        *,
-        callbacks=None,
-        solver=None,
-        loss=None,
-        net_class=TrainingNet,
-        **settings,
-    ):
-        """A net to train the module with; by default with the user's callbacks."""
-        callbacks = list((self.callbacks or []) if callbacks is None else callbacks)
-        if self.verbose:
-            callbacks.append(ProgressBar())
-        return net_class(
-            module,
-            loss or self._loss(),
-            solver or self._resolve_solver(),
-            alpha=self.alpha,
-            smoothness_penalty=self.smoothness_penalty,
-            callbacks=callbacks,
-            **settings,
-        ).initialize()
+    def summary(self):
+        """Describe the fitted estimator in a few lines of text.
 
-    @contextmanager
-    def _scikit_learn_callbacks(self, X, y, fitted):
-        """Open scikit-learn's callbacks; the skorch callback that serves them."""
-        if not getattr(self, "_skl_callbacks", None):
-            yield None
-            return
-        context = self._init_callback_context(max_subtasks=None)
-        context.call_on_fit_task_begin(estimator=self, X=X, y=y)
-        yield ScikitLearnCallbacks(self, context, X, y, fitted)
-        context.call_on_fit_task_end(
-            estimator=self, X=X, y=y, reconstruction_attributes=self._fitted
+        The lines tell of the network, of how it was trained, of its losses, of how
+        smooth its weights are in depth, and of the gap to its neural ODE.
+
+        Returns
+        -------
+        summary : str
+
+        Examples
+        --------
+        >>> from odenet import ResODERegressor
+        >>> X, y = [[0.0], [1.0], [2.0], [3.0]], [0.0, 1.0, 4.0, 9.0]
+        >>> model = ResODERegressor(8, flow_time=10.0, random_state=0).fit(X, y)
+        >>> print(model.summary().split("\\n")[1])
+        network     8 layers, state 16, width 64, gelu: 16,448 parameters
+        """
+        check_is_fitted(self)
+        return summary_text(type(self).__name__, facts(self))
+
+    save = persistence.save
+    load = classmethod(persistence.load)
+    to_onnx = onnx_model.to_onnx
+
+    def _attach(self, predictor, solver, history):
+        """Take a predictor, and a net that could train it further."""
+        predictor.network.eval()
+        self._predictor = predictor
+        past = Progress(history, self.flow_time_, self.n_grad_evals_)
+        self.net_ = restored_net(
+            predictor.network, self._plan(solver, predictor, past=past)
         )
 
-    def _train(self, net, train, held_out=None):
-        """Train a net on tensors."""
-        module = net.module_
-        n_rows = train.weight.numel()
-        n_rows = min(n_rows, net.solver.rows_of_a_batch(n_rows))
-        try:
-            n_products = n_rows * module.state_dim * module.width
-            with scratch(), torch_threads(n_products):
-                net.partial_fit((train, held_out))
-        finally:
-            module.eval()
-            module.zero_grad(set_to_none=True)
+    def __getstate__(self):
+        """Return arrays and plain values: no tensor, no device, no samples.
 
-    def _note_gap(self, samples):
-        """Record the distance from the neural ODE, if there is one."""
+        Values of the columns are there as knots of their normal scores.
+        """
+        state = super().__getstate__().copy()
+        if "_predictor" in state:
+            state["_frozen"] = freeze(state.pop("_predictor"), state.pop("net_"))
+        return state
 
-    def _novelties(self):
-        """Further settings that ask for another net, where a training goes on."""
-        return ()
+    def __setstate__(self, state):
+        """Rebuild the network on the device that the estimator asks for."""
+        frozen = state.pop("_frozen", None)
+        super().__setstate__(state)
+        if frozen is not None:
+            predictor = thaw(frozen, resolve_device_or_cpu(self.device))
+            self._attach(predictor, frozen["solver"], frozen["history"])
 
-    def _finish(self, fitted, net, depth_path, samples=None):
-        """Set the fitted attributes."""
-        vars(self).update(fitted, net_=net, depth_path_=depth_path)
-        self._note_gap(samples)
-        self.solver_ = net.solver
-        self.loss_curve_ = net.curve("train_loss", role="fit")
-        self.validation_loss_curve_ = net.curve("valid_loss")
-        self.validation_scores_ = net.curve("valid_score")
-        self.validation_flow_times_ = net.curve("flow_time", having="valid_loss")
-        self.depth_ = net.module_.depth
-        self.stop_reason_ = net.stop_reason
-        self.converged_ = net.stop_reason in CONVERGED
-        self.n_iter_ = len(self.loss_curve_ or ())
-        self.flow_time_ = net.flow_time
-        self.n_grad_evals_ = net.n_grad_evals
-        if net.stop_reason in WARNINGS:
-            warnings.warn(WARNINGS[net.stop_reason], ConvergenceWarning, stacklevel=5)
+    def _repr_html_inner(self):
+        return self._with_summary(super()._repr_html_inner())
+
+    def _repr_mimebundle_(self, **kwargs):
+        bundle = super()._repr_mimebundle_(**kwargs)
+        if "text/html" in bundle:
+            bundle["text/html"] = self._with_summary(bundle["text/html"])
+        return bundle
+
+    def _with_summary(self, html):
+        """Add the facts to scikit-learn's picture of a fitted estimator."""
+        return with_summary(html, facts(self)) if hasattr(self, "_predictor") else html
+
+
+def fit_part(estimator, X, y, sample_weight, classes=None):
+    """Train an estimator for one pass over a part of the data.
+
+    Parameters
+    ----------
+    estimator : BaseResODE
+    X, y, sample_weight
+        As of ``partial_fit``.
+    classes : array-like, default=None
+        All labels that any part has.
+
+    Returns
+    -------
+    notices : list of str
+        What the user is to be warned of.
+    """
+    if estimator.early_stopping is True:
+        raise ValueError("partial_fit does not support early_stopping=True.")
+    with losing_nothing(estimator):
+        return estimator._fit_part(X, y, sample_weight, Announced(classes=classes))
+
+
+def prepare(estimator, X, y, sample_weight, announced):
+    """Do what a fit does before it trains, without held-out samples.
+
+    Parameters
+    ----------
+    estimator : BaseResODE
+        Gets ``n_features_in_`` and ``feature_names_in_``.
+    X, y, sample_weight
+        As of ``fit``.
+    announced : Announced
+
+    Returns
+    -------
+    predictor : Predictor
+    samples : Samples
+    plan : Plan
+    """
+    device = training_device(estimator.device, estimator.dtype)
+    reading = estimator._read(X, y, sample_weight, announced=announced)
+    seed, generator = seed_and_generator(estimator.random_state)
+    rows = merged(reading.rows, seed)
+    predictor = estimator._start(replace(reading, rows=rows), generator)
+    predictor.network.to(device)
+    solver = estimator._resolved_solver()
+    plan = estimator._plan(
+        solver, predictor, **estimator._path(predictor.network, solver)
+    )
+    return predictor, to_samples(predictor, rows), plan
+
+
+def serving(estimator, predictor):
+    """Return an estimator that predicts by a predictor, as if it had been fitted."""
+    model = type(estimator).__new__(type(estimator))
+    fitted = {"_predictor": predictor, **predictor.targets.attributes()}
+    vars(model).update(vars(estimator), **fitted)
+    return model
+
+
+def read_training_set(estimator, X, y, sample_weight):
+    """Read a training set as a fit of an estimator would.
+
+    Returns
+    -------
+    reading : Reading
+    """
+    return estimator._read(X, y, sample_weight)
+
+
+def around(estimator, network):
+    """Return a fitted copy of an estimator around a network of another depth."""
+    model = type(estimator).__new__(type(estimator))
+    owned = ("_predictor", "net_")
+    rest = {name: v for name, v in vars(estimator).items() if name not in owned}
+    vars(model).update(copy.deepcopy(rest))
+    model.depth = model.depth_ = network.depth
+    if model.depth_schedule is not None:
+        model.depth_schedule = "doubling"
+    history = [dict(row) for row in estimator.net_.history]
+    predictor = estimator._predictor.around(network)
+    model._attach(predictor, estimator.net_.solver, history)
+    return model

@@ -2,13 +2,12 @@
 
 from numbers import Real
 
-from odenet._estimators.base import BaseResODE
 from odenet._estimators.classification import ClassificationMixin
-from odenet._estimators.depth import DepthMixin
+from odenet._estimators.table import TableResODE
 from odenet._utils.sklearn_private import Interval, StrOptions
 
 
-class ResODEClassifier(ClassificationMixin, DepthMixin, BaseResODE):
+class ResODEClassifier(ClassificationMixin, TableResODE):
     """Classification by a deep residual network that is a neural ODE.
 
     Minimises the cross-entropy. Two classes share one output, the logit of the second.
@@ -182,9 +181,8 @@ class ResODEClassifier(ClassificationMixin, DepthMixin, BaseResODE):
     True
     """
 
-    _longest_flow_time = 1200.0  # the curvature of cross-entropy is far smaller
     _parameter_constraints = {
-        **BaseResODE._parameter_constraints,
+        **TableResODE._parameter_constraints,
         "class_weight": [dict, StrOptions({"balanced"}), None],
         "label_smoothing": [Interval(Real, 0, 1, closed="left")],
     }

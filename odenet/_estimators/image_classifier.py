@@ -1,19 +1,27 @@
 """The estimator of images: a convolutional residual network."""
 
-from math import isqrt, prod
+from functools import partial
 from numbers import Integral, Real
 
-import numpy as np
 import torch
 from sklearn.base import clone
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
-from odenet._estimators.base import BaseResODE
+from odenet._estimators.base import BaseResODE, around
 from odenet._estimators.classification import ClassificationMixin
+from odenet._estimators.table import TableResODE
 from odenet._network.convolutional import ConvResidualNetwork
-from odenet._tables.standardizer import Standardizer, fit_standardizer
+from odenet._network.predictor import Predictor
+from odenet._tables.images import (
+    ImageInputs,
+    find_image_shape,
+    fit_channels,
+    read_images,
+)
+from odenet._tables.reading import Reading, to_rows
+from odenet._tables.standardizer import Standardizer
+from odenet._tables.targets import ClassTargets
 from odenet._training.augmentation import Augmentation
-from odenet._training.images import ImageTrainingNet
 from odenet._utils.sklearn_private import Interval, StrOptions
 from odenet.solvers import SGD, AdamW, resolve_solver
 
@@ -143,14 +151,12 @@ class ResODEImageClassifier(ClassificationMixin, BaseResODE):
     (3,)
     """
 
-    _network = ConvResidualNetwork
-    _rows_at_once = 1024
     _parameter_constraints = {
         "depth": [Interval(Integral, 1, None, closed="left")],
         "channels": [Interval(Integral, 1, None, closed="left")],
         "image_shape": ["array-like", None],
-        "activation": BaseResODE._parameter_constraints["activation"],
-        "init": BaseResODE._parameter_constraints["init"],
+        "activation": TableResODE._parameter_constraints["activation"],
+        "init": TableResODE._parameter_constraints["init"],
         "solver": [StrOptions({"sgd", "adamw"}), SGD, AdamW],
         "random_shift": [Interval(Integral, 0, None, closed="left")],
         "random_flip": ["boolean"],
@@ -165,16 +171,6 @@ class ResODEImageClassifier(ClassificationMixin, BaseResODE):
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
-
-    # What other estimators leave to the user, and this one does not.
-    flow_time = None
-    depth_schedule = None
-    gap_tol = None
-    alpha = smoothness_penalty = 0.0
-    backward = ConvResidualNetwork.backward
-    warm_start = False
-    allow_nan = False
-    categorical_features = None
 
     def __init__(
         self,
@@ -239,39 +235,31 @@ class ResODEImageClassifier(ClassificationMixin, BaseResODE):
             is.
         """
         check_is_fitted(self)
-        return self._around(self.module_.with_depth(depth, interpolation))
+        return around(self, self.module_.with_depth(depth, interpolation))
 
-    def _resolve_solver(self, n_rows=0):
+    def _resolved_solver(self, n_rows=0):
         return resolve_solver(
             clone(PAPERS_SGD) if self.solver == "sgd" else self.solver
         )
 
-    def _read(self, X, y="no_validation", reset=False, **checks):
-        """Images as rows of pixels."""
-        checks = {"dtype": np.float64, **checks}
-        X = X if hasattr(X, "shape") else np.asarray(X)
-        shape = X.shape[1:]
-        if len(shape) > 1:
-            X = np.asarray(X).reshape(len(X), prod(shape))
-        result = validate_data(self, X, y, reset=reset, **checks)
-        n_pixels = self.n_features_in_
-        if reset:
-            self.image_shape_ = _image_shape(self.image_shape, shape, n_pixels)
-        elif len(shape) > 1 and _with_channels(shape) != self.image_shape_:
-            raise ValueError(
-                f"X has images of shape {shape}, but {type(self).__name__} was fitted "
-                f"to images of shape {self.image_shape_}."
-            )
-        return result
+    def _read_anew(self, X, y, sample_weight, announced):
+        (X, y), shape = read_images(self, X, y, reset=True)
+        shape = find_image_shape(self.image_shape, shape, self.n_features_in_)
+        ClassTargets.check(y)
+        targets_of = partial(
+            ClassTargets.of,
+            estimator_name=type(self).__name__,
+            params=self.get_params(deep=False),
+            classes=announced.classes,
+        )
+        rows, targets = to_rows(X, y, sample_weight, targets_of)
+        return Reading(rows, targets, shape)
 
-    def _settle(self, X):
-        return X
-
-    def _start(self, samples, generator):
-        X, _, weight = samples
-        module = ConvResidualNetwork(
-            self.image_shape_,
-            self._n_network_outputs,
+    def _start(self, reading, generator):
+        X, _, weight = reading.rows
+        network = ConvResidualNetwork(
+            reading.layout,
+            reading.targets.n_outputs,
             depth=self.depth,
             channels=self.channels,
             activation=self.activation,
@@ -279,82 +267,27 @@ class ResODEImageClassifier(ClassificationMixin, BaseResODE):
             generator=generator,
             dtype=getattr(torch, self.dtype),
         )
-        encoder = self._fit_X_encoder(X, weight)
-        black = encoder(np.zeros((1, X.shape[1])))
-        self._black = tuple(black[0, : self.image_shape_[2]].tolist())
-        return {"module_": module, "_X_encoder": encoder, "_y_standardizer": None}
-
-    def _fit_X_encoder(self, X, weight):
-        """The scaling of every channel, for rows of pixels."""
-        if not self.standardize:
-            return Standardizer.identity(X.shape[1])
-        n_channels = self.image_shape_[2]
-        n_cells = X.shape[1] // n_channels
-        channels = fit_standardizer(
-            X.reshape(-1, n_channels), np.repeat(weight, n_cells)
+        inputs = ImageInputs(
+            type(self).__name__,
+            self.n_features_in_,
+            getattr(self, "feature_names_in_", None),
+            reading.layout,
+            fit_channels(X, weight, reading.layout[2])
+            if self.standardize
+            else Standardizer.identity(X.shape[1]),
         )
-        return Standardizer(
-            np.tile(channels.mean, n_cells), np.tile(channels.scale, n_cells)
-        )
+        return Predictor(network, inputs, reading.targets)
 
-    def _make_net(self, module, **settings):
+    def _plan(self, solver, predictor, **settings):
         augmentation = None
         if self.random_shift or self.random_flip:
+            inputs = predictor.inputs
             augmentation = Augmentation(
-                self.image_shape_, self.random_shift, self.random_flip, self._black
+                inputs.image_shape, self.random_shift, self.random_flip, inputs.black
             )
-        return super()._make_net(
-            module, net_class=ImageTrainingNet, augmentation=augmentation, **settings
-        )
+        return super()._plan(solver, predictor, augmentation=augmentation, **settings)
 
-    def _novelties(self):
-        return self.random_shift, self.random_flip
-
-    def _structure(self, module):
-        structure = {
-            "depth": module.depth,
-            "channels": module.width,
-            "activation": module.activation,
-        }
-        shape = self.image_shape
-        if shape is not None and _with_channels(tuple(shape)) != self.image_shape_:
-            structure["image_shape"] = self.image_shape_
-        return structure
-
-
-def _image_shape(asked, shape, n_pixels):
-    """Height, width and number of channels."""
-    if asked is not None:
-        asked = tuple(asked)
-        if len(asked) not in (2, 3) or not all(
-            isinstance(n, Integral) and n > 0 for n in asked
-        ):
-            raise ValueError(
-                "`image_shape` must be (height, width) or (height, width, n_channels), "
-                f"got {asked!r}."
-            )
-        asked = _with_channels(tuple(int(n) for n in asked))
-        if len(shape) > 1 and _with_channels(shape) != asked:
-            raise ValueError(
-                f"`image_shape` is {asked}, but X has images of shape {shape}."
-            )
-        if prod(asked) != n_pixels:
-            raise ValueError(
-                f"`image_shape` {asked} has {prod(asked)} numbers an image, but X has "
-                f"rows of {n_pixels}."
-            )
-        return asked
-    if len(shape) > 1:
-        return _with_channels(shape)
-    side = isqrt(n_pixels)
-    return (side, side, 1) if side**2 == n_pixels else (1, n_pixels, 1)
-
-
-def _with_channels(shape):
-    """Images without an axis of channels have one."""
-    if len(shape) not in (2, 3):
-        raise ValueError(
-            "X must have the shape (n_samples, n_pixels), (n_samples, height, width) "
-            f"or (n_samples, height, width, n_channels), got {('n_samples', *shape)}."
-        )
-    return (*shape, 1)[:3]
+    @property
+    def image_shape_(self):
+        """Height, width and number of channels of an image."""
+        return self._predictor.inputs.image_shape

@@ -1,17 +1,18 @@
 """The regressor."""
 
-import numpy as np
-import torch
+import warnings
+
 from sklearn.base import RegressorMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from odenet._estimators.base import BaseResODE
-from odenet._estimators.depth import DepthMixin
-from odenet._losses.squared_error import SquaredError
-from odenet._tables.standardizer import Standardizer, fit_standardizer
+from odenet._estimators.base import fit_part, takes_parts
+from odenet._estimators.table import TableResODE
+from odenet._utils.sklearn_private import fit_context
 
 
-class ResODERegressor(RegressorMixin, DepthMixin, BaseResODE):
+class ResODERegressor(RegressorMixin, TableResODE):
     """Regression by a deep residual network that is a neural ODE.
 
     Minimises the squared error, summed over the outputs.
@@ -179,12 +180,36 @@ class ResODERegressor(RegressorMixin, DepthMixin, BaseResODE):
     True
     """
 
-    _longest_flow_time = 300.0
-
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
+
+    @available_if(takes_parts)
+    @fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y, sample_weight=None):
+        """Train for one pass over a part of the data; for mini-batch solvers.
+
+        The first call settles the standardisation and the categories, and starts the
+        network.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training inputs.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples.
+
+        Returns
+        -------
+        self : estimator
+            Fitted.
+        """
+        for text in fit_part(self, X, y, sample_weight):
+            warnings.warn(text, ConvergenceWarning, stacklevel=3)
+        return self
 
     def predict(self, X):
         """Predict targets.
@@ -199,38 +224,4 @@ class ResODERegressor(RegressorMixin, DepthMixin, BaseResODE):
             float64, in the units and the shape of the training targets.
         """
         check_is_fitted(self)
-        y = self._y_standardizer.inverse(self._evaluate(X, "forward"))
-        return y.ravel() if self._y_is_1d else y
-
-    def _check_X_y(self, X, y, reset):
-        return self._read(X, y, reset, multi_output=True, y_numeric=True)
-
-    def _encode_target(self, y, reset):
-        columns = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
-        if reset:
-            self._y_is_1d = y.ndim == 1
-            self.n_outputs_ = columns.shape[1]
-        elif columns.shape[1] != self.n_outputs_:
-            raise ValueError(
-                f"`y` has {columns.shape[1]} outputs, "
-                f"but {self.n_outputs_} were fitted."
-            )
-        return columns
-
-    def _strata(self, y):
-        return None
-
-    @property
-    def _n_network_outputs(self):
-        return self.n_outputs_
-
-    def _fit_y_standardizer(self, y, weight):
-        if not self.standardize:
-            return Standardizer.identity(y.shape[1])
-        return fit_standardizer(y, weight)
-
-    def _target_tensor(self, y, standardizer):
-        return torch.tensor(standardizer(y))
-
-    def _loss(self):
-        return SquaredError()
+        return self._predictor.predict(X)

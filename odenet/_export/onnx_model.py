@@ -3,106 +3,110 @@
 import json
 
 import numpy as np
-from sklearn.base import is_classifier
 from sklearn.utils.validation import check_is_fitted
 
 from odenet._export.onnx_graph import Graph
 from odenet._export.onnx_inputs import add_inputs
 from odenet._export.onnx_network import add_conv_network, add_residual_network
 from odenet._network.convolutional import ConvResidualNetwork
+from odenet._tables.targets import ClassTargets
 from odenet._utils.files import replacing
 from odenet._version import __version__
 
 
-class OnnxMixin:
-    """Export of a fitted estimator."""
+def to_onnx(model, path):
+    """Write the fitted estimator to a file of the ONNX format.
 
-    def to_onnx(self, path):
-        """Write the fitted estimator to a file of the ONNX format.
+    The graph takes inputs as ``predict`` does, and returns what it returns:
+    standardisation, categories, missing numbers and labels are inside. Its size
+    does not grow with depth but by the weights. The network is evaluated in
+    float32, which agrees with ``predict`` to about 1e-6 of the outputs' scale.
 
-        The graph takes inputs as ``predict`` does, and returns what it returns:
-        standardisation, categories, missing numbers and labels are inside. Its size
-        does not grow with depth but by the weights. The network is evaluated in
-        float32, which agrees with ``predict`` to about 1e-6 of the outputs' scale.
+    Parameters
+    ----------
+    path : str or path-like
+        A file that is there is replaced, once the new one is complete.
 
-        Parameters
-        ----------
-        path : str or path-like
-            A file that is there is replaced, once the new one is complete.
+    Raises
+    ------
+    NotFittedError
+        If the estimator is not fitted.
+    ImportError
+        If the package onnx is missing: ``pip install "odenet[onnx]"``.
+    ValueError
+        If a column has categories that are neither all numbers nor all texts, or
+        that the graph could not tell apart, if a feature that is an input of its
+        own has the name of an output, or none, or if labels are of several types.
 
-        Raises
-        ------
-        NotFittedError
-            If the estimator is not fitted.
-        ImportError
-            If the package onnx is missing: ``pip install "odenet[onnx]"``.
-        ValueError
-            If a column has categories that are neither all numbers nor all texts, or
-            that the graph could not tell apart, if a feature that is an input of its
-            own has the name of an output, or none, or if labels are of several types.
+    Notes
+    -----
+    Input "X" is float64 of shape (batch, n_features), for any batch. Where columns
+    of categories hold texts, there is one input per column instead, by its name or
+    as "x0", "x1", ..., of shape (batch, 1): texts, where the empty one is a missing
+    one, or float64. A missing number is NaN. The graph checks nothing: where
+    ``predict`` refuses NaN or infinite numbers, they go through.
 
-        Notes
-        -----
-        Input "X" is float64 of shape (batch, n_features), for any batch. Where columns
-        of categories hold texts, there is one input per column instead, by its name or
-        as "x0", "x1", ..., of shape (batch, 1): texts, where the empty one is a missing
-        one, or float64. A missing number is NaN. The graph checks nothing: where
-        ``predict`` refuses NaN or infinite numbers, they go through.
+    A regressor has the output "y", float64 of the shape that ``predict`` returns; a
+    classifier has "label", of shape (batch,), and "probabilities", float64 of shape
+    (batch, n_classes). The metadata hold "estimator", "odenet" (the version) and
+    "classes".
 
-        A regressor has the output "y", float64 of the shape that ``predict`` returns; a
-        classifier has "label", of shape (batch,), and "probabilities", float64 of shape
-        (batch, n_classes). The metadata hold "estimator", "odenet" (the version) and
-        "classes".
-
-        Examples
-        --------
-        >>> from pathlib import Path
-        >>> from tempfile import TemporaryDirectory
-        >>> import numpy as np
-        >>> from odenet import ResODERegressor
-        >>> X, y = np.array([[0.0], [1.0], [2.0], [3.0]]), [0.0, 1.0, 4.0, 9.0]
-        >>> model = ResODERegressor(64, flow_time=10.0, random_state=0).fit(X, y)
-        >>> import onnxruntime
-        >>> with TemporaryDirectory() as folder:
-        ...     path = Path(folder) / "model.onnx"
-        ...     model.with_depth(8).to_onnx(path)
-        ...     session = onnxruntime.InferenceSession(path)
-        >>> (served,) = session.run(["y"], {"X": X})
-        >>> bool(np.allclose(served, model.with_depth(8).predict(X), rtol=1e-5))
-        True
-        """
-        check_is_fitted(self)
-        outputs = ["label", "probabilities"] if is_classifier(self) else ["y"]
-        graph = Graph()
-        names = getattr(self, "feature_names_in_", None)
-        x = add_inputs(graph, self._X_encoder, self.n_features_in_, names, outputs)
-        is_conv = isinstance(self.module_, ConvResidualNetwork)
-        add_network = add_conv_network if is_conv else add_residual_network
-        output = graph.cast(add_network(graph, self.module_, x), np.float64)
-        facts = {"odenet": __version__, "estimator": type(self).__name__}
-        if is_classifier(self):
-            _add_classes(graph, self.classes_, output)
-            facts["classes"] = json.dumps(self.classes_.tolist())
-        else:
-            _add_targets(graph, self, output)
-        model = graph.build_model(type(self).__name__, **facts)
-        with replacing(path) as part:
-            graph.onnx.save_model(model, part)
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> import numpy as np
+    >>> from odenet import ResODERegressor
+    >>> X, y = np.array([[0.0], [1.0], [2.0], [3.0]]), [0.0, 1.0, 4.0, 9.0]
+    >>> model = ResODERegressor(64, flow_time=10.0, random_state=0).fit(X, y)
+    >>> import onnxruntime
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "model.onnx"
+    ...     model.with_depth(8).to_onnx(path)
+    ...     session = onnxruntime.InferenceSession(path)
+    >>> (served,) = session.run(["y"], {"X": X})
+    >>> bool(np.allclose(served, model.with_depth(8).predict(X), rtol=1e-5))
+    True
+    """
+    check_is_fitted(model)
+    graph, name = Graph(), type(model).__name__
+    metadata = {"odenet": __version__, "estimator": name}
+    metadata |= _add_predictor(graph, model._predictor)
+    onnx_model = graph.build_model(name, **metadata)
+    with replacing(path) as part:
+        graph.onnx.save_model(onnx_model, part)
 
 
-def _add_targets(graph, estimator, output):
-    """Targets in their own units and shape."""
-    standardizer = estimator._y_standardizer
+def _add_predictor(graph, predictor):
+    """Add inputs, network and outputs to a graph, and return further metadata."""
+    inputs, network, targets = predictor.inputs, predictor.network, predictor.targets
+    has_classes = isinstance(targets, ClassTargets)
+    outputs = ["label", "probabilities"] if has_classes else ["y"]
+    names = inputs.feature_names
+    x = add_inputs(graph, inputs.encoder, inputs.n_features, names, outputs)
+    is_conv = isinstance(network, ConvResidualNetwork)
+    add_network = add_conv_network if is_conv else add_residual_network
+    output = graph.cast(add_network(graph, network, x), np.float64)
+    if not has_classes:
+        _add_targets(graph, targets, output)
+        return {}
+    _add_classes(graph, targets.classes, output)
+    return {"classes": json.dumps(targets.classes.tolist())}
+
+
+def _add_targets(graph, targets, output):
+    """Add the targets in their own units and shape."""
+    standardizer = targets.standardizer
     y = graph.add("Mul", output, graph.constant(standardizer.inverse_scale))
     y = graph.add("Add", y, graph.constant(standardizer.mean))
-    shape = ["batch", estimator.n_outputs_]
-    if estimator._y_is_1d:
+    shape = ["batch", targets.n_outputs]
+    if targets.is_1d:
         y, shape = graph.add("Squeeze", y, graph.constant([1], np.int64)), ["batch"]
     graph.named_output(y, "y", np.float64, shape)
 
 
 def _add_classes(graph, classes, logits):
-    """Labels and probabilities."""
+    """Add labels and probabilities."""
     if len(classes) == 2:
         negative = graph.add("Neg", logits)
         logits = graph.concat([negative, logits])  # twice as far apart, a tie a tie
@@ -118,7 +122,7 @@ def _add_classes(graph, classes, logits):
 
 
 def _labels(classes):
-    """Labels of a type that the format has: of bool, int64, float64, or texts."""
+    """Return labels in a type that the format has: bool, int64, float64, or texts."""
     kind = classes.dtype.kind
     if kind == "u" and classes.max() > np.iinfo(np.int64).max:
         raise ValueError(

@@ -20,8 +20,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from sklearn.utils.validation import check_is_fitted
 
+from odenet._export.parts import parts_of_state, state_of_parts
 from odenet._export.plain_data import NotData, from_data, to_data
 from odenet._utils.files import replacing
+from odenet._utils.sklearn_private import CALLBACK_STATE
 from odenet._version import __version__
 
 SCHEMA = 1
@@ -37,125 +39,125 @@ DAMAGES = (
     TypeError,
     ValueError,
 )
-LEFT_OUT = ("_skl_", "_callback", "_metadata_request")  # what scikit-learn adds
+LEFT_OUT = (*CALLBACK_STATE, "_metadata_request")  # what scikit-learn adds
 
 
-class PersistenceMixin:
-    """Saving a fitted estimator, and loading it."""
+def save(model, path):
+    """Write the fitted estimator to a file of the safetensors format.
 
-    def save(self, path):
-        """Write the fitted estimator to a file of the safetensors format.
+    The file holds parameters, weights, the history of the training and what else
+    was fitted, as plain data; no training samples. What it does not hold: the
+    state of an optimizer (``partial_fit`` starts it anew), callbacks that were set
+    by ``set_callbacks``, requests of metadata routing. A file that is there is
+    replaced, once the new one is complete and was read.
 
-        The file holds parameters, weights, the history of the training and what else
-        was fitted, as plain data; no training samples. What it does not hold: the
-        state of an optimizer (``partial_fit`` starts it anew), callbacks that were set
-        by ``set_callbacks``, requests of metadata routing. A file that is there is
-        replaced, once the new one is complete and was read.
+    Parameters
+    ----------
+    path : str or path-like
+        The file, by custom with the suffix ".safetensors".
 
-        Parameters
-        ----------
-        path : str or path-like
-            The file, by custom with the suffix ".safetensors".
+    Raises
+    ------
+    NotFittedError
+        If the estimator is not fitted.
+    ValueError
+        If a parameter is no plain data, as callbacks are and functions.
 
-        Raises
-        ------
-        NotFittedError
-            If the estimator is not fitted.
-        ValueError
-            If a parameter is no plain data, as callbacks are and functions.
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from odenet import ResODERegressor
+    >>> X, y = [[0.0], [1.0], [2.0], [3.0]], [0.0, 1.0, 4.0, 9.0]
+    >>> model = ResODERegressor(8, flow_time=10.0, random_state=0).fit(X, y)
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "model.safetensors"
+    ...     model.save(path)
+    ...     loaded = ResODERegressor.load(path)
+    >>> bool((loaded.predict(X) == model.predict(X)).all())
+    True
+    """
+    check_is_fitted(model)
+    state, arrays = {}, {}
+    for name, value in state_of_parts(model.__getstate__()).items():
+        if name == "_frozen":
+            arrays |= {WEIGHT + n: Z for n, Z in value.pop("weights").items()}
+        if not name.startswith(LEFT_OUT):
+            state[name] = _as_data(model, name, value, arrays)
+    header = json.dumps(_header(type(model), state), allow_nan=False)
+    arrays[DIGEST] = _digest(header, arrays)
+    with replacing(path) as part, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # those of load are for who loads
+        save_file(arrays, part, metadata={"odenet": header})
+        _check_readable(type(model), part)
 
-        Examples
-        --------
-        >>> from pathlib import Path
-        >>> from tempfile import TemporaryDirectory
-        >>> from odenet import ResODERegressor
-        >>> X, y = [[0.0], [1.0], [2.0], [3.0]], [0.0, 1.0, 4.0, 9.0]
-        >>> model = ResODERegressor(8, flow_time=10.0, random_state=0).fit(X, y)
-        >>> with TemporaryDirectory() as folder:
-        ...     path = Path(folder) / "model.safetensors"
-        ...     model.save(path)
-        ...     loaded = ResODERegressor.load(path)
-        >>> bool((loaded.predict(X) == model.predict(X)).all())
-        True
-        """
-        check_is_fitted(self)
-        state, arrays = {}, {}
-        for name, value in self.__getstate__().items():
-            if name == "_frozen":
-                arrays |= {WEIGHT + n: Z for n, Z in value.pop("weights").items()}
-            if not name.startswith(LEFT_OUT):
-                state[name] = self._as_data(name, value, arrays)
-        header = json.dumps(_header(type(self), state), allow_nan=False)
-        arrays[DIGEST] = _digest(header, arrays)
-        with replacing(path) as part, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # those of load are for who loads
-            save_file(arrays, part, metadata={"odenet": header})
-            self._check_readable(part)
 
-    def _check_readable(self, path):
-        """Nothing is written that cannot be read."""
-        try:
-            self.load(path)
-        except ValueError as error:
-            raise ValueError(
-                f"This {type(self).__name__} cannot be saved, since it could not be "
-                f"loaded: {error.__cause__ or error}."
-            ) from error
+def load(cls, path):
+    """Read a fitted estimator from a file that ``save`` has written.
 
-    def _as_data(self, name, value, arrays):
-        try:
-            return to_data(value, arrays)
-        except NotData as error:
-            remedy = "pickle does"
-            if name in self.get_params(deep=False) and name != "solver":
-                remedy = (
-                    f"predictions do not need it, so `set_params({name}=...)` with "
-                    f"plain data, as in {type(self).__name__}(), makes it possible"
-                )
-            raise ValueError(
-                f"`{name}` cannot be saved: {error}. A file holds numbers, texts and "
-                f"the objects of odenet only; {remedy}."
-            ) from error
+    Nothing in the file is executed. A model that was trained on a device that is
+    missing here comes to the CPU, with a warning.
 
-    @classmethod
-    def load(cls, path):
-        """Read a fitted estimator from a file that ``save`` has written.
+    Parameters
+    ----------
+    path : str or path-like
 
-        Nothing in the file is executed. A model that was trained on a device that is
-        missing here comes to the CPU, with a warning.
+    Returns
+    -------
+    estimator : estimator
+        Fitted, of the class that ``load`` is called on.
 
-        Parameters
-        ----------
-        path : str or path-like
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ValueError
+        If the file is damaged or was changed, comes from something else or from a
+        later version that this one does not understand, or holds an estimator of
+        another class.
+    """
+    path = Path(path)
+    header, arrays = _header_and_arrays(path)
+    if header["estimator"] != cls.__name__:
+        raise ValueError(
+            f"{path} holds a {header['estimator']}, no {cls.__name__}: use "
+            f"{header['estimator']}.load."
+        )
+    try:
+        return _rebuilt(cls, header["state"], arrays)
+    except DAMAGES as e:
+        raise ValueError(
+            f"{path} holds a {cls.__name__} that odenet {__version__} cannot have "
+            f"written: {e}."
+        ) from e
 
-        Returns
-        -------
-        estimator : estimator
-            Fitted, of the class that ``load`` is called on.
 
-        Raises
-        ------
-        OSError
-            If the file cannot be read.
-        ValueError
-            If the file is damaged or was changed, comes from something else or from a
-            later version that this one does not understand, or holds an estimator of
-            another class.
-        """
-        path = Path(path)
-        header, arrays = _read(path)
-        if header["estimator"] != cls.__name__:
-            raise ValueError(
-                f"{path} holds a {header['estimator']}, no {cls.__name__}: use "
-                f"{header['estimator']}.load."
+def _check_readable(cls, path):
+    """Raise if a file that was just written cannot be read."""
+    try:
+        load(cls, path)
+    except ValueError as error:
+        raise ValueError(
+            f"This {cls.__name__} cannot be saved, since it could not be "
+            f"loaded: {error.__cause__ or error}."
+        ) from error
+
+
+def _as_data(model, name, value, arrays):
+    """Turn a value of an estimator into data, or tell what to do where it is none."""
+    try:
+        return to_data(value, arrays)
+    except NotData as error:
+        remedy = "pickle does"
+        if name in model.get_params(deep=False) and name != "solver":
+            remedy = (
+                f"predictions do not need it, so `set_params({name}=...)` with "
+                f"plain data, as in {type(model).__name__}(), makes it possible"
             )
-        try:
-            return _rebuilt(cls, header["state"], arrays)
-        except DAMAGES as e:
-            raise ValueError(
-                f"{path} holds a {cls.__name__} that odenet {__version__} cannot have "
-                f"written: {e}."
-            ) from e
+        raise ValueError(
+            f"`{name}` cannot be saved: {error}. A file holds numbers, texts and "
+            f"the objects of odenet only; {remedy}."
+        ) from error
 
 
 def _header(kind, state):
@@ -173,7 +175,7 @@ def _header(kind, state):
     }
 
 
-def _read(path):
+def _header_and_arrays(path):
     """Header and arrays of a file, checked."""
     with path.open("rb"):  # raises the errors of the system
         pass
@@ -228,6 +230,7 @@ def _rebuilt(cls, state, arrays):
     state["_frozen"]["weights"] = {
         n.removeprefix(WEIGHT): Z for n, Z in weights.items()
     }
+    state = parts_of_state(state, cls.__name__)
     model = cls()
     names = set(model.get_params(deep=False))
     foreign = sorted(n for n in set(state) - names if _is_no_data(cls, n))
@@ -251,7 +254,7 @@ def _try_out(model):
     n = model.n_features_in_
     if not 0 < n <= MOST_COLUMNS:
         raise ValueError(f"{n} features")
-    row = torch.tensor(model._X_encoder(np.zeros((1, n))))
+    row = torch.tensor(model._predictor.inputs(np.zeros((1, n))))
     with torch.no_grad():
         output = model.module_(row.to(model.module_.V))
     if output.shape != (1, model.n_outputs_) or not output.isfinite().all():

@@ -5,8 +5,6 @@ The functions read public attributes of a fitted estimator only.
 
 from html import escape
 
-from sklearn.utils.validation import check_is_fitted
-
 from odenet._training.history import history_columns
 from odenet._utils.sklearn_private import check_pandas_support
 
@@ -29,7 +27,8 @@ def facts(model):
         Of the network, the training, the losses and the smoothness of the weights in
         depth; and of the gap to the neural ODE, if the estimator has one.
     """
-    said = [
+    said = [("search", _say_search(model))] if hasattr(model, "cv_results_") else []
+    said += [
         ("network", _say_network(model.module_)),
         ("training", _say_training(model)),
         ("loss", _say_losses(model.loss_curve_, model.validation_loss_curve_)),
@@ -104,6 +103,15 @@ def with_summary(html, facts):
     return before + table + end + after if end else html + table
 
 
+def _say_search(model):
+    """Say what a search has tried, and how good the best was."""
+    (n_pairs,) = model.cv_results_["param_depth"].shape
+    return (
+        f"{n_pairs} pairs of depth and flow time on {model.n_splits_} folds; "
+        f"best mean score {model.best_score_:.4g}"
+    )
+
+
 def _say_network(network):
     """Say how large a network is."""
     n_parameters = sum(p.numel() for p in network.parameters())
@@ -159,58 +167,3 @@ def _say_gap(gap):
     if gap != gap:
         return "none: the weights are not smooth in depth"
     return f"{gap:.2g} of the output, to the neural ODE (estimated)"
-
-
-class SummaryMixin:
-    """What a fitted estimator tells of itself."""
-
-    @property
-    def history_(self):
-        """The training as a pandas data frame, with a row for every step or epoch.
-
-        The column "role" tells a training that chooses the flow time ("choose") from
-        the one that fits the model ("fit"). "depth", "flow_time" and "train_loss" hold
-        at the end of the step; "n_grad_evals" and "seconds" are sums from the start;
-        "valid_loss" and "valid_score" are those of held-out samples. Columns of the
-        solver and of callbacks follow. A value that is missing is NaN.
-        """
-        check_is_fitted(self)
-        return history_frame(self.net_.history)
-
-    def summary(self):
-        """Describe the fitted estimator in a few lines of text.
-
-        The lines tell of the network, of how it was trained, of its losses, of how
-        smooth its weights are in depth, and of the gap to its neural ODE.
-
-        Returns
-        -------
-        summary : str
-
-        Examples
-        --------
-        >>> from odenet import ResODERegressor
-        >>> X, y = [[0.0], [1.0], [2.0], [3.0]], [0.0, 1.0, 4.0, 9.0]
-        >>> model = ResODERegressor(8, flow_time=10.0, random_state=0).fit(X, y)
-        >>> print(model.summary().split("\\n")[1])
-        network     8 layers, state 16, width 64, gelu: 16,448 parameters
-        """
-        check_is_fitted(self)
-        return summary_text(type(self).__name__, self._facts())
-
-    def _facts(self):
-        """Return pairs of a name and a text."""
-        return facts(self)
-
-    def _repr_html_inner(self):
-        return self._with_summary(super()._repr_html_inner())
-
-    def _repr_mimebundle_(self, **kwargs):
-        bundle = super()._repr_mimebundle_(**kwargs)
-        if "text/html" in bundle:
-            bundle["text/html"] = self._with_summary(bundle["text/html"])
-        return bundle
-
-    def _with_summary(self, html):
-        """Add the facts to scikit-learn's picture of a fitted estimator."""
-        return with_summary(html, self._facts()) if hasattr(self, "module_") else html

@@ -10,6 +10,8 @@ class LayeredNetwork(nn.Module):
     interpolates along it, and one product can serve several layers.
     """
 
+    couples_samples = False  # whether an output depends on others of its batch
+
     @property
     def depth(self):
         """Number of layers L."""

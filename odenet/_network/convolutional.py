@@ -75,6 +75,7 @@ class ConvResidualNetwork(LayeredNetwork):
 
     backward = "autograd"
     imitated_depth = None
+    couples_samples = True  # by the moments of a batch, in training
 
     def __init__(
         self,
@@ -99,7 +100,7 @@ class ConvResidualNetwork(LayeredNetwork):
         weights = _draw_weights(
             init, depth, channels, self.image_shape[2], n_outputs, generator
         )
-        self._take({name: values.to(dtype) for name, values in weights.items()})
+        self._register({name: values.to(dtype) for name, values in weights.items()})
 
     @classmethod
     def from_weights(cls, weights, image_shape, activation):
@@ -108,14 +109,16 @@ class ConvResidualNetwork(LayeredNetwork):
         nn.Module.__init__(network)
         network.image_shape = tuple(image_shape)
         network.activation = activation
-        network._take({name: torch.tensor(values) for name, values in weights.items()})
+        network._register(
+            {name: torch.tensor(values) for name, values in weights.items()}
+        )
         return network
 
     def settings(self):
         """Return what ``from_weights`` needs besides the weights, as a dict."""
         return {"image_shape": self.image_shape, "activation": self.activation}
 
-    def _take(self, weights):
+    def _register(self, weights):
         """Make parameters of weights, and buffers of moments, which are not trained."""
         for name, values in weights.items():
             if name.endswith("moments"):

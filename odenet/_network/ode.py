@@ -7,12 +7,13 @@ from numbers import Integral, Real
 
 import numpy as np
 import torch
+from sklearn.utils.metaestimators import available_if
 from torch import nn
 from torchdiffeq import odeint, odeint_adjoint
 
 from odenet._network.activations import ACTIVATIONS
 from odenet._network.layers import velocity
-from odenet._network.ode_predictions import PredictionsMixin
+from odenet._network.predictor import Predictor
 
 METHODS = ("dopri5", "dopri8", "bosh3", "fehlberg2", "adaptive_heun")
 # Of depth time. Given, because torchdiffeq would spend an evaluation on a guess of its
@@ -21,7 +22,12 @@ METHODS = ("dopri5", "dopri8", "bosh3", "fehlberg2", "adaptive_heun")
 FIRST_STEP = 0.1
 
 
-class NeuralODE(PredictionsMixin, nn.Module):
+def _has_classes(ode):
+    """Tell whether an ODE comes from a classifier."""
+    return hasattr(ode.targets, "classes")
+
+
+class NeuralODE(nn.Module):
     r"""The neural ODE that a residual network discretises.
 
     .. math::
@@ -51,8 +57,9 @@ class NeuralODE(PredictionsMixin, nn.Module):
     adjoint : bool, default=False
         Whether gradients come from the adjoint equation, integrated backwards, instead
         of from backpropagation: the memory does not grow with the number of steps.
-    estimator : estimator, default=None
-        What it is to predict as: that of whose ``to_ode`` it comes.
+    inputs, targets : default=None
+        What turns a table into inputs, and outputs into predictions: those of the
+        estimator whose ``to_ode`` it comes from. None leaves both as they are.
 
     Attributes
     ----------
@@ -92,7 +99,8 @@ class NeuralODE(PredictionsMixin, nn.Module):
         atol=1e-8,
         max_steps=10_000,
         adjoint=False,
-        estimator=None,
+        inputs=None,
+        targets=None,
     ):
         super().__init__()
         _check_choice("method", method, METHODS)
@@ -105,7 +113,8 @@ class NeuralODE(PredictionsMixin, nn.Module):
         self.atol = atol
         self.max_steps = max_steps
         self.adjoint = adjoint
-        self.estimator = estimator
+        self.inputs = inputs
+        self.targets = targets
 
     def vector_field(self, s, h):
         """Evaluate the velocity dH/ds.
@@ -219,6 +228,84 @@ class NeuralODE(PredictionsMixin, nn.Module):
             },
             **settings,
         )
+
+    @property
+    def V(self):
+        """The weights V of the network's layers."""
+        return self.network.V
+
+    def predict(self, X):
+        """Predict as the estimator does, by the neural ODE.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            Without an estimator that it comes from, the outputs F(X).
+        """
+        if self.inputs is None:
+            return self._of_array(self.forward, X)
+        return self._predictor.predict(X)
+
+    @available_if(_has_classes)
+    def predict_proba(self, X):
+        """Probabilities of the classes, if the estimator is a classifier.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        probabilities : ndarray of shape (n_samples, n_classes)
+        """
+        return self.targets.probabilities(self._predictor.outputs(X))
+
+    @available_if(_has_classes)
+    def decision_function(self, X):
+        """Logits of the classes, if the estimator is a classifier.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        logits : ndarray of shape (n_samples,) or (n_samples, n_classes)
+        """
+        return self.targets.logits(self._predictor.outputs(X))
+
+    def trajectory(self, X, s):
+        """States on the way from the first to the last.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        s : float, or sequence of float
+            Depth times in [0, 1]; strictly increasing.
+
+        Returns
+        -------
+        h : ndarray of shape (len(s), n_samples, state_dim)
+        """
+        s = np.atleast_1d(s).tolist()
+        if self.inputs is None:
+            return self._of_array(self.hidden_states, X, s)
+        return self._predictor.evaluate(X, "hidden_states", s, axis=1)
+
+    @property
+    def _predictor(self):
+        """This ODE between a table and predictions."""
+        return Predictor(self, self.inputs, self.targets)
+
+    @torch.no_grad()
+    def _of_array(self, function, X, *args):
+        """Call a function of tensors for an array."""
+        x = torch.tensor(np.asarray(X), dtype=self.V.dtype, device=self.V.device)
+        return function(x, *args).cpu().numpy()
 
     def extra_repr(self):
         """Return the settings, for the repr."""

@@ -74,7 +74,6 @@ class ResODEClassifierCV(PathSearchMixin, ResODEClassifier):
     (True, True)
     """
 
-    _estimator_class = ResODEClassifier
     _parameter_constraints = PathSearchMixin.constraints_beside(ResODEClassifier)
 
     def __init__(

@@ -1,6 +1,7 @@
 """Choosing depth and flow time by cross-validation along the path."""
 
 import warnings
+from dataclasses import replace
 from inspect import signature
 from itertools import chain
 from math import inf
@@ -24,9 +25,13 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.parallel import Parallel, delayed
 from tqdm.auto import tqdm
 
+from odenet._estimators.base import read_training_set
+from odenet._estimators.preparation import losing_nothing
 from odenet._search.sweep import Sweep
-from odenet._utils.sklearn_private import StrOptions, fit_context
-from odenet.solvers._registry import has_mini_batches
+from odenet._tables.reading import Announced
+from odenet._training.callbacks.scikit_learn import hand_on_callbacks
+from odenet._utils.sklearn_private import CALLBACK_STATE, StrOptions, fit_context
+from odenet.solvers import resolve_solver
 
 N_FLOW_TIMES = 16
 SETTLED = {  # parameters of the estimators that a search settles itself
@@ -86,42 +91,52 @@ class PathSearchMixin:
         self : estimator
             Fitted.
         """
-        with self._losing_nothing():
-            return self._search(X, y, sample_weight, params)
+        with losing_nothing(self):
+            notices = self._search(X, y, sample_weight, params)
+        for text in notices:
+            warnings.warn(text, ConvergenceWarning, stacklevel=3)
+        return self
 
     def _search(self, X, y, sample_weight, params):
-        depths, flow_times = self._grid()
+        """Choose and train, and return what the user is to be warned of."""
+        self._check_solver()
+        depths = _ascending("depths", self.depths, Integral)
+        if self.flow_times is not None:
+            _ascending("flow_times", self.flow_times, Real)
         if sample_weight is not None:
             sample_weight = np.asarray(sample_weight)
         routed = self._route(sample_weight, params)
         X, y, sample_weight = indexable(X, y, sample_weight)
         estimator = self._estimator(depths[-1])
-        checked = clone(estimator)
-        checked._check_samples(X, y, sample_weight, reset=True)
-        classes = getattr(checked, "classes_", None)
-        columns = checked._columns
+        reading = read_training_set(clone(estimator), X, y, sample_weight)
+        flow_times = self._flow_times(reading.targets)
+        announced = Announced(
+            getattr(reading.targets, "classes", None), columns=reading.layout
+        )
         swept = clone(estimator)
         if effective_n_jobs(self.n_jobs) > 1:
             swept.set_params(verbose=0)  # bars of several processes would mix
-        sweep = Sweep(swept, depths, flow_times, self._scorer(), classes, columns)
+        sweep = Sweep(swept, depths, flow_times, self._scorer(), announced)
         splits = self._splitter(y).split(X, y, **routed.splitter.split)
-        parts = sweep.parts(list(splits), columns.n_inputs)
+        parts = sweep.parts(list(splits), reading.layout.n_inputs)
         results = Parallel(n_jobs=self.n_jobs, return_as="generator")(
             delayed(sweep.run)(X, y, part, sample_weight, routed.scorer.score)
             for part in parts
         )
         folds = self._shown(results, parts)
         scores, stop_reasons = zip(*chain.from_iterable(folds), strict=True)
-        _warn_of_failures(stop_reasons)
-        self._choose(np.stack(scores), depths, flow_times)
+        failures = _failures(stop_reasons)
+        self._choose(np.stack(scores), depths, flow_times, failures)
         estimator.set_params(**self.cv_results_["params"][self.best_index_])
-        if getattr(self, "_skl_callbacks", None):
-            estimator.set_callbacks(*self._skl_callbacks)
+        hand_on_callbacks(self, estimator)
         estimator.fit(X, y, sample_weight)
-        fitted = set(vars(estimator)) - set(estimator.get_params(deep=False))
-        fitted = {n for n in fitted if not n.startswith(("_skl", "_callback"))}
-        vars(self).update({name: getattr(estimator, name) for name in fitted})
-        return self
+        params = estimator.get_params(deep=False)
+        for name, value in vars(estimator).items():
+            if name not in params and not name.startswith(CALLBACK_STATE):
+                setattr(self, name, value)
+        inputs = replace(self._predictor.inputs, estimator_name=type(self).__name__)
+        self._predictor = replace(self._predictor, inputs=inputs)
+        return failures
 
     def _shown(self, results, parts):
         """Results as they come, with a bar over the folds if that is asked for."""
@@ -133,27 +148,20 @@ class PathSearchMixin:
                 bar.update(len(part))
                 yield part
 
-    def _facts(self):
-        (n_pairs,) = self.cv_results_["param_depth"].shape
-        search = (
-            f"{n_pairs} pairs of depth and flow time on {self.n_splits_} folds; "
-            f"best mean score {self.best_score_:.4g}"
-        )
-        return [("search", search), *super()._facts()]
-
-    def _grid(self):
-        """Depths and flow times, ascending."""
-        if has_mini_batches(self):
+    def _check_solver(self):
+        """Raise if the solver follows no flow."""
+        if not resolve_solver(self.solver).follows_flow:
             raise ValueError(
                 f"`solver` must follow a flow, as 'flow' and 'gd' do, got "
                 f"{self.solver!r}: mini-batches have no flow time."
             )
+
+    def _flow_times(self, targets):
+        """Return the flow times to choose from, ascending."""
         flow_times = self.flow_times
         if flow_times is None:
-            flow_times = np.geomspace(1.0, self._longest_flow_time, N_FLOW_TIMES)
-        return _ascending("depths", self.depths, Integral), _ascending(
-            "flow_times", flow_times, Real
-        )
+            flow_times = np.geomspace(1.0, targets.longest_flow_time, N_FLOW_TIMES)
+        return _ascending("flow_times", flow_times, Real)
 
     def _estimator(self, depth):
         """What is fitted on every fold, with the same seed, and at last."""
@@ -162,10 +170,11 @@ class PathSearchMixin:
             seed = int(np.random.SeedSequence().generate_state(1)[0])
         elif not isinstance(seed, Integral):
             seed = seed.randint(2**31)
-        names = self._estimator_class().get_params(deep=False)
+        kind = estimator_class(type(self))
+        names = kind().get_params(deep=False)
         params = {k: v for k, v in self.get_params(deep=False).items() if k in names}
         params.update(depth=depth, early_stopping=False, random_state=seed)
-        return self._estimator_class(**params)
+        return kind(**params)
 
     def _splitter(self, y):
         return check_cv(self.cv, y, classifier=is_classifier(self))
@@ -174,7 +183,7 @@ class PathSearchMixin:
         if self.scoring is None and get_config()["enable_metadata_routing"]:
             default = get_scorer("accuracy" if is_classifier(self) else "r2")
             return default.set_score_request(sample_weight=True)
-        return check_scoring(self._estimator_class(), scoring=self.scoring)
+        return check_scoring(estimator_class(type(self))(), scoring=self.scoring)
 
     def _route(self, sample_weight, params):
         """What goes to the splitter and to the scorer."""
@@ -212,7 +221,7 @@ class PathSearchMixin:
             )
         )
 
-    def _choose(self, scores, depths, flow_times):
+    def _choose(self, scores, depths, flow_times, failures):
         """The results as a table, and its best row."""
         n_folds = len(scores)
         grid = np.meshgrid(depths, flow_times, indexing="ij")
@@ -236,7 +245,7 @@ class PathSearchMixin:
         if np.isnan(mean).all():
             raise ValueError(
                 "No score is a number: no fold has reached the first of `flow_times`="
-                f"{flow_times}, or the scorer has returned none."
+                f"{flow_times}, or the scorer has returned none. {' '.join(failures)}"
             )
         best = int(np.nanargmax(mean))
         if self.one_standard_error:
@@ -247,6 +256,12 @@ class PathSearchMixin:
         self.n_splits_ = n_folds
 
 
+def estimator_class(search_class):
+    """Return the class of what a search fits: the one that it derives from as well."""
+    kinds = search_class.__mro__
+    return next(kind for kind in kinds if not issubclass(kind, PathSearchMixin))
+
+
 def _takes_weights(scoring):
     """scikit-learn's scorers do; a function if it has such a parameter."""
     if not callable(scoring) or hasattr(scoring, "set_score_request"):
@@ -255,16 +270,16 @@ def _takes_weights(scoring):
     return any(p.name == "sample_weight" or p.kind == p.VAR_KEYWORD for p in parameters)
 
 
-def _warn_of_failures(stop_reasons):
-    failed = sorted(set(stop_reasons) & {"max_evals", "diverged"})
-    if failed:
-        warnings.warn(
-            f"Of {len(stop_reasons)} folds, some ended early ({', '.join(failed)}): "
-            "the flow times that they have not reached cannot be chosen. Raise the "
-            "solver's max_evals, or lower flow_times.",
-            ConvergenceWarning,
-            stacklevel=5,
-        )
+def _failures(stop_reasons):
+    """Return what a user is to be told of folds that have failed, in a list."""
+    failed = sorted({str(reason) for reason in stop_reasons if reason.is_failure})
+    if not failed:
+        return []
+    return [
+        f"Of {len(stop_reasons)} folds, some ended early ({', '.join(failed)}): the "
+        "flow times that they have not reached cannot be chosen. Raise the solver's "
+        "max_evals, or lower flow_times."
+    ]
 
 
 def _ascending(name, values, kind):

@@ -72,7 +72,6 @@ class ResODERegressorCV(PathSearchMixin, ResODERegressor):
     (True, True)
     """
 
-    _estimator_class = ResODERegressor
     _parameter_constraints = PathSearchMixin.constraints_beside(ResODERegressor)
 
     def __init__(

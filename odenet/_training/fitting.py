@@ -1,168 +1,255 @@
 """One fit: a training, and the one that follows where it has chosen a flow time."""
 
 import copy
-from math import inf
+from dataclasses import replace
 from time import perf_counter
 
-from odenet._training.depth.along_flow import DepthSchedule
-from odenet._training.depth.in_stages import CoarseToFine
-from odenet._training.net import Progress
-from odenet._training.stopping import Monitor
-
-UNJUDGED_FLOW_TIME = 100.0  # horizon where no validation loss says when to stop
-WARNINGS = {
-    "diverged": "Training diverged, and the best weights met on the way were restored. "
-    "Lower the solver's learning_rate, use solver='flow', or scale the data.",
-    "max_evals": "Training ended at the solver's max_evals gradient evaluations. Raise "
-    "max_evals, or lower flow_time.",
-    "interrupted": "Training was interrupted; the estimator holds the weights reached.",
-}
+from odenet._network.scratch import scratch
+from odenet._training.callbacks.progress_bar import ProgressBar
+from odenet._training.depth.along_flow import FlowSchedule
+from odenet._training.depth.in_stages import StagedSchedule
+from odenet._training.monitor import Monitor
+from odenet._training.net import TrainingNet
+from odenet._training.plan import Outcome, Progress
+from odenet._training.stop_reason import StopReason
+from odenet._utils.devices import torch_threads
 
 
-class Fitting:
-    """Trains the network of an estimator, which is changed in place.
+def train(network, data, plan):
+    """Train a network, in place, as a plan says.
+
+    Where held-out samples choose the flow time of a flow, it is followed to that time
+    once more, from the same start and on all samples.
 
     Parameters
     ----------
-    estimator : BaseResODE
-    solver : Solver
-    fitted : dict
-        The network and the standardisation.
-    depths : list of int
-        The depths to train at, in ascending order.
-    past : Progress, default=None
-        Of an earlier fit that is continued, at the network's own depth.
-    generator : torch.Generator, default=None
-        Of the order of mini-batches.
-    observer : skorch callback, default=None
+    network : nn.Module
+    data : TrainingData
+    plan : Plan
+
+    Returns
+    -------
+    outcome : Outcome
     """
+    chooses = data.held_out is not None and plan.early_stopping
+    training = _Training(network, plan)
+    start = copy.deepcopy(network.state_dict())
+    outcome = training.run(
+        data.samples if data.train is None else data.train,
+        data.held_out,
+        plan.horizon(judged=chooses),
+        early_stopping=chooses,
+        only_chooses=chooses and plan.solver.follows_flow,
+    )
+    again = data.train is not None or len(plan.depths) > 1
+    if again and outcome.net.has_chosen_flow_time:
+        outcome = _follow_to_the_chosen_time(training, outcome, data.samples, start)
+    outcome.net.monitor.schedule = None  # it holds the weights of the start
+    return outcome
 
-    def __init__(
-        self,
-        estimator,
-        solver,
-        fitted,
-        depths,
-        past=None,
-        generator=None,
-        observer=None,
-    ):
-        self.estimator = estimator
-        self.solver = solver
-        self.fitted = fitted
-        self.depths = depths
-        self.past = past
-        self.generator = generator
-        self.observer = observer
+
+def sweep(network, samples, horizon, plan):
+    """Follow a flow for what the plan's observer sees on the way.
+
+    Returns
+    -------
+    outcome : Outcome
+    """
+    return _Training(network, plan).run(samples, None, horizon, only_chooses=True)
+
+
+class _Training:
+    """The trainings of one fit, which share a network and a path through the depths."""
+
+    def __init__(self, network, plan):
+        self.network = network
+        self.plan = plan
         self.began = perf_counter()
-        self.depth_path = [] if past is None else list(estimator.depth_path_)
+        self.depth_path = [] if plan.past is None else list(plan.past.depth_path)
 
-    def run(self, samples, train, validation):
-        """Train on a part of the samples, then perhaps on all: the last net.
-
-        Parameters
-        ----------
-        samples : Samples
-        train : Samples or None
-            Those that are not held out; None where none are.
-        validation : Samples or None
-        """
-        chooses = validation is not None and self.estimator.early_stopping is not False
-        start = copy.deepcopy(self.fitted["module_"].state_dict())
-        net = self._train(
-            samples if train is None else train,
-            validation,
-            self.past,
-            self._horizon(chooses),
-            early_stopping=chooses,
-            only_chooses=chooses and self.solver.batch_size is None,
-        )
-        again = train is not None or len(self.depths) > 1
-        if again and net.has_chosen_flow_time:
-            net = self._follow_to_the_chosen_time(samples, net, start)
-        net.monitor.schedule = None  # it holds the weights of the start
-        return net
-
-    def sweep(self, samples, horizon, **settings):
-        """Train for what is seen on the way."""
-        return self._train(samples, None, None, horizon, only_chooses=True, **settings)
-
-    def _horizon(self, chooses):
-        """Flow time at which to stop; mini-batches have none."""
-        if self.solver.batch_size is not None:
-            return inf
-        if self.estimator.flow_time is not None:
-            return self.estimator.flow_time
-        longest = self.estimator._longest_flow_time if chooses else UNJUDGED_FLOW_TIME
-        return longest + self._flow_time_before()
-
-    def _flow_time_before(self):
-        return (self.past.flow_time or 0.0) if self.past is not None else 0.0
-
-    def _train(
+    def run(
         self,
-        train,
-        validation,
-        past,
+        samples,
+        held_out,
         horizon,
         *,
         early_stopping=False,
         only_chooses=False,
-        **settings,
+        past=None,
+        callbacks=None,
     ):
+        """Train on samples, up to a horizon, and return the outcome.
+
+        ``past`` and ``callbacks`` replace those of the plan.
+        """
+        plan = self.plan
+        past = past or plan.past
+        if callbacks is not None:
+            plan = replace(plan, callbacks=callbacks)
         schedule = self._schedule(only_chooses)
-        net = self.estimator._make_net(
-            self.fitted["module_"],
-            solver=self.solver,
-            generator=self.generator,
-            monitor=Monitor(early_stopping, schedule),
-            horizon=horizon,
-            **settings,
-        )
+        monitor = Monitor(early_stopping, schedule)
+        net = make_net(self.network, plan, monitor=monitor, horizon=horizon)
         if past is not None:
             net.resume(past)
-        with net.observed_by(self.observer):
-            self.estimator._train(net, train, validation)
+        with net.observed_by(plan.observer):
+            run_net(net, samples, held_out)
         if schedule is not None:
             self.depth_path += schedule.path
-        return net
+        notices = () if schedule is None else tuple(schedule.notices)
+        return Outcome(self.network, net, self.depth_path, net.stop_reason, notices)
 
     def _schedule(self, only_chooses):
-        """The path through the depths; None where the network is to stay as it is."""
-        if self.past is not None and len(self.depths) == 1:
+        """Return the way through the depths, None where the depth is to stay."""
+        plan = self.plan
+        if plan.past is not None and len(plan.depths) == 1:
             return None
-        estimator = self.estimator
-        walk = DepthSchedule if self.solver.batch_size is None else CoarseToFine
-        return walk(
-            self.depths,
-            gap_tol=estimator.gap_tol if estimator.depth == "auto" else None,
+        kind = FlowSchedule if plan.solver.follows_flow else StagedSchedule
+        return kind(
+            plan.depths,
+            gap_tol=plan.gap_tol,
             only_chooses=only_chooses,
             began=self.began,
         )
 
-    def _follow_to_the_chosen_time(self, samples, chooser, start):
-        """Follow the flow from the start again, on all samples."""
-        history, module = list(chooser.history), self.fitted["module_"]
-        for row in history[len(self.past.history) if self.past else 0 :]:
-            row["role"] = "choose"
-        chosen = copy.deepcopy(module.state_dict())
-        module.set_weights(start)
-        module.imitated_depth = None
-        progress = Progress(history, self._flow_time_before(), chooser.n_grad_evals)
-        watching = [c for c in self.estimator.callbacks or [] if _only_watches(c)]
-        net = self._train(
-            samples, None, progress, chooser.flow_time, callbacks=watching
-        )
-        if net.stop_reason == "horizon":
-            net.stop_reason = chooser.stop_reason
-        elif net.stop_reason in WARNINGS:
-            if net.monitor.schedule is not None:
-                chosen = net.monitor.schedule.weights_at(chosen, module.depth)
-            module.set_weights(chosen)
-            net.monitor.flow_time = chooser.flow_time
-        return net
+
+def _follow_to_the_chosen_time(training, chosen, samples, start):
+    """Follow the flow from the start again, on all samples.
+
+    Where that fails, the network gets the weights back that were chosen.
+
+    Parameters
+    ----------
+    training : _Training
+    chosen : Outcome
+    samples : Samples
+    start : dict
+        Weights.
+
+    Returns
+    -------
+    outcome : Outcome
+    """
+    plan, network = training.plan, training.network
+    history = list(chosen.net.history)
+    for row in history[len(plan.past.history) if plan.past else 0 :]:
+        row["role"] = "choose"
+    weights = copy.deepcopy(network.state_dict())
+    network.set_weights(start)
+    network.imitated_depth = None
+    evals, flow_time = chosen.net.n_grad_evals, chosen.net.flow_time
+    outcome = training.run(
+        samples,
+        None,
+        flow_time,
+        past=Progress(history, plan.flow_time_before, evals),
+        callbacks=[c for c in plan.callbacks if _only_watches(c)],
+    )
+    if outcome.stop_reason is StopReason.HORIZON:
+        return replace(outcome, stop_reason=chosen.stop_reason)
+    if outcome.stop_reason.advice:
+        schedule = outcome.net.monitor.schedule
+        if schedule is not None:
+            weights = schedule.weights_at(weights, network.depth)
+        network.set_weights(weights)
+        outcome.net.monitor.flow_time = flow_time
+    return outcome
+
+
+def make_net(network, plan, **settings):
+    """Make a net that trains a network as a plan says; ``settings`` are of TrainingNet.
+
+    Returns
+    -------
+    net : TrainingNet
+    """
+    callbacks = list(plan.callbacks)
+    if plan.shows_progress:
+        callbacks.append(ProgressBar())
+    return (plan.net_class or TrainingNet)(
+        network,
+        plan.loss,
+        plan.solver,
+        alpha=plan.alpha,
+        smoothness_penalty=plan.smoothness_penalty,
+        generator=plan.generator,
+        augmentation=plan.augmentation,
+        callbacks=callbacks,
+        **settings,
+    ).initialize()
+
+
+def run_net(net, samples, held_out=None):
+    """Let a net train its network on samples, by as many threads as pay.
+
+    What gradients keep for the next one is freed at the end.
+    """
+    network = net.module_
+    n_rows = samples.weight.numel()
+    n_rows = min(n_rows, net.solver.rows_of_a_batch(n_rows))
+    try:
+        n_products = n_rows * network.state_dim * network.width
+        with scratch(), torch_threads(n_products):
+            net.partial_fit((samples, held_out))
+    finally:
+        network.eval()
+        network.zero_grad(set_to_none=True)
+
+
+def restored_net(network, plan):
+    """Make a net as if it had trained a network: with the history of the plan's past.
+
+    Returns
+    -------
+    net : TrainingNet
+    """
+    net = make_net(network, replace(plan, callbacks=(), shows_progress=False))
+    net.resume(plan.past)
+    return net
+
+
+def train_on_part(network, samples, plan, net=None):
+    """Train for one pass over a part of a stream.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Trained in place.
+    samples : Samples
+    plan : Plan
+    net : TrainingNet, default=None
+        What has trained a copy of the network before. It goes on, with its optimizer
+        and its own copy, if it trains on parts and as the plan says.
+
+    Returns
+    -------
+    outcome : Outcome
+    """
+    if net is None or not _can_go_on(net, network, plan):
+        net = make_net(network, plan, max_epochs=1)
+        if plan.past is not None:
+            net.resume(plan.past)
+    before = net.weights()
+    try:
+        run_net(net, samples)
+    except BaseException:
+        net.module_.set_weights(before)
+        raise
+    path = [] if plan.past is None else plan.past.depth_path
+    return Outcome(net.module_, net, path, net.stop_reason)
+
+
+def _can_go_on(net, network, plan):
+    """Tell whether a net would train a copy of its network on a part as a plan says."""
+    mine, asked = net.module_, network
+    return (
+        net.trains_on_parts
+        and net.loss == plan.loss
+        and (repr(net.solver), net.alpha, net.smoothness_penalty, net.augmentation)
+        == (repr(plan.solver), plan.alpha, plan.smoothness_penalty, plan.augmentation)
+        and (mine.V.device, mine.backward) == (asked.V.device, asked.backward)
+    )
 
 
 def _only_watches(callback):
-    """Whether a callback, of the user's, can leave no trace in a training."""
+    """Tell whether a callback of the user's leaves no trace in a training."""
     return getattr(callback, "only_watches", False)

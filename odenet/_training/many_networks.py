@@ -8,12 +8,12 @@ tolerance.
 
 from torch.nn.utils.rnn import pad_sequence
 
+from odenet._tables.samples import Samples
 from odenet._training.net import TrainingNet
-from odenet._training.samples import Samples
 
 
-def stack_samples(samples):
-    """Samples with an axis of models; short sets end in samples without weight.
+def join_samples(samples):
+    """Join samples along an axis of models; short sets end in samples without weight.
 
     The objective on them is the sum of the models' own, which are means of n samples.
     """
@@ -29,33 +29,33 @@ def stack_samples(samples):
     return Samples(X, y, weight)
 
 
-class StackedLoss:
-    """A loss of stacked networks."""
+class JointLoss:
+    """The loss of joined networks."""
 
     def __init__(self, loss):
         self.loss = loss
 
     def per_sample(self, output, y):
-        """Loss of every sample, shape (n_models, n)."""
+        """Compute the loss of every sample, shape (n_models, n)."""
         losses = self.loss.per_sample(output.flatten(0, 1), y.flatten(0, 1))
         return losses.view(output.shape[:2])
 
     def gradient(self, output, y):
-        """Gradient of the loss of every sample, shape (n_models, n, n_outputs)."""
+        """Compute its gradient by the outputs, shape (n_models, n, n_outputs)."""
         gradients = self.loss.gradient(output.flatten(0, 1), y.flatten(0, 1))
         return gradients.view_as(output)
 
 
-class StackedNet(TrainingNet):
-    """Trains stacked networks, without validation samples."""
+class JointNet(TrainingNet):
+    """Trains joined networks, without validation samples."""
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
-        """Sum of the models' losses, without the penalties."""
+        """Sum the losses of the models, without the penalties."""
         losses = self.loss.per_sample(y_pred, y_true)
         return (X["weight"] * losses).sum() / len(y_true)
 
     def loss_of_zero(self, samples):
-        """The loss of networks whose output is zero."""
+        """Compute the loss of networks whose output is zero."""
         X, y = samples.batch()
         output = X["X"].new_zeros(*X["weight"].shape, self.module_.head.shape[-2])
         return self.get_loss(output, y, X=X).item()

@@ -4,7 +4,6 @@ An epoch is a pass over the batches: for the full-batch solvers, one step of the
 """
 
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from math import inf
 
 import torch
@@ -15,25 +14,18 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from odenet._network.fast_layers import rows_at_once
 from odenet._network.gradients import add_gradients
 from odenet._optim.averaging import RunningAverage
-from odenet._training.depth.walk import VERDICTS
+from odenet._training.batches import SliceLoader
+from odenet._training.monitor import Monitor
 from odenet._training.penalties import penalty
-from odenet._training.samples import SliceLoader
-from odenet._training.stopping import Monitor
+from odenet._training.plan import Progress
+from odenet._training.stop_reason import StopReason
 
-MAX_STATE_BYTES = 2**29
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a training has come."""
-
-    history: list
-    flow_time: float | None
-    n_grad_evals: int
+MAX_STATE_BYTES = 2**29  # of the states of all layers at once: half a gigabyte
+IMAGE_ROWS = 1024  # images at once, where nothing is trained
 
 
 class StopTraining(KeyboardInterrupt):
-    """Ends skorch's loop the way its own callbacks do."""
+    """End skorch's loop the way its own callbacks do."""
 
 
 class TrainingNet(NeuralNet):
@@ -41,6 +33,29 @@ class TrainingNet(NeuralNet):
 
     ``partial_fit`` takes the pair (training samples, validation samples or None). A row
     of the history has the role to "fit", or to "choose" a flow time.
+
+    Parameters
+    ----------
+    module : nn.Module
+        The network.
+    loss : Loss
+    solver : Solver
+    horizon : float, default=inf
+        Flow time at which a flow ends. A schedule of depths may bring it nearer.
+    alpha, smoothness_penalty : float, default=0.0
+    generator : torch.Generator, default=None
+    monitor : Monitor, default=None
+        Decides when training ends, and which weights are kept.
+    augmentation : callable, default=None
+        ``augmentation(X, generator)`` varies the inputs of a batch.
+    callbacks : list of skorch callbacks, default=None
+    max_epochs : int, default=None
+        Passes over every part of a stream; None is the solver's, over all samples.
+
+    Attributes
+    ----------
+    stop_reason : StopReason or None
+        Why training ends after the current epoch, or has ended.
     """
 
     def __init__(
@@ -54,7 +69,9 @@ class TrainingNet(NeuralNet):
         smoothness_penalty=0.0,
         generator=None,
         monitor=None,
+        augmentation=None,
         callbacks=None,
+        max_epochs=None,
     ):
         self.loss = loss
         self.solver = solver
@@ -63,12 +80,14 @@ class TrainingNet(NeuralNet):
         self.smoothness_penalty = smoothness_penalty
         self.generator = generator
         self.monitor = monitor or Monitor()
+        self.augmentation = augmentation
+        self.trains_on_parts = max_epochs is not None
         self.stop_reason = self.average = None
         self.rows_before = self.evals_before = 0
         super().__init__(
             module,
             criterion=loss,
-            max_epochs=solver.max_epochs,
+            max_epochs=max_epochs or solver.max_epochs,
             callbacks=callbacks,
             train_split=None,
             device=None,
@@ -102,13 +121,26 @@ class TrainingNet(NeuralNet):
 
     @property
     def averages(self):
-        """Whether a fit ends with an average of weights."""
-        return self.solver.batch_size is not None and self.solver.has_constant_rate
+        """Whether a fit ends with an average of weights.
+
+        It does not where batch normalisation has recorded moments, which are those of
+        other weights.
+        """
+        return self.solver.averages and not self.module_.couples_samples
 
     @property
     def progress(self):
         """What another net needs to go on from here."""
         return Progress(list(self.history), self.flow_time, self.n_grad_evals)
+
+    def stop(self, reason):
+        """End the training after the current epoch, or change why it ended."""
+        self.stop_reason = reason
+
+    def ask_to_stop(self):
+        """Let a callback end the training, unless it ends anyway."""
+        if self.stop_reason is None:
+            self.stop(StopReason.CALLBACK)
 
     def resume(self, progress):
         """Go on where another net has ended: by steps as short as its last ones."""
@@ -138,11 +170,21 @@ class TrainingNet(NeuralNet):
     @property
     def has_chosen_flow_time(self):
         """Whether a validation loss has told how far the flow is to be followed."""
-        chosen = self.stop_reason in VERDICTS
-        return bool(chosen and self.monitor.early_stopping and self.flow_time)
+        is_conclusive = self.stop_reason is not None and self.stop_reason.is_conclusive
+        return bool(is_conclusive and self.monitor.early_stopping and self.flow_time)
 
     def curve(self, name, having="role", role=None):
-        """A column of the history, of the rows that have another one; None if empty."""
+        """Return a column of the history as a list, or None if it is empty.
+
+        Parameters
+        ----------
+        name : str
+            The column.
+        having : str, default="role"
+            Only rows that have this column.
+        role : {"fit", "choose"}, default=None
+            Only rows of this role.
+        """
         rows = (
             r for r in self.history if having in r and role in (None, r.get("role"))
         )
@@ -189,7 +231,7 @@ class TrainingNet(NeuralNet):
         def closure():
             self.module_.zero_grad()
             outputs[:], objective = self._accumulate_gradients(batch)
-            if self.solver.batch_size is not None and self.solver.flow_rates:
+            if self.solver.multiplies_gradients:
                 self._multiply_gradients_by_rates()
             self.notify(
                 "on_grad_computed",
@@ -206,10 +248,13 @@ class TrainingNet(NeuralNet):
         return {"loss": loss, "y_pred": torch.cat(outputs)}
 
     def _accumulate_gradients(self, batch):
-        """Gradient of the objective, summed over chunks that bound the memory."""
+        """Compute the gradient of the objective in chunks that bound the memory."""
         X, y = batch
+        inputs = X["X"]
+        if self.augmentation is not None:
+            inputs = self.augmentation(inputs, self.generator)
         outputs, total = [], X["weight"].new_zeros(())
-        for x, share, y_part in self._chunks(X["X"], X["weight"] / len(y), y):
+        for x, share, y_part in self._chunks(inputs, X["weight"] / len(y), y):
             output, part = add_gradients(self.module_, self.loss, x, y_part, share)
             outputs.append(output)
             total += part
@@ -220,26 +265,26 @@ class TrainingNet(NeuralNet):
         return outputs, total
 
     def _multiply_gradients_by_rates(self):
-        """The flow's right-hand side, for optimizers that know of no rates."""
+        """Give the gradients the flow's rates, for optimizers that know of none."""
         for group in self.module_.parameter_groups():
             for p in group["params"]:
                 p.grad.mul_(group["lr"])
 
     def weights(self):
-        """A copy of the weights reached: on mini-batches, of their running average."""
+        """Copy the weights reached, or their running average where there is one."""
         weights = self.average.weights if self.average else self.module_.state_dict()
         return {name: p.detach().clone() for name, p in weights.items()}
 
     @torch.no_grad()
     def losses(self, samples):
-        """The loss of every sample."""
+        """Compute the loss of every sample."""
         self._set_training(False)
         parts = self._chunks(samples.X, samples.y)
         return torch.cat([self.loss.per_sample(self.module_(x), y) for x, y in parts])
 
     @torch.no_grad()
     def objective(self, samples):
-        """The objective on all samples."""
+        """Compute the objective, penalties included, on all samples."""
         self._set_training(False)
         total = penalty(self.module_, self.alpha, self.smoothness_penalty)
         for x, weight, y in self._chunks(samples.X, samples.weight, samples.y):
@@ -248,14 +293,20 @@ class TrainingNet(NeuralNet):
         return float(total)
 
     def loss_of_zero(self, samples):
-        """The loss of a network whose output is zero."""
+        """Compute the loss of a network whose output is zero."""
         X, y = samples.batch()
         output = X["X"].new_zeros(len(y), len(self.module_.head))
         return self.get_loss(output, y, X=X).item()
 
     def _chunks(self, *tensors):
-        """Slices of tensors: the stored states fit into MAX_STATE_BYTES."""
+        """Slice tensors so that the stored states fit into MAX_STATE_BYTES.
+
+        A training batch that is normalised is one: its moments are its own.
+        """
         module = self.module_
+        if module.couples_samples:
+            size = len(tensors[0]) if module.training else IMAGE_ROWS
+            return zip(*(tensor.split(size) for tensor in tensors), strict=True)
         rebuilds = module.backward == "rebuilt" and module.imitated_depth is None
         n_layers = 1 if rebuilds else module.depth
         stored = n_layers * (module.state_dim + 2 * module.width)
@@ -264,8 +315,9 @@ class TrainingNet(NeuralNet):
         return zip(*(tensor.split(size) for tensor in tensors), strict=True)
 
     def fit_loop(self, X, y=None, epochs=None, **fit_params):
-        """skorch's loop; remembers why it ended, and forgets the data."""
-        self.stop_reason = self.valid_losses = self.valid_weight = None
+        """Run skorch's loop; remember why it ended, and forget the data."""
+        self.stop(None)
+        self.valid_losses = self.valid_weight = None
         try:
             if self.averages:
                 self.average = RunningAverage(self.module_)
@@ -273,13 +325,14 @@ class TrainingNet(NeuralNet):
         except StopTraining:
             pass
         except KeyboardInterrupt as interrupt:
-            self.stop_reason = "callback" if _from_skorch(interrupt) else "interrupted"
-        self.stop_reason = self.stop_reason or "max_epochs"
+            by_callback = _from_skorch(interrupt)
+            self.stop(StopReason.CALLBACK if by_callback else StopReason.INTERRUPTED)
+        self.stop(self.stop_reason or StopReason.MAX_EPOCHS)
         self.valid_losses = self.valid_weight = None
         return self
 
     def notify(self, method_name, **cb_kwargs):
-        """Stops after an epoch that all callbacks have seen, as for evaluation."""
+        """Stop after an epoch that all callbacks have seen, as for evaluation."""
         if method_name == "on_epoch_end":
             self._set_training(False)
         super().notify(method_name, **cb_kwargs)
@@ -288,7 +341,7 @@ class TrainingNet(NeuralNet):
 
     @contextmanager
     def observed_by(self, callback):
-        """One callback more, if it is one, for the time of the context."""
+        """Show the training to one callback more, if it is one, within the context."""
         if callback is None:
             yield
             return
@@ -300,7 +353,7 @@ class TrainingNet(NeuralNet):
 
 
 def _from_skorch(interrupt):
-    """Whether one of skorch's callbacks raised it, as its EarlyStopping does."""
+    """Tell whether one of skorch's callbacks raised it, as its EarlyStopping does."""
     traceback = interrupt.__traceback__
     while traceback.tb_next is not None:
         traceback = traceback.tb_next

@@ -1,197 +1,226 @@
-"""When a training stops, and which weights it keeps."""
+"""The rule that says when a training stops, and which of two networks is better."""
 
+from dataclasses import dataclass
 from math import inf, isfinite, log
 
 import torch
-from skorch.callbacks import Callback
+
+from odenet._training.stop_reason import StopReason
 
 SETTLED_TIME = 10.0  # flow time before which nothing is concluded from a curve
-PATIENCE = 3.0  # times the flow time of the lowest validation loss
+PATIENCE = 3.0  # a flow goes on for so many times the time of its lowest loss
 SHARE_TO_WAIT = 0.5  # of the epochs to the lowest validation loss of mini-batches
-MIN_WAIT = 10  # steps since the lowest validation loss
+MIN_WAIT = 10  # steps since the lowest validation loss: less says nothing of a trend
+FLOAT64_EPS = torch.finfo(torch.float64).eps
 FLAT = 1e-4  # relative decrease of the loss per unit of log flow time
+FLATNESS_SPAN = 0.2  # of log flow time, over which flatness is judged
 
 
-class Monitor(Callback):
-    """Records the flow, keeps the best weights and decides when to stop.
+@dataclass(frozen=True)
+class Observation:
+    """What the rule sees at the end of an epoch, or of a step of a flow.
+
+    Parameters
+    ----------
+    epoch : int
+        Number of epochs so far, those of earlier trainings included.
+    train_loss : float
+    valid_loss : float, default=None
+        Weighted mean of ``valid_losses``.
+    valid_losses, valid_weight : Tensor of shape (n_held_out,), default=None
+    flow_time : float, default=None
+        None of mini-batches.
+    n_evals : int, default=0
+        Gradients of this training.
+    stalled, diverged : bool, default=False
+        What the integrator says of its step.
+    """
+
+    epoch: int
+    train_loss: float
+    valid_loss: float | None = None
+    valid_losses: torch.Tensor | None = None
+    valid_weight: torch.Tensor | None = None
+    flow_time: float | None = None
+    n_evals: int = 0
+    stalled: bool = False
+    diverged: bool = False
+
+
+class StoppingRule:
+    """Judges a training by its losses, and remembers what it needs for that.
 
     Parameters
     ----------
     early_stopping : bool, default=False
-        Whether the validation loss decides when to stop and which weights to keep.
-    schedule : DepthWalk, default=None
-        How the network's depth grows; None leaves it as it is.
+        Whether the validation loss decides.
+    follows_flow : bool, default=True
+        Whether epochs are steps of a flow; otherwise passes over mini-batches.
+    max_evals : float, default=inf
+        Gradients at which to give up.
+    patience : float, default=inf
+        Epochs of mini-batches to wait for a lower validation loss, at the least.
+    eps : float, default=2.2e-16
+        Rounding of the weights.
     """
 
-    def __init__(self, early_stopping=False, schedule=None):
+    def __init__(
+        self,
+        *,
+        early_stopping=False,
+        follows_flow=True,
+        max_evals=inf,
+        patience=inf,
+        eps=FLOAT64_EPS,
+    ):
         self.early_stopping = early_stopping
-        self.schedule = schedule
-        self.flow_time = None
-        self.epoch_weights = None
+        self.follows_flow = follows_flow
+        self.max_evals = max_evals
+        self.patience = patience
+        self.eps = eps
 
-    def on_train_begin(self, net, X=None, y=None, **kwargs):
-        """The loss at the start: nothing can be trained if it is not finite."""
-        self.flow_time = getattr(net.optimizer_, "flow_time", None)
-        if self.schedule is not None:
-            self.schedule.begin(net)
-        self.start_loss = net.objective(X[0])
-        if not isfinite(self.start_loss):
-            raise FloatingPointError(
-                f"The training loss is {self.start_loss} before the first step. Scale "
-                "the data, or leave `standardize=True`."
-            )
-        if self.early_stopping and not isfinite(net.objective(X[1])):
-            raise FloatingPointError(
-                "The loss of the validation samples is not finite at the start."
-            )
-        self.largest_loss = 10 * max(self.start_loss, net.loss_of_zero(X[0]))
-        self.evals_before = getattr(net.optimizer_, "n_grad_evals", 0)
-        self.start = self.kept = net.weights(), self.flow_time
-        if self.early_stopping and net.solver.batch_size is not None:
-            self._judge_by_validation(net, X[1])
-        else:
-            self._judge_anew(net, inf if self.early_stopping else self.start_loss)
+    def begin(self, start_loss, loss, epoch, flow_time, losses=None):
+        """Begin to judge.
 
-    def _judge_by_validation(self, net, validation):
-        """These weights are to be beaten."""
-        losses = net.losses(validation)
-        loss = (validation.weight * losses).sum() / validation.weight.sum()
-        self.kept = net.weights(), self.flow_time
-        self._judge_anew(net, loss.item(), losses)
-
-    def _judge_anew(self, net, loss, losses=None):
-        """Forget what was concluded so far."""
-        self.lowest = loss, len(net.history), self.flow_time
-        self.began = len(net.history)
-        self.kept_losses, self.flatness_reference = losses, None
-
-    def on_epoch_begin(self, net, **kwargs):
-        """The depth, and the weights that the mean loss of mini-batches speaks of."""
-        net.history.record("depth", net.module_.depth)
-        if net.solver.batch_size is not None and not self.early_stopping:
-            self.epoch_weights = net.weights(), None
-
-    def on_epoch_end(self, net, dataset_train=None, dataset_valid=None, **kwargs):
-        """Record, keep the best, judge."""
-        flow, row = net.optimizer_, net.history[-1]
-        net.history.record("role", "fit")
-        for name in ("flow_time", "n_grad_evals", "n_rejected", "spectral_radius"):
-            if hasattr(flow, name):
-                net.history.record(name, getattr(flow, name))
-        self.flow_time = row.get("flow_time")
-        loss = row["valid_loss"] if self.early_stopping else row["train_loss"]
-        if self._is_better(net, loss):
-            self.kept = self.epoch_weights or (net.weights(), self.flow_time)
-            self.kept_losses = net.valid_losses
-        if loss < self.lowest[0]:
-            self.lowest = loss, row["epoch"], self.flow_time
-        net.stop_reason = self._reason_to_stop(net, row)
-        if self.schedule is not None:
-            self._follow_schedule(net, dataset_train, dataset_valid)
-
-    def _follow_schedule(self, net, samples, validation):
-        """What was concluded at one depth does not hold at the next."""
-        chooses = self.early_stopping and self.schedule.only_chooses
-        depth, is_done = net.module_.depth, self.schedule.is_done(net)
-        self.schedule.judge(net, validation if chooses else samples)
-        if (depth, is_done) == (net.module_.depth, self.schedule.is_done(net)):
-            return
-        self.flatness_reference = None
-        if self.early_stopping and not self.schedule.only_chooses:
-            self._judge_by_validation(net, validation)
-
-    def on_train_end(self, net, X=None, y=None, **kwargs):
-        """Go back to the weights kept where that is asked for, or needed."""
-        net.module_.set_weights(net.weights())
-        net.average = None
-        if not net.objective(X[0]) <= self.largest_loss:
-            net.stop_reason = "diverged"
-        if self.early_stopping or net.stop_reason == "diverged":
-            self._go_back(net, self.kept)
-            if not net.objective(X[0]) <= self.largest_loss:
-                self._go_back(net, self.start)
-        if self.schedule is not None:
-            self.schedule.finish(net, X[0])
-        self.start = self.kept = self.kept_losses = self.epoch_weights = None
-
-    def go_back(self, net):
-        """To the best weights, where early stopping knows them; else to the average."""
-        if self.early_stopping:
-            self._go_back(net, self.kept)
-        else:
-            net.module_.set_weights(net.weights())
-
-    def _go_back(self, net, point):
-        weights, self.flow_time = point
-        if self.schedule is not None:
-            weights = self.schedule.weights_at(weights, net.module_.depth)
-        net.module_.set_weights(weights)
-
-    def _is_better(self, net, loss):
-        """Whether to keep these weights instead of the ones kept.
-
-        The average of mini-batches' weights needs no margin: it is compared often.
+        Parameters
+        ----------
+        start_loss : float
+            The training loss at the start.
+        loss, epoch, flow_time, losses
+            As of :meth:`begin_anew`.
         """
-        if (
-            self.flow_time is None
-            or not self.early_stopping
-            or self.kept_losses is None
-        ):
+        self.start_loss = start_loss
+        self.begin_anew(loss, epoch, flow_time, losses)
+
+    def begin_anew(self, loss, epoch, flow_time, losses=None):
+        """Forget what was concluded so far; these are the weights to beat.
+
+        Parameters
+        ----------
+        loss : float
+            The loss to judge by; infinite if the first one observed is to be kept.
+        epoch : int
+        flow_time : float or None
+        losses : Tensor of shape (n_held_out,), default=None
+        """
+        self.lowest = loss, epoch, flow_time
+        self.began = epoch
+        self.kept_losses = losses
+        self.forget_flatness()
+
+    def forget_flatness(self):
+        """Judge anew whether the loss is stationary: it is that of another depth."""
+        self.flatness_reference = None
+
+    def observe(self, seen):
+        """Take in an epoch.
+
+        Parameters
+        ----------
+        seen : Observation
+
+        Returns
+        -------
+        is_better : bool
+            Whether its weights are to be kept instead of the ones kept before.
+        """
+        loss = seen.valid_loss if self.early_stopping else seen.train_loss
+        is_better = self._is_better(seen, loss)
+        if is_better:
+            self.kept_losses = seen.valid_losses
+        if loss < self.lowest[0]:
+            self.lowest = loss, seen.epoch, seen.flow_time
+        return is_better
+
+    def verdict(self, seen, *, horizon=inf, share_of_patience=1.0):
+        """Say why the training is to end, or None to go on.
+
+        Parameters
+        ----------
+        seen : Observation
+            Observed already.
+        horizon : float, default=inf
+        share_of_patience : float, default=1.0
+            A depth with a share of the epochs has a share of the patience.
+
+        Returns
+        -------
+        reason : StopReason or None
+        """
+        if not isfinite(seen.train_loss) or seen.diverged:
+            return StopReason.DIVERGED
+        if self.follows_flow and seen.flow_time >= horizon:
+            return StopReason.HORIZON
+        if self.early_stopping and self._has_risen(seen, share_of_patience):
+            return StopReason.EARLY_STOPPING
+        if self.follows_flow and self._is_stationary(seen):
+            return StopReason.STATIONARY
+        return StopReason.MAX_EVALS if seen.n_evals >= self.max_evals else None
+
+    def _is_better(self, seen, loss):
+        """Compare an epoch with the weights kept.
+
+        A flow's held-out loss must be lower by more than its noise. The average of the
+        weights of mini-batches needs no margin, though it is compared often.
+        """
+        if not self.follows_flow or not self.early_stopping or self.kept_losses is None:
             return loss < self.lowest[0]
-        return _exceeds(self.kept_losses, net.valid_losses, net.valid_weight)
+        return exceeds(self.kept_losses, seen.valid_losses, seen.valid_weight)
 
-    def _reason_to_stop(self, net, row):
-        """A word, or None to go on."""
-        flow = net.optimizer_
-        n_evals = row.get("n_grad_evals", 0) - self.evals_before
-        if not isfinite(row["train_loss"]) or getattr(flow, "diverged", False):
-            return "diverged"
-        if self.flow_time is not None and self.flow_time >= net.horizon:
-            return "horizon"
-        if self.early_stopping and self._validation_loss_has_risen(net, row["epoch"]):
-            return "early_stopping"
-        if self.flow_time is not None and self._is_stationary(net, row["train_loss"]):
-            return "stationary"
-        return "max_evals" if n_evals >= getattr(net.solver, "max_evals", inf) else None
+    def _has_risen(self, seen, share_of_patience):
+        """Tell whether the validation loss has been above its lowest for long.
 
-    def _validation_loss_has_risen(self, net, epoch):
-        """Significantly and for long; a flow is given time in proportion to its age."""
+        A flow is given time in proportion to its age, and must have risen by more than
+        the noise.
+        """
         _, lowest_epoch, lowest_time = self.lowest
+        waited = seen.epoch - lowest_epoch
         if self.kept_losses is None:
             return False
-        if self.flow_time is None:
-            return epoch - lowest_epoch >= self._patience(net, lowest_epoch)
-        if epoch - lowest_epoch < MIN_WAIT:
+        if not self.follows_flow:
+            least = self.patience
+            if share_of_patience != 1.0:
+                least = max(1, least * share_of_patience)
+            return waited >= max(least, SHARE_TO_WAIT * (lowest_epoch - self.began))
+        if waited < MIN_WAIT:
             return False
-        if self.flow_time < max(SETTLED_TIME, PATIENCE * lowest_time):
+        if seen.flow_time < max(SETTLED_TIME, PATIENCE * lowest_time):
             return False
-        return _exceeds(net.valid_losses, self.kept_losses, net.valid_weight)
+        return exceeds(seen.valid_losses, self.kept_losses, seen.valid_weight)
 
-    def _patience(self, net, lowest_epoch):
-        """Epochs to wait for a lower loss, or half of those before it if more."""
-        least = net.solver.patience
-        if self.schedule is not None:
-            least = max(1, least * self.schedule.share_of_patience(net))
-        return max(least, SHARE_TO_WAIT * (lowest_epoch - self.began))
+    def _is_stationary(self, seen):
+        """Tell whether the loss has stopped falling.
 
-    def _is_stationary(self, net, loss):
-        """No decrease beyond rounding, or a change below FLAT per unit of log time."""
-        eps = torch.finfo(net.module_.V.dtype).eps
-        if net.optimizer_.stalled or loss <= eps * self.start_loss:
+        It has where a step lowers it by no more than rounding, or where it changes by
+        less than FLAT per unit of log flow time.
+        """
+        loss, t = seen.train_loss, seen.flow_time
+        if seen.stalled or loss <= self.eps * self.start_loss:
             return True
-        if self.flow_time < SETTLED_TIME:
+        if t < SETTLED_TIME:
             return False
-        before, loss_before = self.flatness_reference or (self.flow_time, loss)
-        elapsed = log(self.flow_time / before)
-        if self.flatness_reference is None or elapsed > 0.2:
-            self.flatness_reference = self.flow_time, loss
-        return elapsed > 0.2 and abs(loss_before - loss) / loss < FLAT * elapsed
+        before, loss_before = self.flatness_reference or (t, loss)
+        elapsed = log(t / before)
+        if self.flatness_reference is None or elapsed > FLATNESS_SPAN:
+            self.flatness_reference = t, loss
+        if elapsed <= FLATNESS_SPAN:
+            return False
+        return abs(loss_before - loss) / loss < FLAT * elapsed
 
 
-def _exceeds(losses, others, weight):
-    """Whether losses exceed others by more than the standard error of the difference.
+def exceeds(losses, others, weight):
+    """Tell whether losses exceed others by more than the noise of the difference.
 
-    Both are of the same samples: a paired comparison.
+    Both are of the same samples: a paired comparison, against the standard error of
+    the weighted mean of the differences.
+
+    Parameters
+    ----------
+    losses, others, weight : Tensor of shape (n,)
+
+    Returns
+    -------
+    exceeds : bool
     """
     share = weight / weight.sum()
     difference = losses - others

@@ -17,7 +17,10 @@ from sklearn.utils._param_validation import (
     StrOptions,
     validate_parameter_constraints,
 )
-from sklearn.utils.validation import _check_sample_weight
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    _generate_get_feature_names_out,
+)
 
 try:
     from sklearn.callback import CallbackSupportMixin
@@ -28,17 +31,23 @@ except ImportError:  # scikit-learn before 1.9
 
 
 __all__ = [
+    "CALLBACK_STATE",
     "CallbackSupportMixin",
     "Interval",
     "StrOptions",
     "check_matplotlib_support",
     "check_pandas_support",
     "check_sample_weight",
+    "feature_names_out",
     "fit_context",
     "is_pandas_na",
     "safe_indexing",
     "validate_parameters",
 ]
+
+
+# Beginnings of the names of attributes that scikit-learn's callbacks set and clear.
+CALLBACK_STATE = ("_skl_", "_callback")
 
 
 def validate_parameters(constraints, estimator):
@@ -62,3 +71,11 @@ def check_sample_weight(sample_weight, X):
     if not (weight > 0).any():
         raise ValueError("Sample weights must contain at least one non-zero number.")
     return weight
+
+
+def feature_names_out(transformer, n_columns, input_features=None):
+    """Return the names of a transformer's columns: its class and a number each.
+
+    So does scikit-learn's ClassNamePrefixFeaturesOutMixin.
+    """
+    return _generate_get_feature_names_out(transformer, n_columns, input_features)

@@ -154,8 +154,8 @@ def test_ode_is_pickled_with_its_estimator():
 def test_ode_is_trained_further_and_predicts():
     model, X, y = fit("regressor", depth=4, flow_time=1.0)
     ode = model.to_ode(rtol=1e-3, atol=1e-4).float()
-    x = torch.tensor(model._X_encoder(X), dtype=torch.float32)
-    target = torch.tensor(model._y_standardizer(y[:, None]), dtype=torch.float32)
+    x = torch.tensor(model._predictor.inputs(X), dtype=torch.float32)
+    target = model._predictor.targets.tensor(y[:, None]).float()
     before = np.mean((ode.predict(X) - y) ** 2)
     optimizer = torch.optim.Adam(ode.parameters(), lr=0.01)
     for _ in range(5):

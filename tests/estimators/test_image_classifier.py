@@ -71,7 +71,7 @@ def test_units_do_not_matter(digits):
     solver = clone(SOLVER).set_params(max_epochs=1)
     settings = {**SMALL, "image_shape": (8, 8, 2), "solver": solver}
     model = ResODEImageClassifier(**settings).fit(colours.reshape(400, -1), y)
-    seen = model._X_encoder(colours.reshape(400, -1)).reshape(400, 64, 2)
+    seen = model._predictor.inputs(colours.reshape(400, -1)).reshape(400, 64, 2)
     np.testing.assert_allclose(seen[:, :, 0], (X - X.mean()) / X.std())
     np.testing.assert_allclose(seen[:, :, 1], seen[:, :, 0])
 
@@ -233,7 +233,7 @@ def test_solvers_of_whole_batches_are_refused(solver, digits):
 
 
 def test_the_default_is_the_papers_training():
-    solver = ResODEImageClassifier()._resolve_solver()
+    solver = ResODEImageClassifier()._resolved_solver()
     assert (solver.momentum, solver.weight_decay) == (0.9, 5e-4)
     assert solver.schedule == "cosine"
 

@@ -84,8 +84,10 @@ def test_a_round_trip_keeps_everything_to_the_bit(
     np.testing.assert_array_equal(loaded.transform(X), model.transform(X))
     assert set(vars(loaded)) == set(vars(model))
     for name, value in vars(model).items():
-        if name not in ("module_", "net_"):
+        if name not in ("_predictor", "net_"):
             assert_same(value, getattr(loaded, name))
+    for part in ("inputs", "targets"):
+        assert_same(*(getattr(m._predictor, part) for m in (model, loaded)))
     history = [dict(row) for row in model.net_.history]
     assert_same(history, [dict(row) for row in loaded.net_.history])
     assert loaded.summary() == model.summary()

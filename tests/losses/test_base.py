@@ -6,8 +6,8 @@ import torch
 
 from odenet import ResidualNetwork
 from odenet._losses.base import Loss
+from odenet._tables.samples import Samples
 from odenet._training.net import TrainingNet
-from odenet._training.samples import Samples
 from odenet.solvers import AdamW, Flow
 
 

@@ -20,7 +20,9 @@ from odenet import (
     ResODERegressor,
     ResODERegressorCV,
 )
+from odenet._estimators.base import prepare, serving
 from odenet._tables.columns import Columns, read_columns
+from odenet._tables.reading import Announced
 from odenet.solvers import SGD
 
 TINY = {"depth": 2, "width": 4, "flow_time": 1.0, "random_state": 0}
@@ -64,7 +66,7 @@ def outputs(model, X):
 
 def inputs(model, X):
     """What the fitted network is given."""
-    return model._X_encoder(model._read(X))
+    return model._predictor.inputs(model._predictor.inputs.read(X))
 
 
 def with_value(table, row, column, value):
@@ -125,7 +127,9 @@ class TestEncoding:
     def test_numbers_of_any_type_and_size_are_categories(self, y):
         X = np.where(y, 1e6, -0.5)[:, None] + np.arange(60)[:, None] % 2
         model = ResODERegressor(**TINY, categorical_features=[0]).fit(X, y)
-        assert model._columns.categories == {0: (-0.5, 0.5, 1e6, 1e6 + 1)}
+        assert model._predictor.inputs.columns.categories == {
+            0: (-0.5, 0.5, 1e6, 1e6 + 1)
+        }
         integers = pd.DataFrame({"a": [1, 2, 3] * 20})
         model = ResODERegressor(**TINY, categorical_features=["a"]).fit(integers, y)
         floats = outputs(model, integers.astype(float))
@@ -135,7 +139,7 @@ class TestEncoding:
         X = pd.DataFrame({"a": size, "b": size > 5, "c": list(range(60))})
         X["d"] = X["c"].astype(object)
         model = ResODERegressor(**TINY).fit(X, y)
-        assert model._columns.categories == {}
+        assert model._predictor.inputs.columns.categories == {}
         expected = ResODERegressor(**TINY, categorical_features=None).fit(X, y)
         np.testing.assert_array_equal(model.predict(X), expected.predict(X))
 
@@ -298,9 +302,9 @@ class TestDownstream:
 
     def test_warm_start_keeps_the_categories(self, X, y):
         model = ResODERegressor(**TINY, allow_nan=True, warm_start=True).fit(X, y)
-        categories = model._columns.categories
+        categories = model._predictor.inputs.columns.categories
         model.set_params(flow_time=2.0).fit(X[10:], y[10:])
-        assert model._columns.categories == categories
+        assert model._predictor.inputs.columns.categories == categories
         assert model.flow_time_ == pytest.approx(2.0)
 
     @BOTH
@@ -329,8 +333,9 @@ class TestDownstream:
         table = with_value(table, 0, "colour", "rare")
         model, fold = (ResODERegressor(**TINY, standardize=False) for _ in range(2))
         model.fit(table, y)
-        fold._columns_to_come = model._columns
-        fold.fit(table[1:], y[1:])
+        announced = Announced(columns=model._predictor.inputs.columns)
+        predictor, *_ = prepare(fold, table[1:], y[1:], None, announced)
+        fold = serving(fold, predictor)
         assert fold.module_.embedding.shape == model.module_.embedding.shape
         np.testing.assert_array_equal(inputs(fold, table)[0, 1:5], 0)
 
@@ -379,7 +384,7 @@ class TestErrors:
         model = ResODERegressor(**TINY, categorical_features=features)
         with pytest.raises(ValueError, match="`categorical_features`.*" + message):
             model.fit(table, y)
-        assert not hasattr(model, "_columns")
+        assert not hasattr(model, "_predictor")
 
     def test_names_without_a_frame(self, table, y):
         model = ResODERegressor(**TINY, categorical_features=["colour"])

@@ -13,8 +13,9 @@ from odenet._losses.squared_error import SquaredError
 from odenet._network.gradients import add_gradients
 from odenet._network.model_axis import join_networks, network_at
 from odenet._search.sweep import Sweep
-from odenet._training.many_networks import StackedLoss, stack_samples
-from odenet._training.samples import Samples
+from odenet._tables.reading import Announced
+from odenet._tables.samples import Samples
+from odenet._training.many_networks import JointLoss, join_samples
 from odenet.solvers import Flow, GradientDescent
 
 AXES = (0, 1, 1, 0)  # of the models in A, V, W and B
@@ -71,10 +72,10 @@ def test_gradient_of_the_sum_is_each_networks_own(name, imitated_depth):
     networks, samples = make_networks(n_outputs), make_samples(draw)
     for network in networks:
         network.imitated_depth = imitated_depth
-    stacked, together = join_networks(networks), stack_samples(samples)
+    stacked, together = join_networks(networks), join_samples(samples)
     _, total = add_gradients(
         stacked,
-        StackedLoss(loss),
+        JointLoss(loss),
         together.X,
         together.y,
         together.weight / len(together),
@@ -93,9 +94,8 @@ def sweeps(estimator, X, y, n_folds=4, flow_times=(0.3, 3.0)):
     """Results of all folds together, and of each alone."""
     splits = list(KFold(n_folds, shuffle=True, random_state=0).split(X))
     classes = None if isinstance(estimator, ResODERegressor) else np.unique(y)
-    sweep = Sweep(
-        estimator, [4, 16], list(flow_times), check_scoring(estimator), classes
-    )
+    scorer, announced = check_scoring(estimator), Announced(classes=classes)
+    sweep = Sweep(estimator, [4, 16], list(flow_times), scorer, announced)
     alone = [sweep.run(X, y, [split], None, {})[0] for split in splits]
     return sweep.run(X, y, splits, None, {}), alone
 
@@ -135,13 +135,13 @@ def test_the_least_accurate_network_settles_the_steps():
     steps = []
     for chosen in ([2], [0, 1, 2]):
         stacked = join_networks([networks[i] for i in chosen])
-        together = stack_samples([samples[i] for i in chosen])
+        together = join_samples([samples[i] for i in chosen])
         share = together.weight.double() / len(together)
         flow = Flow(rtol=1e-3).make_optimizer(stacked, horizon=1.0)
 
         def closure(stacked=stacked, together=together, share=share):
             stacked.zero_grad()
-            loss = StackedLoss(SquaredError())
+            loss = JointLoss(SquaredError())
             return add_gradients(stacked, loss, together.X, together.y, share)[1]
 
         n_steps = 0
@@ -166,7 +166,7 @@ def test_a_fold_that_fails_does_not_end_the_others():
     )
     y[:10] *= 1e3  # in all folds but the one that tests on them
     splits = [(np.arange(10, 40), np.arange(10)), (np.arange(30), np.arange(30, 40))]
-    sweep = Sweep(estimator, [4], [0.2, 1.0], check_scoring(estimator), None)
+    sweep = Sweep(estimator, [4], [0.2, 1.0], check_scoring(estimator), Announced())
     (good, reason), (bad, reason_of_bad) = sweep.run(X / 10, y / 20, splits, None, {})
     assert (reason, reason_of_bad) == ("horizon", "diverged")
     assert np.isfinite(good).all()
@@ -174,7 +174,7 @@ def test_a_fold_that_fails_does_not_end_the_others():
 
 
 def test_thin_folds_are_trained_as_one_whatever_the_number_of_jobs():
-    sweep = Sweep(ResODERegressor(width=16), [4], [1.0], None, None)
+    sweep = Sweep(ResODERegressor(width=16), [4], [1.0], None, Announced())
     thin = [(np.arange(100), np.arange(9))] * 3
     thick = [(np.arange(10_000), np.arange(9))] * 3
     assert sweep.parts(thin, 5) == [thin]

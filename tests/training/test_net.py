@@ -1,5 +1,3 @@
-from types import SimpleNamespace
-
 import pytest
 import skorch.callbacks
 import torch
@@ -7,10 +5,11 @@ import torch
 from odenet import ResidualNetwork, ResODEClassifier, ResODERegressor
 from odenet._losses.squared_error import SquaredError
 from odenet._optim.averaging import RunningAverage
+from odenet._tables.samples import Samples
+from odenet._training.batches import SliceLoader
 from odenet._training.callbacks.progress_bar import ProgressBar
+from odenet._training.monitor import Monitor
 from odenet._training.net import TrainingNet
-from odenet._training.samples import Samples, SliceLoader
-from odenet._training.stopping import Monitor
 from odenet.solvers import SGD, AdamW, Flow, GradientDescent
 
 SOLVERS = [
@@ -232,18 +231,3 @@ def test_a_fit_ends_with_the_average(monkeypatch):
     net.partial_fit((make_samples(), None))
     assert torch.equal(net.module_.V.data, averages[-1])
     assert net.average is None
-
-
-@pytest.mark.parametrize(
-    ("loss", "is_stationary"), [(1.0, True), (0.9, False), (1.1, False)]
-)
-def test_a_loss_that_rises_is_not_stationary(loss, is_stationary):
-    """As that of gradient descent does whose steps are too long."""
-    monitor = Monitor()
-    monitor.start_loss, monitor.flatness_reference = 10.0, (20.0, 1.0)
-    monitor.flow_time = 40.0
-    net = SimpleNamespace(
-        module_=ResidualNetwork(1, 1, depth=1),
-        optimizer_=SimpleNamespace(stalled=False),
-    )
-    assert monitor._is_stationary(net, loss) == is_stationary

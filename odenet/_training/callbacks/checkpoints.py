@@ -20,18 +20,19 @@ class Checkpoints(Callback):
         self.index = 0
 
     def on_train_begin(self, net, **kwargs):
-        """The first step ends at the first flow time, at the latest."""
-        self._limit_steps(net)
+        """Let the first step end at the first flow time, at the latest."""
+        self._end_step_in_time(net)
 
     def on_epoch_end(self, net, **kwargs):
-        """Visit, where the flow time is reached."""
+        """Visit the network if the flow time is reached."""
         if net.flow_time >= self.flow_times[self.index]:
             goes_on = self.visit(net, self.index)
             self.index += 1
-            if not goes_on and not net.stop_reason:
-                net.stop_reason = "callback"
-        self._limit_steps(net)
+            if not goes_on:
+                net.ask_to_stop()
+        self._end_step_in_time(net)
 
-    def _limit_steps(self, net):
+    def _end_step_in_time(self, net):
+        """Let the next step end at the next flow time, at the latest."""
         if self.index < len(self.flow_times):
             net.optimizer_.horizon = self.flow_times[self.index]

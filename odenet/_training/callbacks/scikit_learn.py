@@ -1,6 +1,46 @@
 """The bridge to scikit-learn's own callbacks."""
 
+import copy
+from contextlib import contextmanager
+
 from skorch.callbacks import Callback
+
+
+@contextmanager
+def scikit_learn_callbacks(estimator, X, y, fitted):
+    """Open the callbacks that ``set_callbacks`` has given to an estimator.
+
+    Parameters
+    ----------
+    estimator : estimator
+    X, y : array-like
+        The training set, for the callbacks.
+    fitted : dict
+        The attributes that the estimator needs to predict, by their names.
+
+    Yields
+    ------
+    callback : ScikitLearnCallbacks or None
+        A callback of skorch that serves them; None where there are none.
+    """
+    if not getattr(estimator, "_skl_callbacks", None):
+        yield None
+        return
+    context = estimator._init_callback_context(max_subtasks=None)
+    context.call_on_fit_task_begin(estimator=estimator, X=X, y=y)
+    yield ScikitLearnCallbacks(estimator, context, X, y, fitted)
+    context.call_on_fit_task_end(
+        estimator=estimator,
+        X=X,
+        y=y,
+        reconstruction_attributes=lambda: copy.deepcopy(fitted),
+    )
+
+
+def hand_on_callbacks(estimator, other):
+    """Give an estimator's callbacks, if it has any, to another estimator."""
+    if getattr(estimator, "_skl_callbacks", None):
+        other.set_callbacks(*estimator._skl_callbacks)
 
 
 class ScikitLearnCallbacks(Callback):
@@ -26,5 +66,5 @@ class ScikitLearnCallbacks(Callback):
             y=self.y,
             reconstruction_attributes={**self.fitted, "net_": net},
         )
-        if stop and not net.stop_reason:
-            net.stop_reason = "callback"
+        if stop:
+            net.ask_to_stop()

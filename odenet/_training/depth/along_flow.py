@@ -5,16 +5,48 @@ What is left of the difference to the deep network is measured against the next 
 
 from math import isfinite
 
-from odenet._training.depth.walk import VERDICTS, DepthWalk
+from odenet._training.depth.walk import DepthWalk, Step
+from odenet._training.stop_reason import StopReason
 
 TOLERANCE = 1e-3  # of the loss, for its difference between a depth and the next
 NEGLIGIBLE = 1e-3  # of the loss at the start: as a loss, as good as zero
-EVALS_BETWEEN = 10  # gradient evaluations between comparisons
+EVALS_BETWEEN = 10  # gradient evaluations between comparisons, which cost about one
 FINAL_EVALS = 4  # gradient evaluations of the final stretch ...
 FINAL_SHARE = 0.02  # ... and the most of its flow time
+ALMOST = 1.5  # stretches from the end where it begins: a step shorter than half one
+# would be left else
 
 
-class DepthSchedule(DepthWalk):
+def next_step(
+    reason, *, is_done, only_chooses, final_stretch_begins, comparison_is_due
+):
+    """Decide what to do after a step of a flow.
+
+    A training that would end by a conclusive reason before it has its full depth goes
+    on for a final stretch; one that only chooses a flow time needs none.
+
+    Parameters
+    ----------
+    reason : StopReason or None
+        Why the training would end now.
+    is_done : bool
+        Whether the network has its full depth.
+    only_chooses, final_stretch_begins, comparison_is_due : bool
+
+    Returns
+    -------
+    step : Step
+    """
+    if is_done:
+        return Step.STAY if reason is None else Step.END
+    if reason is not None and (only_chooses or not reason.is_conclusive):
+        return Step.END
+    if reason is not None or final_stretch_begins:
+        return Step.LAST_DEPTH
+    return Step.COMPARE if comparison_is_due else Step.STAY
+
+
+class FlowSchedule(DepthWalk):
     """Takes the flow of a network through a list of depths.
 
     It goes on to the next depth where the loss differs by more than TOLERANCE there,
@@ -29,59 +61,71 @@ class DepthSchedule(DepthWalk):
         super().begin(net)
         self._limit_steps(net)
 
-    def judge(self, net, samples):
-        """After a step or an epoch: go on to more layers, or let training end."""
-        if self.is_done(net):
-            if net.stop_reason == "horizon" and self.reason_to_stop:
-                net.stop_reason = self.reason_to_stop
-        elif net.stop_reason and (self.only_chooses or net.stop_reason not in VERDICTS):
-            return
-        elif net.stop_reason or self._final_stretch_begins(net):
-            self._begin_final_stretch(net, samples)
-        elif self._clock(net) >= self.compared_at + 1:
+    def judge(self, net, reason, samples):
+        """Go on to more layers after a step, or let training end."""
+        step = next_step(
+            reason,
+            is_done=self.is_done(net),
+            only_chooses=self.only_chooses,
+            final_stretch_begins=self._final_stretch_begins(net),
+            comparison_is_due=self._clock(net) >= self.compared_at + 1,
+        )
+        if step is Step.END:
+            ended_by_stretch = self.is_done(net) and reason is StopReason.HORIZON
+            return (self.reason_to_stop or reason) if ended_by_stretch else reason
+        if step is Step.LAST_DEPTH:
+            reason = self._begin_final_stretch(net, reason, samples)
+        elif step is Step.COMPARE:
             self._refine_where_it_matters(net, samples)
         self._limit_steps(net)
+        return reason
 
-    def _carrying_over(self, net, like_layers):
-        """What the flow remembers goes along."""
+    def carrying_over(self, net, like_layers):
+        """Let the integrator take what it remembers along."""
         groups = net.module_.parameter_groups
         return net.optimizer_.reparametrised(groups, like_layers)
 
     def _refine_where_it_matters(self, net, samples):
-        """Go on as long as the loss differs too much at the next depth."""
+        """Go on to more layers as long as the loss differs too much there."""
         self.compared_at = self._clock(net)
         for depth in [d for d in self.depths if d > net.module_.depth]:
-            there = self._compare(net, samples, depth)
+            there = self.compare(net, samples, depth)
             loss = there.loss - there.loss_gap
             allowed = TOLERANCE * (loss + NEGLIGIBLE * net.monitor.start_loss)
             if abs(there.loss_gap) <= allowed or not isfinite(there.loss):
                 return
-            self._change_depth(net, depth)
-            self._record(net, there)
+            self.change_depth(net, depth)
+            self.record(net, there)
 
     def _clock(self, net):
-        """Rises by one from comparison to comparison."""
+        """Count comparisons that were due so far, with fractions."""
         return net.n_grad_evals / EVALS_BETWEEN
 
     def _final_stretch_begins(self, net):
+        """Tell whether the horizon is about a final stretch away."""
         if self.only_chooses:
             return False
-        return net.horizon - net.flow_time <= 1.5 * self._stretch(net)
+        return net.horizon - net.flow_time <= ALMOST * self._stretch(net)
 
-    def _begin_final_stretch(self, net, samples):
-        """A training that would have ended goes on for this stretch."""
-        if net.stop_reason == "stationary":
-            self.reason_to_stop = net.stop_reason
+    def _begin_final_stretch(self, net, reason, samples):
+        """Change to the full depth; a training that would have ended goes on a little.
+
+        Returns
+        -------
+        reason : StopReason or None
+        """
+        if reason is StopReason.STATIONARY:
+            self.reason_to_stop = reason
             net.horizon = min(net.horizon, net.flow_time + self._stretch(net))
-        comparison = self._go_to_full_depth(net, samples)
-        net.stop_reason = None if isfinite(comparison.loss) else "diverged"
+        comparison = self.go_to_full_depth(net, samples)
+        return None if isfinite(comparison.loss) else StopReason.DIVERGED
 
     def _stretch(self, net):
-        """Flow time of the final stretch."""
+        """Return the flow time of the final stretch."""
         return min(FINAL_SHARE * net.horizon, net.optimizer_.reach(FINAL_EVALS))
 
     def _limit_steps(self, net):
-        """The steps end where the final stretch begins."""
+        """Let the steps of the integrator end where the final stretch begins."""
         at_once = self.only_chooses or self.is_done(net)
         end = net.horizon if at_once else net.horizon - self._stretch(net)
         net.optimizer_.horizon = end

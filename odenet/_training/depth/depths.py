@@ -4,12 +4,12 @@ from math import ceil
 
 import numpy as np
 
-SHALLOWEST = 4  # layers to start with
-DEEPEST = 1024  # layers at most for depth="auto"
+SHALLOWEST = 4  # layers to start with: fewer can't tell a slope in depth from a kink
+DEEPEST = 1024  # layers at most for depth="auto": a gap of 1e-3 where one is usual
 
 
 def depths_to_walk(depth, schedule):
-    """The depths of a schedule, in ascending order.
+    """Return the depths of a schedule, in ascending order.
 
     Parameters
     ----------
@@ -41,6 +41,7 @@ def depths_to_walk(depth, schedule):
 
 
 def _doubling(depth):
+    """Halve a depth, rounded up, down to SHALLOWEST or one layer less than twice it."""
     depths = [depth]
     while depths[0] >= 2 * SHALLOWEST:
         depths.insert(0, ceil(depths[0] / 2))

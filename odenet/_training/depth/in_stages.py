@@ -8,13 +8,40 @@ cheap, and the deep network is left what is fine.
 from contextlib import contextmanager
 from math import ceil, floor
 
-from odenet._training.depth.walk import VERDICTS, DepthWalk
+from odenet._training.depth.walk import DepthWalk, Step
+from odenet._training.stop_reason import StopReason
 
-SHALLOWEST = 8  # layers of the first stage: the steps are long, and the field is rough
+COARSEST_STAGE = 8  # layers of the first stage: steps are long, and the field is rough
 USUAL_REFINEMENT = 8  # of the depth, for the shares of epochs, before it is settled
 
 
-class CoarseToFine(DepthWalk):
+def next_step(reason, *, is_done, is_over):
+    """Decide what to do after an epoch.
+
+    A reason that is not conclusive ends the training at any depth; a conclusive one
+    ends a stage.
+
+    Parameters
+    ----------
+    reason : StopReason or None
+        Why the training would end now.
+    is_done : bool
+        Whether the network has its full depth.
+    is_over : bool
+        Whether the stage has had its epochs.
+
+    Returns
+    -------
+    step : Step
+    """
+    if reason is not None and not reason.is_conclusive:
+        return Step.END
+    if reason is None and not is_over:
+        return Step.STAY
+    return Step.END if is_done else Step.NEXT_DEPTH
+
+
+class StagedSchedule(DepthWalk):
     """Takes a training on mini-batches through a list of depths.
 
     A stage ends when its epochs are over, or, with early stopping, when the validation
@@ -23,52 +50,53 @@ class CoarseToFine(DepthWalk):
     """
 
     def begin(self, net):
-        """The first stage; depths without an epoch are left out."""
+        """Begin the first stage; depths without an epoch are left out."""
         if self.gap_tol is not None:
             self.depths = [self.depths[0], USUAL_REFINEMENT * self.depths[0]]
         self.stages = share_epochs(net.max_epochs, self.depths)
         self.depths = list(self.stages)
         super().begin(net)
 
-    def judge(self, net, samples):
-        """After an epoch: go on to the next stage, or let training end."""
-        if net.stop_reason and net.stop_reason not in VERDICTS:
-            return
+    def judge(self, net, reason, samples):
+        """Go on to the next stage after an epoch, or let training end."""
         n_epochs = len(net.history) - self.path[-1]["n_iter"]
         is_over = n_epochs >= self.stages[net.module_.depth]
-        if self.is_done(net):
-            net.stop_reason = net.stop_reason or ("max_epochs" if is_over else None)
-        elif is_over or net.stop_reason:
-            net.stop_reason = None
+        step = next_step(reason, is_done=self.is_done(net), is_over=is_over)
+        if step is Step.END:
+            return reason or StopReason.MAX_EPOCHS
+        if step is Step.NEXT_DEPTH:
             net.monitor.go_back(net)
             self._next_stage(net, samples)
+        return None
 
     def share_of_patience(self, net):
-        """As of the epochs: deep networks have less."""
+        """Return the share of epochs: deep networks have less of both."""
         return self.depths[0] / net.module_.depth
 
     def _next_stage(self, net, samples):
+        """Change the depth, and shorten the steps as much as the layers."""
         before = net.module_.depth
         depth = self._next_depth(net, samples)
-        comparison = self._compare(net, samples, depth)
-        self._change_depth(net, depth)
-        self._record(net, comparison)
+        comparison = self.compare(net, samples, depth)
+        self.change_depth(net, depth)
+        self.record(net, comparison)
         for group in net.optimizer_.param_groups:
             group["lr"] *= before / depth
 
     def _next_depth(self, net, samples):
+        """Return the depth of the next stage, settled now if it was not."""
         depth = net.module_.depth
         if self.gap_tol is None:
             return next(d for d in self.depths if d > depth)
-        self.full_depth = self._depth_within_tolerance(net.module_, samples)
+        self.full_depth = self.depth_within_tolerance(net.module_, samples)
         self.stages[self.full_depth] = ceil(
             self.stages[depth] * depth / self.full_depth
         )
         return self.full_depth
 
     @contextmanager
-    def _carrying_over(self, net, like_layers):
-        """What the optimizer remembers goes along; the average begins anew."""
+    def carrying_over(self, net, like_layers):
+        """Resample what the optimizer remembers; let the average begin anew."""
         state = net.optimizer_.state
         for p in (net.module_.V, net.module_.W):
             for name, value in state.get(p, {}).items():
@@ -79,16 +107,16 @@ class CoarseToFine(DepthWalk):
 
 
 def stages_of(depths):
-    """A coarse stage, of SHALLOWEST layers or up to twice as many, and the last one.
+    """Return the depth of a coarse stage, from COARSEST_STAGE on, and the last one.
 
     Where they were tried, stages between the two made a fit longer and no better.
     """
-    coarse = [depth for depth in depths if depth >= SHALLOWEST]
+    coarse = [depth for depth in depths if depth >= COARSEST_STAGE]
     return [coarse[0], depths[-1]] if len(coarse) > 1 else depths[-1:]
 
 
 def share_epochs(max_epochs, depths):
-    """The epochs of every depth, in proportion to 1/depth; one at least for the last.
+    """Share epochs among depths in proportion to 1/depth, with one for the last.
 
     Returns
     -------

@@ -2,28 +2,38 @@
 
 While a network is shallow it imitates the deep one that it is going to be, up to
 O(1/l^2) (:func:`odenet._network.layers.imitating_states`), and so it is trained as the
-deep one. When it goes on is a matter of the solver: of a flow in
+deep one. When it goes on to the next depth is a matter of the solver: of a flow in
 :mod:`odenet._training.depth.along_flow`, of mini-batches in
-:mod:`odenet._training.depth.in_stages`.
+:mod:`odenet._training.depth.in_stages`. Each has a function ``next_step`` that decides,
+and a class that does what was decided.
 """
 
 import copy
-import warnings
 from dataclasses import asdict, dataclass
+from enum import Enum
 from math import inf, nan
 from time import perf_counter
 
 import torch
-from sklearn.exceptions import ConvergenceWarning
 
 from odenet._diagnostics.gap import ode_gap
 from odenet._network.resampling import resample
 from odenet._training.depth.depths import DEEPEST
 from odenet._training.penalties import penalty
+from odenet._training.stop_reason import StopReason
 
-ROWS = 2048  # samples on which depths are compared
-ROWS_FOR_GAP = 512  # samples on which the gap to the neural ODE is measured
-VERDICTS = {"horizon", "stationary", "early_stopping"}
+COMPARED_ROWS = 2048  # samples on which depths are compared: a mean needs no more
+GAP_ROWS = 512  # samples on which the gap to the neural ODE, a costlier one, is taken
+
+
+class Step(Enum):
+    """What a walk does after an epoch."""
+
+    STAY = "go on at this depth"
+    COMPARE = "look whether the next depth is needed"
+    NEXT_DEPTH = "go on at the next depth"
+    LAST_DEPTH = "go on at the last depth, for the final stretch"
+    END = "let the training end"
 
 
 @dataclass(frozen=True)
@@ -49,6 +59,13 @@ class DepthWalk:
         Whether the training only chooses a flow time, and needs no final stretch.
     began : float, default=None
         When the fit began, by ``time.perf_counter``.
+
+    Attributes
+    ----------
+    path : list of dict
+        The depths walked through.
+    notices : list of str
+        What the user is to be warned of.
     """
 
     def __init__(self, depths, *, gap_tol=None, only_chooses=False, began=None):
@@ -57,53 +74,84 @@ class DepthWalk:
         self.full_depth = depths[-1] if gap_tol is None else inf
         self.only_chooses = only_chooses
         self.began = perf_counter() if began is None else began
-        self.path = []
+        self.path, self.notices = [], []
 
     def begin(self, net):
         """Sample the start, of whatever depth, at the first depth."""
         module = net.module_
         self.start = {name: getattr(module, name).detach().clone() for name in "VW"}
-        self._change_depth(net, self.depths[0])
-        self._record(net, Comparison(nan, nan, nan))
+        self.change_depth(net, self.depths[0])
+        self.record(net, Comparison(nan, nan, nan))
 
-    def finish(self, net, samples):
-        """However a training ends, the network has its full depth.
+    def judge(self, net, reason, samples):
+        """Do what is due after an epoch: change the depth, perhaps.
+
+        Parameters
+        ----------
+        net : TrainingNet
+        reason : StopReason or None
+            Why the training would end now.
+        samples : Samples
+            To compare depths on.
+
+        Returns
+        -------
+        reason : StopReason or None
+            Why it ends.
+        """
+        raise NotImplementedError
+
+    def share_of_patience(self, net):
+        """Return which part of its patience a training has at its depth."""
+        return 1.0
+
+    def finish(self, net, reason, samples):
+        """Give the network its full depth, however the training ended.
 
         But not where a flow time was chosen, which is followed from the start again.
+
+        Returns
+        -------
+        reason : StopReason
+            Why the training ended; it may be interrupted only now.
         """
-        if self.only_chooses and net.stop_reason in VERDICTS and net.flow_time:
-            return
+        if self.only_chooses and reason.is_conclusive and net.flow_time:
+            return reason
         try:
             if not self.is_done(net):
-                self._go_to_full_depth(net, samples)
+                self.go_to_full_depth(net, samples)
             if self.gap_tol is not None:
                 self._deepen_to_tolerance(net, samples)
         except KeyboardInterrupt:
-            net.stop_reason = "interrupted"
+            reason = StopReason.INTERRUPTED
             if self.full_depth == inf:
                 self.full_depth = net.module_.depth
-            self._change_depth(net, self.full_depth)
+            self.change_depth(net, self.full_depth)
+        return reason
 
     def _deepen_to_tolerance(self, net, samples):
+        """Double the depth until the gap to the neural ODE is small enough."""
         while (gap := _gap(net.module_, samples)) > self.gap_tol:
             if net.module_.depth >= DEEPEST:
-                warnings.warn(
+                self.notices.append(
                     f"depth='auto' ends at {DEEPEST} layers, where the gap to the "
                     f"neural ODE is {gap:.2g}: raise gap_tol={self.gap_tol}, or lower "
-                    "flow_time.",
-                    ConvergenceWarning,
-                    stacklevel=2,
+                    "flow_time."
                 )
                 return
             self.full_depth = 2 * net.module_.depth
-            self._go_to_full_depth(net, samples)
+            self.go_to_full_depth(net, samples)
 
     def is_done(self, net):
-        """Whether the network has its full depth."""
+        """Tell whether the network has its full depth."""
         return net.module_.imitated_depth is None
 
     def weights_at(self, weights, depth):
-        """Weights of any depth at another: as far from the start's as they were."""
+        """Resample weights to a depth, as far from those of the start as they were.
+
+        The start is known at its own depth, and is resampled from there: a Gaussian
+        process is not blurred by a way through few layers.
+        """
         resampled = dict(weights)
         for name, start in self.start.items():
             if len(weights[name]) == depth:
@@ -112,25 +160,28 @@ class DepthWalk:
             resampled[name] = resample(start, depth) + resample(moved, depth)
         return resampled
 
-    def _go_to_full_depth(self, net, samples):
+    def go_to_full_depth(self, net, samples):
+        """Change to the last depth, settled now if it was not; return what changed."""
         if self.full_depth == inf:
-            self.full_depth = self._depth_within_tolerance(net.module_, samples)
-        comparison = self._compare(net, samples, self.full_depth)
-        self._change_depth(net, self.full_depth)
-        self._record(net, comparison)
+            self.full_depth = self.depth_within_tolerance(net.module_, samples)
+        comparison = self.compare(net, samples, self.full_depth)
+        self.change_depth(net, self.full_depth)
+        self.record(net, comparison)
         return comparison
 
-    def _depth_within_tolerance(self, module, samples):
+    def depth_within_tolerance(self, module, samples):
+        """Find the smallest depth of the walk whose gap is small enough."""
         depth = self.depths[0]
         while depth < DEEPEST and _gap(self._at(module, depth), samples) > self.gap_tol:
             depth *= 2
         return depth
 
     @torch.no_grad()
-    def _compare(self, net, samples, depth):
+    def compare(self, net, samples, depth):
+        """Evaluate the network at another depth, beside itself."""
         other = self._at(net.module_, depth)
         other.imitated_depth = self._imitated(depth)
-        X, y = samples.batch(slice(ROWS))
+        X, y = samples.batch(slice(COMPARED_ROWS))
         before, after = net.module_(X["X"]), other(X["X"])
         losses = [
             net.get_loss(output, y, X=X).item()
@@ -145,32 +196,45 @@ class DepthWalk:
         )
 
     def _at(self, module, depth):
-        """A copy of another depth, which imitates none."""
+        """Copy a network to another depth, where it imitates none."""
         other = copy.deepcopy(module)
         other.set_weights(self.weights_at(module.state_dict(), depth))
         other.imitated_depth = None
         return other
 
     def _imitated(self, depth):
+        """Return the depth that so many layers are to imitate, or None."""
         return None if depth == self.full_depth else self.full_depth
 
-    def _change_depth(self, net, depth):
-        """The network and what its optimizer remembers, at another depth."""
+    def change_depth(self, net, depth):
+        """Take the network, and what its optimizer remembers, to another depth."""
         module = net.module_
         weights = self.weights_at(module.state_dict(), depth)
         shapes = module.V.shape, module.W.shape
 
         def like_layers(value):
-            """What belongs to the layers at the new depth; other values unchanged."""
+            """Resample what belongs to the layers; leave other values as they are."""
             if not torch.is_tensor(value) or value.shape not in shapes:
                 return value
             return resample(value, depth, "constant")
 
-        with self._carrying_over(net, like_layers):
+        with self.carrying_over(net, like_layers):
             module.set_weights(weights)
         module.imitated_depth = self._imitated(depth)
 
-    def _record(self, net, comparison):
+    def carrying_over(self, net, like_layers):
+        """Return a context in which the parameters may change their shapes.
+
+        Parameters
+        ----------
+        net : TrainingNet
+        like_layers : callable
+            Maps what the optimizer remembers to the new depth.
+        """
+        raise NotImplementedError
+
+    def record(self, net, comparison):
+        """Write a row of ``depth_path_``."""
         self.path.append(
             {
                 "depth": net.module_.depth,
@@ -185,8 +249,8 @@ class DepthWalk:
 
 
 def _gap(module, samples):
-    """The gap to the neural ODE, infinite where that cannot be integrated."""
+    """Measure the gap to the neural ODE, infinite where that cannot be integrated."""
     try:
-        return ode_gap(module, samples.X[:ROWS_FOR_GAP])
+        return ode_gap(module, samples.X[:GAP_ROWS])
     except RuntimeError:
         return inf

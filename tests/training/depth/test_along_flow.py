@@ -8,13 +8,13 @@ from sklearn.exceptions import ConvergenceWarning
 from odenet import ResidualNetwork, ResODEClassifier, ResODERegressor
 from odenet._losses.squared_error import SquaredError
 from odenet._network.residual import ACTIVATIONS
+from odenet._tables.samples import Samples
 from odenet._training.depth import walk
-from odenet._training.depth.along_flow import DepthSchedule
+from odenet._training.depth.along_flow import FlowSchedule
 from odenet._training.depth.depths import depths_to_walk
-from odenet._training.depth.in_stages import CoarseToFine
+from odenet._training.depth.in_stages import StagedSchedule
+from odenet._training.monitor import Monitor
 from odenet._training.net import TrainingNet
-from odenet._training.samples import Samples
-from odenet._training.stopping import Monitor
 from odenet.schemes import GaussianProcess, Tied
 from odenet.solvers import SGD, AdamW, Flow, GradientDescent
 
@@ -388,7 +388,7 @@ def test_an_interrupt_at_few_layers_leaves_the_full_depth(monkeypatch):
 def make_net(solver, depth=16):
     generator = torch.Generator().manual_seed(0)
     network = ResidualNetwork(3, 1, depth=depth, width=8, generator=generator)
-    walk = DepthSchedule if solver.batch_size is None else CoarseToFine
+    walk = FlowSchedule if solver.batch_size is None else StagedSchedule
     schedule = walk([4 if solver.batch_size is None else 8, depth])
     monitor = Monitor(schedule=schedule)
     net = TrainingNet(network, SquaredError(), solver, horizon=10.0, monitor=monitor)
@@ -410,7 +410,7 @@ def test_states_of_mini_batch_optimizers_go_along(solver):
     for _ in range(3):
         net.train_step(samples().batch())
     before = dict(net.optimizer_.state[net.module_.V])
-    schedule._change_depth(net, 16)
+    schedule.change_depth(net, 16)
     after = net.optimizer_.state[net.module_.V]
     moments = {"mean", "momentum_buffer"} & set(before)
     for name in moments:
@@ -424,7 +424,7 @@ def test_gradients_of_mini_batches_do_not_depend_on_depth():
     gradients = []
     for depth in (16, 64):
         net, schedule = make_net(SGD(), depth)
-        schedule._change_depth(net, depth)
+        schedule.change_depth(net, depth)
         net.train_step(samples().batch())
         gradients.append(net.module_.V.grad.norm() / depth**0.5)
     assert gradients[0] == pytest.approx(gradients[1].item(), rel=0.1)
@@ -436,7 +436,7 @@ def test_two_jumps_without_a_step_keep_the_step_length():
     progress = net.optimizer_._progress
     progress["step_size"] = 1e3
     for depth in (8, 16):
-        schedule._change_depth(net, depth)
+        schedule.change_depth(net, depth)
         assert progress["step_size_before"] == 1e3
         assert progress["step_size"] < 1e3
 
@@ -448,7 +448,7 @@ def test_state_of_the_flow_goes_along():
     flow = net.optimizer_
     radius, step_size = flow.spectral_radius, flow._progress["step_size"]
     direction = flow._unscaled(flow._progress["direction"])
-    schedule._change_depth(net, 16)
+    schedule.change_depth(net, 16)
     assert flow.param_groups[1]["lr"] == 16
     for before, after in zip(
         direction, flow._unscaled(flow._progress["direction"]), strict=True

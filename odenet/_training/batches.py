@@ -1,29 +1,24 @@
-"""Samples as tensors, and batches of them."""
+"""Batches of samples, for skorch."""
 
-from dataclasses import dataclass
 from math import ceil
 
 import torch
 
 
-@dataclass(frozen=True)
-class Samples:
-    """Tensors with one row a sample; the weights of a whole fit have mean one."""
-
-    X: torch.Tensor
-    y: torch.Tensor
-    weight: torch.Tensor
-
-    def __len__(self):
-        return len(self.y)
-
-    def batch(self, index=slice(None)):
-        """Inputs and targets in the form that skorch hands around."""
-        return {"X": self.X[index], "weight": self.weight[index]}, self.y[index]
-
-
 class SliceLoader:
-    """Batches by slicing tensors, shuffled by a generator unless there is only one."""
+    """Batches by slicing tensors, shuffled by a generator unless there is only one.
+
+    torch's DataLoader takes 5 to 20 times as long as the step itself where a batch is
+    the whole training set (``python benchmarks/loop_overhead.py``).
+
+    Parameters
+    ----------
+    samples : Samples
+    batch_size : int or None
+        Most samples of a batch; None is all.
+    generator : torch.Generator or None
+        Of the order.
+    """
 
     def __init__(self, samples, batch_size, generator):
         self.samples = samples

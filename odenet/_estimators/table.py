@@ -1,0 +1,342 @@
+"""What the estimators of tables share: their parameters, and tools for the depth."""
+
+from functools import partial
+from numbers import Integral, Real
+
+import torch
+from sklearn.base import is_classifier
+from sklearn.utils.validation import check_is_fitted
+
+from odenet._diagnostics.gap import (
+    ExtrapolatedNetwork,
+    ode_gap,
+    warn_if_rough,
+)
+from odenet._estimators.base import BaseResODE, around
+from odenet._network.activations import ACTIVATIONS
+from odenet._network.ode import NeuralODE
+from odenet._network.predictor import Predictor
+from odenet._network.residual import BACKWARDS
+from odenet._network.start import input_scaling, start_network
+from odenet._tables.columns import read_columns
+from odenet._tables.encoder import fit_encoder
+from odenet._tables.reading import Reading, TableInputs, read_table, to_rows
+from odenet._tables.targets import ClassTargets, RegressionTargets
+from odenet._training.depth.depths import DEEPEST
+from odenet._utils.devices import torch_threads
+from odenet._utils.sklearn_private import Interval, StrOptions
+from odenet.schemes import SCHEMES
+from odenet.solvers import resolve_solver
+from odenet.solvers._base import Solver
+from odenet.solvers._registry import SolverNames
+
+
+class TableResODE(BaseResODE):
+    """Base of the estimators of tables, whose networks are neural ODEs."""
+
+    _parameter_constraints = {
+        "depth": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "width": [Interval(Integral, 1, None, closed="left")],
+        "state_dim": [Interval(Integral, 1, None, closed="left"), None],
+        "activation": [StrOptions(ACTIVATIONS.keys())],
+        "init": [StrOptions(SCHEMES.keys()), callable],
+        "solver": [SolverNames(), Solver],
+        "flow_time": [Interval(Real, 0, None, closed="neither"), None],
+        "depth_schedule": [StrOptions({"doubling"}), "array-like", None],
+        "gap_tol": [Interval(Real, 0, None, closed="neither")],
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "smoothness_penalty": [Interval(Real, 0, None, closed="left")],
+        "early_stopping": ["boolean", StrOptions({"auto"})],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "standardize": ["boolean"],
+        "categorical_features": ["array-like", StrOptions({"from_dtype"}), None],
+        "allow_nan": ["boolean"],
+        "backward": [StrOptions(set(BACKWARDS))],
+        "callbacks": [list, None],
+        "device": [str, torch.device],
+        "dtype": [StrOptions({"float32", "float64"})],
+        "warm_start": ["boolean"],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        depth=64,
+        *,
+        width=64,
+        state_dim=None,
+        activation="gelu",
+        init="tied",
+        solver="auto",
+        flow_time=None,
+        depth_schedule="doubling",
+        gap_tol=0.01,
+        alpha=0.0,
+        smoothness_penalty=0.0,
+        early_stopping="auto",
+        validation_fraction=0.1,
+        standardize=True,
+        categorical_features="from_dtype",
+        allow_nan=False,
+        backward="stored",
+        callbacks=None,
+        device="auto",
+        dtype="float32",
+        warm_start=False,
+        random_state=None,
+        verbose=0,
+    ):
+        self.depth = depth
+        self.width = width
+        self.state_dim = state_dim
+        self.activation = activation
+        self.init = init
+        self.solver = solver
+        self.flow_time = flow_time
+        self.depth_schedule = depth_schedule
+        self.gap_tol = gap_tol
+        self.alpha = alpha
+        self.smoothness_penalty = smoothness_penalty
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.standardize = standardize
+        self.categorical_features = categorical_features
+        self.allow_nan = allow_nan
+        self.backward = backward
+        self.callbacks = callbacks
+        self.device = device
+        self.dtype = dtype
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = self.allow_nan
+        chosen = self.categorical_features
+        tags.input_tags.categorical = not (chosen is None or isinstance(chosen, str))
+        return tags
+
+    def _read_anew(self, X, y, sample_weight, announced):
+        kind = ClassTargets if is_classifier(self) else RegressionTargets
+        columns = announced.columns or read_columns(
+            X, self.categorical_features, self.allow_nan
+        )
+        X, y = read_table(self, columns, X, y, reset=True, **kind.checks)
+        kind.check(y)
+        targets_of = partial(
+            kind.of,
+            estimator_name=type(self).__name__,
+            params=self.get_params(deep=False),
+            classes=announced.classes,
+        )
+        rows, targets = to_rows(X, y, sample_weight, targets_of)
+        if columns.numeric is None:
+            columns, X = columns.settled(rows.X, scored=self.standardize)
+            rows = rows._replace(X=X)
+        return Reading(rows, targets, columns)
+
+    def _start(self, reading, generator):
+        X, y, weight = reading.rows
+        columns, targets = reading.layout, reading.targets
+        network = start_network(
+            columns.n_inputs,
+            targets.n_outputs,
+            state_dim=self.state_dim,
+            init=self.init,
+            depth=DEEPEST if self.depth == "auto" else self.depth,
+            width=self.width,
+            activation=self.activation,
+            backward=self.backward,
+            generator=generator,
+            dtype=getattr(torch, self.dtype),
+        )
+        scaling = input_scaling(network) if self.standardize else {}
+        inputs = TableInputs(
+            type(self).__name__,
+            self.n_features_in_,
+            getattr(self, "feature_names_in_", None),
+            fit_encoder(columns, X, weight, **scaling),
+        )
+        return Predictor(network, inputs, targets.fitted(y, weight, self.standardize))
+
+    def _resolved_solver(self, n_rows=0):
+        return resolve_solver(self.solver, n_rows, self.flow_time)
+
+    def _plan(self, solver, predictor, **settings):
+        return super()._plan(
+            solver,
+            predictor,
+            longest_flow_time=predictor.targets.longest_flow_time,
+            alpha=self.alpha,
+            smoothness_penalty=self.smoothness_penalty,
+            **settings,
+        )
+
+    def with_depth(self, depth, interpolation="linear", *, imitate=False):
+        """The model with another number of layers, which sample the same function.
+
+        Predictions differ by O(1/L) of the smaller depth where the weights are smooth
+        in depth (see ``depth_smoothness_``).
+
+        Parameters
+        ----------
+        depth : int
+            Number of layers of the new network, larger or smaller.
+        interpolation : {"linear", "constant"}, default="linear"
+            "linear" is piecewise linear through the layers' depth times
+            :math:`s = (k - 1/2)/L`, with an error of the weights of O(1/L^2);
+            "constant" is piecewise constant on :math:`[(k-1)/L, k/L)`, as in Marion,
+            Wu, Sander and Biau (ICLR 2024, section 2), with an error of O(1/L).
+        imitate : bool, default=False
+            Whether the new model is to predict as this one up to O(1/L'^2) of its own
+            depth L', by layers that look ahead: the better way to serve few layers. It
+            is then no plain residual network.
+
+        Returns
+        -------
+        model : estimator
+            A fitted copy with ``depth`` and ``depth_`` changed, and the other fitted
+            attributes those of this one, which stays as it is.
+
+        Raises
+        ------
+        ValueError
+            If the depth is no positive integer, or the interpolation unknown.
+
+        Examples
+        --------
+        >>> from odenet import ResODERegressor
+        >>> X, y = [[0.0], [1.0], [2.0], [3.0]], [0.0, 1.0, 4.0, 9.0]
+        >>> model = ResODERegressor(64, flow_time=10.0, random_state=0).fit(X, y)
+        >>> shallow = model.with_depth(8)
+        >>> shallow.depth_, abs(shallow.predict(X) - model.predict(X)).max() < 0.1
+        (8, np.True_)
+        """
+        check_is_fitted(self)
+        network = self.module_.with_depth(depth, interpolation, imitate=imitate)
+        model = around(self, network)
+        if network.imitated_depth != self.module_.imitated_depth or (
+            depth != self.depth_
+        ):
+            model.ode_gap_ = None
+        return model
+
+    def to_ode(
+        self, *, method="dopri5", rtol=1e-6, atol=1e-8, max_steps=10_000, adjoint=False
+    ):
+        """The neural ODE whose discretisation this model is, as a model of its own.
+
+        Parameters
+        ----------
+        method : {"dopri5", "dopri8", "bosh3", "fehlberg2", "adaptive_heun"}, \
+                default="dopri5"
+            The adaptive Runge-Kutta method of torchdiffeq.
+        rtol, atol : float, default=1e-6 and 1e-8
+            Tolerances of the error of one step.
+        max_steps : int, default=10_000
+            Largest number of steps of one integration.
+        adjoint : bool, default=False
+            Whether gradients come from the adjoint equation.
+
+        Returns
+        -------
+        ode : NeuralODE
+            With a copy of the weights in float64, and the standardisation and the
+            classes of this model.
+
+        Examples
+        --------
+        >>> from odenet import ResODERegressor
+        >>> X, y = [[0.0], [1.0], [2.0], [3.0]], [0.0, 1.0, 4.0, 9.0]
+        >>> model = ResODERegressor(64, flow_time=10.0, random_state=0).fit(X, y)
+        >>> ode = model.to_ode(rtol=1e-3)
+        >>> ode.predict(X).shape, ode.trajectory(X, [0.0, 0.5, 1.0]).shape
+        ((4,), (3, 4, 16))
+        """
+        check_is_fitted(self)
+        return NeuralODE(
+            self._predictor.network_for_evaluation(),
+            method=method,
+            rtol=rtol,
+            atol=atol,
+            max_steps=max_steps,
+            adjoint=adjoint,
+            inputs=self._predictor.inputs,
+            targets=self._predictor.targets,
+        )
+
+    def ode_gap(self, X, method="solver"):
+        r"""Distance between this network and its neural ODE, at given samples.
+
+        .. math::
+            \|F_L(X) - F_{ode}(X)\|_F \,/\, \|F_{ode}(X)\|_F,
+
+        of the network's outputs, which are standardised targets or logits, in float64.
+        For weights that are smooth in depth it is O(1/L) (Marion, Wu, Sander and Biau,
+        ICLR 2024, theorem 4).
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        method : {"solver", "richardson"}, default="solver"
+            "solver" integrates the ODE adaptively. "richardson" estimates its output by
+            2 F_2L - F_L, from a network of twice the depth: cheap, and right up to
+            O(1/L^2) where the weights are smooth in depth, but not where they are not.
+
+        Returns
+        -------
+        gap : float
+
+        Warns
+        -----
+        UserWarning
+            If the weights are not smooth in depth, as with ``init="iid"``: there is no
+            neural ODE that the network comes near to, and no estimate of its distance
+            can be trusted.
+
+        Examples
+        --------
+        >>> from odenet import ResODERegressor
+        >>> X, y = [[0.0], [1.0], [2.0], [3.0]], [0.0, 1.0, 4.0, 9.0]
+        >>> model = ResODERegressor(64, flow_time=10.0, random_state=0).fit(X, y)
+        >>> 0 < model.ode_gap(X) < 0.02
+        True
+        """
+        check_is_fitted(self)
+        inputs = self._predictor.inputs
+        X = inputs.read(X)
+        with torch_threads(len(X) * self.module_.V[0].numel()):
+            return ode_gap(self.module_, inputs(X), method)
+
+    def richardson_predict(self, X):
+        r"""Predict by :math:`2 F_{2L} - F_L`, which is the neural ODE's up to O(1/L^2).
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            As from ``predict``; of a classifier, the classes of extrapolated logits.
+
+        Warns
+        -----
+        UserWarning
+            If the weights are not smooth in depth: see ``ode_gap``.
+
+        Examples
+        --------
+        >>> from odenet import ResODERegressor
+        >>> X, y = [[0.0], [1.0], [2.0], [3.0]], [0.0, 1.0, 4.0, 9.0]
+        >>> model = ResODERegressor(64, flow_time=10.0, random_state=0).fit(X, y)
+        >>> error = model.richardson_predict(X) - model.to_ode().predict(X)
+        >>> abs(error).max() < 0.01
+        np.True_
+        """
+        check_is_fitted(self)
+        warn_if_rough(self.module_)
+        network = ExtrapolatedNetwork(self._predictor.network_for_evaluation())
+        return self._predictor.around(network).predict(X)

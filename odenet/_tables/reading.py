@@ -1,0 +1,179 @@
+"""From a user's table to rows of numbers, in ``fit`` and in ``predict``."""
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_array, check_X_y
+from sklearn.utils.validation import validate_data
+
+from odenet._tables.columns import Columns, as_table
+from odenet._tables.encoder import Encoder
+from odenet._tables.targets import Targets
+from odenet._utils.sklearn_private import check_sample_weight
+
+NO_Y = "no_validation"  # what scikit-learn calls the absence of targets
+
+
+class Rows(NamedTuple):
+    """Rows of a training set: a matrix, encoded targets, and weights."""
+
+    X: np.ndarray
+    y: np.ndarray
+    weight: np.ndarray
+
+
+class Announced(NamedTuple):
+    """What a training set is known to have, of which its rows may lack some."""
+
+    classes: np.ndarray | None = None  # labels
+    columns: Columns | None = None  # categories
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A training set as it was read, and what was learned of it by reading.
+
+    Parameters
+    ----------
+    rows : Rows
+    targets : Targets
+    layout : Columns or tuple
+        What the columns of a table hold; of images, their shape.
+    """
+
+    rows: Rows
+    targets: Targets
+    layout: Any
+
+
+@dataclass(frozen=True)
+class TableInputs:
+    """How a table becomes the inputs of a network.
+
+    Parameters
+    ----------
+    estimator_name : str
+        Whom errors speak of.
+    n_features : int
+        Number of columns of the training table.
+    feature_names : ndarray of str or None
+        Names of these columns, if they had any.
+    encoder : Encoder
+    """
+
+    estimator_name: str
+    n_features: int
+    feature_names: np.ndarray | None
+    encoder: Encoder
+
+    rows_at_once: ClassVar = 4096  # in one evaluation, which bounds its memory
+
+    @property
+    def columns(self):
+        """What the columns hold."""
+        return self.encoder.columns
+
+    def read(self, X, y=NO_Y, **checks):
+        """Check a table against the training table, and return its matrix; and y."""
+        owner = stand_in(self.estimator_name, self.n_features, self.feature_names)
+        return read_table(owner, self.columns, X, y, **checks)
+
+    def __call__(self, X):
+        """Return the inputs of every row of a matrix."""
+        return self.encoder(X)
+
+
+def stand_in(estimator_name, n_features, feature_names):
+    """Make an estimator with features and a name, for scikit-learn's checks.
+
+    They compare a table with the attributes of an estimator, and their messages name
+    its class.
+    """
+    owner = type(estimator_name, (BaseEstimator,), {})()
+    owner.n_features_in_ = n_features
+    if feature_names is not None:
+        owner.feature_names_in_ = feature_names
+    return owner
+
+
+def read_table(owner, columns, X, y=NO_Y, *, reset=False, **checks):
+    """Return the matrix of a table, and y if there is one, both checked.
+
+    Parameters
+    ----------
+    owner : estimator
+        Gets ``n_features_in_`` and ``feature_names_in_`` if ``reset``; otherwise the
+        table must agree with them.
+    columns : Columns
+    X : data frame or array-like
+    y : array-like, default=NO_Y
+    reset : bool, default=False
+    **checks : dict
+        For scikit-learn's check of y.
+
+    Returns
+    -------
+    X : ndarray of shape (n, d)
+        Categories are indices; a missing number is NaN.
+    y : ndarray
+        Only if it was given.
+    """
+    checks["ensure_all_finite"] = "allow-nan" if columns.allow_nan else True
+    checks["dtype"] = np.float64
+    if not columns.categories:
+        with _telling_of_allow_nan():
+            return validate_data(owner, X, y, reset=reset, **checks)
+    X = as_table(X)
+    validate_data(owner, X, y, reset=reset, skip_check_array=True)
+    X = columns.read(X)
+    with _telling_of_allow_nan():
+        if isinstance(y, str):
+            return check_array(X, estimator=owner, input_name="X", **checks)
+        return check_X_y(X, y, estimator=owner, **checks)
+
+
+def to_rows(X, y, sample_weight, targets):
+    """Drop the rows without weight, encode the targets, and weigh the rows.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, d)
+    y : ndarray of shape (n,) or (n, k)
+        As it was passed to ``fit``.
+    sample_weight : array-like of shape (n,) or None
+    targets : Targets or callable
+        A callable finds the targets in the y that is left.
+
+    Returns
+    -------
+    rows : Rows
+    targets : Targets
+    """
+    weight = check_sample_weight(sample_weight, X)
+    kept = weight > 0
+    if not kept.all():
+        X, y, weight = X[kept], y[kept], weight[kept]
+    if callable(targets):
+        targets = targets(y)
+    encoded = targets.encode(y)
+    return Rows(X, encoded, targets.weigh(encoded, weight)), targets
+
+
+@contextmanager
+def _telling_of_allow_nan():
+    """Name the remedy where X has missing numbers.
+
+    scikit-learn's own message recommends other estimators.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if "Input X contains NaN" not in str(error):
+            raise
+        raise ValueError(
+            "Input X contains NaN. Missing numbers are taken by an estimator that is "
+            "fitted with `allow_nan=True`."
+        ) from error

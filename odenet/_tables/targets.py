@@ -1,0 +1,237 @@
+"""From the targets of a training set to those of a network, and back to predictions."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.special import expit, log_expit, log_softmax, softmax
+from sklearn.utils import compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets
+
+from odenet._losses.cross_entropy import CrossEntropy, LogisticLoss
+from odenet._losses.squared_error import SquaredError
+from odenet._tables.standardizer import Standardizer, fit_standardizer
+
+
+class Targets:
+    """What an estimator knows of its targets: one instance belongs to one fit.
+
+    A subclass has the number ``n_outputs`` of network outputs, the ``loss`` to train
+    with, and the methods below that raise ``NotImplementedError`` here.
+    """
+
+    checks = {}  # keyword arguments for scikit-learn's check of y
+    longest_flow_time = 300.0  # of a flow that held-out samples are to stop
+
+    @classmethod
+    def of(cls, y, *, estimator_name, params, classes=None):
+        """Describe the targets of a training set.
+
+        Parameters
+        ----------
+        y : ndarray
+            Checked.
+        estimator_name : str
+            Whom errors speak of.
+        params : dict
+            The parameters of the estimator.
+        classes : array-like, default=None
+            Labels that are announced, of which y may lack some.
+
+        Returns
+        -------
+        targets : Targets
+        """
+        raise NotImplementedError
+
+    @staticmethod
+    def check(y):
+        """Raise for targets of the wrong kind."""
+
+    def under(self, params):
+        """Return the same targets under other parameters of the estimator."""
+        return self
+
+    def encode(self, y):
+        """Turn y, as it was passed to ``fit``, into numbers with one row a sample."""
+        raise NotImplementedError
+
+    def fitted(self, y, weight, standardize):
+        """Return targets that know the scale of the encoded y, where they need it."""
+        return self
+
+    def weigh(self, y, weight):
+        """Multiply sample weights by those of the classes, where there are any."""
+        return weight
+
+    def strata(self, y):
+        """Return the labels of the groups that a split must keep in proportion."""
+        return None
+
+    def tensor(self, y):
+        """Turn encoded targets into what the loss takes."""
+        raise NotImplementedError
+
+    def decode(self, outputs):
+        """Turn outputs of the network, shape (n, n_outputs), into predictions."""
+        raise NotImplementedError
+
+    def attributes(self):
+        """Return what an estimator shows of its targets after ``fit``."""
+        return {"n_outputs_": self.n_outputs}
+
+
+@dataclass(frozen=True)
+class RegressionTargets(Targets):
+    """Columns of numbers, which the network sees standardised."""
+
+    standardizer: Standardizer
+    is_1d: bool
+
+    checks = {"multi_output": True, "y_numeric": True}
+    loss = SquaredError()
+
+    @classmethod
+    def of(cls, y, *, estimator_name, params, classes=None):
+        """Describe the targets of a training set, not scaled yet."""
+        n_outputs = 1 if y.ndim == 1 else y.shape[1]
+        return cls(Standardizer.identity(n_outputs), y.ndim == 1)
+
+    @property
+    def n_outputs(self):
+        """Number of columns."""
+        return len(self.standardizer.mean)
+
+    def encode(self, y):
+        """Turn y into columns of float64."""
+        columns = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
+        if columns.shape[1] != self.n_outputs:
+            raise ValueError(
+                f"`y` has {columns.shape[1]} outputs, but {self.n_outputs} were fitted."
+            )
+        return columns
+
+    def fitted(self, y, weight, standardize):
+        """Learn mean and scale of every column, if that is asked for."""
+        if not standardize:
+            return self
+        return replace(self, standardizer=fit_standardizer(y, weight))
+
+    def tensor(self, y):
+        """Return the standardised columns."""
+        return torch.tensor(self.standardizer(y))
+
+    def decode(self, outputs):
+        """Return predictions in the units and the shape of y."""
+        y = self.standardizer.inverse(outputs)
+        return y.ravel() if self.is_1d else y
+
+
+@dataclass(frozen=True)
+class ClassTargets(Targets):
+    """Labels of classes: one logit each, or a single one, of the second of two."""
+
+    classes: np.ndarray
+    label_smoothing: float = 0.0
+    class_weight: Any = None
+
+    longest_flow_time = 1200.0  # the curvature of cross-entropy is far smaller
+
+    @staticmethod
+    def check(y):
+        """Raise for targets that are no labels."""
+        check_classification_targets(y)
+
+    @classmethod
+    def of(cls, y, *, estimator_name, params, classes=None):
+        """Find the classes, which are those announced, or else those of y."""
+        classes = np.unique(y if classes is None else classes)
+        if len(classes) < 2:
+            raise ValueError(
+                f"{estimator_name} needs samples of at least two classes, "
+                f"got one class: {classes.tolist()[0]!r}."
+            )
+        return cls(classes).under(params)
+
+    def under(self, params):
+        """Return the same classes with smoothing and weights as parameters say."""
+        settings = {name: params[name] for name in ("label_smoothing", "class_weight")}
+        return replace(self, **settings)
+
+    @property
+    def n_outputs(self):
+        """Number of logits."""
+        return len(self.classes) if len(self.classes) > 2 else 1
+
+    @property
+    def loss(self):
+        """The cross-entropy of as many classes."""
+        kind = CrossEntropy if len(self.classes) > 2 else LogisticLoss
+        return kind(self.label_smoothing)
+
+    def encode(self, y):
+        """Return the index of every label among the classes."""
+        unknown = np.setdiff1d(y, self.classes)
+        if len(unknown):
+            raise ValueError(
+                f"`y` has labels that are not among the classes {self.classes}: "
+                f"{unknown}."
+            )
+        return np.searchsorted(self.classes, y)
+
+    def weigh(self, y, weight):
+        """Multiply weights by ``class_weight``; "balanced" is of the weights' sums."""
+        if self.class_weight == "balanced":
+            mass = np.bincount(y, weight, minlength=len(self.classes))
+            factor = mass.sum() / (
+                np.count_nonzero(mass) * np.maximum(mass, mass[mass > 0].min())
+            )
+        else:
+            factor = compute_class_weight(
+                self.class_weight, classes=self.classes, y=self.classes[y]
+            )
+        weight = weight * factor[y]
+        if not weight.any():
+            raise ValueError(
+                "`class_weight` must leave some samples of positive weight, "
+                f"got {self.class_weight!r}."
+            )
+        return weight
+
+    def strata(self, y):
+        """Keep the classes in proportion."""
+        return y
+
+    def tensor(self, y):
+        """Return class indices, or 0.0 and 1.0 where one logit tells two classes."""
+        y = torch.tensor(y)
+        return y if len(self.classes) > 2 else y.double()
+
+    def decode(self, outputs):
+        """Return the labels of the largest logits."""
+        if len(self.classes) == 2:
+            return self.classes[(outputs.ravel() > 0).astype(int)]
+        return self.classes[outputs.argmax(axis=1)]
+
+    def logits(self, outputs):
+        """Return outputs in the shape of ``decision_function``."""
+        return outputs.ravel() if len(self.classes) == 2 else outputs
+
+    def probabilities(self, outputs):
+        """Return the probability of every class, shape (n, n_classes)."""
+        if len(self.classes) > 2:
+            return softmax(outputs, axis=1)
+        logits = outputs.ravel()
+        return np.column_stack([expit(-logits), expit(logits)])
+
+    def log_probabilities(self, outputs):
+        """Return logarithms of the probabilities, exact where those round to 0."""
+        if len(self.classes) > 2:
+            return log_softmax(outputs, axis=1)
+        logits = outputs.ravel()
+        return np.column_stack([log_expit(-logits), log_expit(logits)])
+
+    def attributes(self):
+        """Return the classes besides the number of outputs."""
+        return {"classes_": self.classes, **super().attributes()}

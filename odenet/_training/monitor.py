@@ -1,0 +1,165 @@
+"""What follows a training from epoch to epoch, and applies what the rules decide."""
+
+from math import inf, isfinite
+
+import torch
+from skorch.callbacks import Callback
+
+from odenet._training.stop_reason import StopReason
+from odenet._training.stopping import Observation, StoppingRule
+
+LARGEST_RISE = 10.0  # of the loss over that at the start: beyond it, fits diverge
+
+
+class Monitor(Callback):
+    """Records the flow, keeps the best weights, and lets the rules decide.
+
+    Whether to stop is a matter of the :class:`StoppingRule`, whether to change the
+    depth one of the schedule; each returns its decision, which is applied here.
+
+    Parameters
+    ----------
+    early_stopping : bool, default=False
+        Whether the validation loss decides when to stop and which weights to keep.
+    schedule : DepthWalk, default=None
+        How the network's depth grows; None leaves it as it is.
+    """
+
+    def __init__(self, early_stopping=False, schedule=None):
+        self.early_stopping = early_stopping
+        self.schedule = schedule
+        self.flow_time = None
+        self.epoch_weights = None
+
+    def on_train_begin(self, net, X=None, y=None, **kwargs):
+        """Take the loss at the start: nothing can be trained if it is not finite."""
+        train, held_out = X
+        solver = net.solver
+        self.rule = StoppingRule(
+            early_stopping=self.early_stopping,
+            follows_flow=solver.follows_flow,
+            max_evals=solver.max_evals,
+            patience=solver.patience,
+            eps=torch.finfo(net.module_.V.dtype).eps,
+        )
+        self.flow_time = getattr(net.optimizer_, "flow_time", None)
+        if self.schedule is not None:
+            self.schedule.begin(net)
+        self.start_loss = net.objective(train)
+        if not isfinite(self.start_loss):
+            raise FloatingPointError(
+                f"The training loss is {self.start_loss} before the first step. Scale "
+                "the data, or leave `standardize=True`."
+            )
+        if self.early_stopping and not isfinite(net.objective(held_out)):
+            raise FloatingPointError(
+                "The loss of the validation samples is not finite at the start."
+            )
+        self.largest_loss = LARGEST_RISE * max(self.start_loss, net.loss_of_zero(train))
+        self.evals_before = getattr(net.optimizer_, "n_grad_evals", 0)
+        self.start = self.kept = net.weights(), self.flow_time
+        self.rule.begin(
+            self.start_loss,
+            inf if self.early_stopping else self.start_loss,
+            len(net.history),
+            self.flow_time,
+        )
+        if self.early_stopping and not solver.follows_flow:
+            self._begin_anew(net, held_out)
+
+    def _begin_anew(self, net, held_out):
+        """Judge from these weights on: they are to be beaten."""
+        losses = net.losses(held_out)
+        loss = (held_out.weight * losses).sum() / held_out.weight.sum()
+        self.kept = net.weights(), self.flow_time
+        self.rule.begin_anew(loss.item(), len(net.history), self.flow_time, losses)
+
+    def on_epoch_begin(self, net, **kwargs):
+        """Record the depth, and keep the weights that the epoch's loss speaks of.
+
+        The mean loss of mini-batches is one of the weights before them.
+        """
+        net.history.record("depth", net.module_.depth)
+        if not net.solver.follows_flow and not self.early_stopping:
+            self.epoch_weights = net.weights(), None
+
+    def on_epoch_end(self, net, dataset_train=None, dataset_valid=None, **kwargs):
+        """Record, keep the best weights, and apply what the rules decide."""
+        flow = net.optimizer_
+        net.history.record("role", "fit")
+        for name in ("flow_time", "n_grad_evals", "n_rejected", "spectral_radius"):
+            if hasattr(flow, name):
+                net.history.record(name, getattr(flow, name))
+        seen = self._observation(net)
+        self.flow_time = seen.flow_time
+        if self.rule.observe(seen):
+            self.kept = self.epoch_weights or (net.weights(), self.flow_time)
+        share = 1.0 if self.schedule is None else self.schedule.share_of_patience(net)
+        reason = self.rule.verdict(seen, horizon=net.horizon, share_of_patience=share)
+        if self.schedule is not None:
+            reason = self._follow_schedule(net, reason, dataset_train, dataset_valid)
+        net.stop(reason)
+
+    def _observation(self, net):
+        """Collect what the stopping rule looks at."""
+        flow, row = net.optimizer_, net.history[-1]
+        return Observation(
+            epoch=row["epoch"],
+            train_loss=row["train_loss"],
+            valid_loss=row.get("valid_loss"),
+            valid_losses=net.valid_losses,
+            valid_weight=net.valid_weight,
+            flow_time=row.get("flow_time"),
+            n_evals=row.get("n_grad_evals", 0) - self.evals_before,
+            stalled=getattr(flow, "stalled", False),
+            diverged=getattr(flow, "diverged", False),
+        )
+
+    def _follow_schedule(self, net, reason, samples, held_out):
+        """Let the schedule judge; what was concluded at one depth ends with it.
+
+        Where the held-out samples choose a flow time, depths are compared on them.
+        """
+        schedule = self.schedule
+        chooses = self.early_stopping and schedule.only_chooses
+        before = net.module_.depth, schedule.is_done(net)
+        reason = schedule.judge(net, reason, held_out if chooses else samples)
+        if before == (net.module_.depth, schedule.is_done(net)):
+            return reason
+        self.rule.forget_flatness()
+        if self.early_stopping and not schedule.only_chooses:
+            self._begin_anew(net, held_out)
+        return reason
+
+    def on_train_end(self, net, X=None, y=None, **kwargs):
+        """Go back to the weights kept where that is asked for, or needed."""
+        net.module_.set_weights(net.weights())
+        net.average = None
+        if self._is_lost(net, X[0]):
+            net.stop(StopReason.DIVERGED)
+        if self.early_stopping or net.stop_reason is StopReason.DIVERGED:
+            self._restore(net, self.kept)
+            if self._is_lost(net, X[0]):
+                self._restore(net, self.start)
+        if self.schedule is not None:
+            net.stop(self.schedule.finish(net, net.stop_reason, X[0]))
+        self.start = self.kept = self.epoch_weights = None
+        self.rule.kept_losses = None
+
+    def _is_lost(self, net, samples):
+        """Tell whether the loss is far above that at the start, or not a number."""
+        return not net.objective(samples) <= self.largest_loss
+
+    def go_back(self, net):
+        """Restore the best weights if early stopping knows them, else the average."""
+        if self.early_stopping:
+            self._restore(net, self.kept)
+        else:
+            net.module_.set_weights(net.weights())
+
+    def _restore(self, net, point):
+        """Take weights and their flow time back, at the depth that the network has."""
+        weights, self.flow_time = point
+        if self.schedule is not None:
+            weights = self.schedule.weights_at(weights, net.module_.depth)
+        net.module_.set_weights(weights)

@@ -1,0 +1,46 @@
+"""Why a training ended."""
+
+from enum import StrEnum
+
+
+class StopReason(StrEnum):
+    """Why a training ended; equal to the word in ``stop_reason_``."""
+
+    EARLY_STOPPING = "early_stopping"  # the held-out loss has risen, or stopped falling
+    HORIZON = "horizon"  # the flow time that was asked for is reached
+    STATIONARY = "stationary"  # the loss does not fall any more
+    MAX_EVALS = "max_evals"  # of a flow: the solver's bound of gradients
+    MAX_EPOCHS = "max_epochs"  # of mini-batches: all epochs are over
+    CALLBACK = "callback"  # a callback asked for it
+    INTERRUPTED = "interrupted"  # Ctrl-C
+    DIVERGED = "diverged"  # the loss is not finite, or far above its start
+
+    @property
+    def is_conclusive(self):
+        """Whether the data, or the user's horizon, say that training is done."""
+        return self in (self.EARLY_STOPPING, self.HORIZON, self.STATIONARY)
+
+    @property
+    def is_convergence(self):
+        """Whether ``converged_`` is true: training ended as it was meant to."""
+        return self.is_conclusive or self is StopReason.CALLBACK
+
+    @property
+    def is_failure(self):
+        """Whether the solver could not go on."""
+        return self in (self.MAX_EVALS, self.DIVERGED)
+
+    @property
+    def advice(self):
+        """What a warning tells the user, None where there is nothing to warn of."""
+        return _ADVICE.get(self)
+
+
+_ADVICE = {
+    StopReason.DIVERGED: "Training diverged, and the best weights met on the way were "
+    "restored. Lower the solver's learning_rate, use solver='flow', or scale the data.",
+    StopReason.MAX_EVALS: "Training ended at the solver's max_evals gradient "
+    "evaluations. Raise max_evals, or lower flow_time.",
+    StopReason.INTERRUPTED: "Training was interrupted; the estimator holds the weights "
+    "reached.",
+}
