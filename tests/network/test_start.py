@@ -1,0 +1,72 @@
+"""Networks made from settings."""
+
+from math import sqrt
+
+import pytest
+import torch
+
+from odenet import ConvResidualNetwork, ResidualNetwork
+from odenet._network.residual import default_state_dim
+from odenet._network.start import (
+    LIMIT,
+    START_SCALE,
+    STATE_SHARE,
+    input_scaling,
+    network_from_weights,
+    start_network,
+)
+from odenet.schemes import SCHEMES, Tied
+
+
+def start(init="tied", state_dim=None, **settings):
+    generator = torch.Generator().manual_seed(0)
+    settings = {"depth": 4, "width": 64, "generator": generator, **settings}
+    return start_network(30, 2, state_dim=state_dim, init=init, **settings)
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+def test_a_name_stands_for_a_wider_scheme_than_the_papers(name):
+    plain = ResidualNetwork(
+        30,
+        2,
+        depth=4,
+        width=64,
+        state_dim=33,
+        init=name,
+        generator=torch.Generator().manual_seed(0),
+    )
+    network = start(name, state_dim=33)
+    torch.testing.assert_close(network.W, START_SCALE * plain.W)
+
+
+def test_a_scheme_is_taken_as_it_is():
+    assert start(Tied()).W.std().item() == pytest.approx(1, rel=0.1)
+
+
+def test_dimension_of_the_state():
+    assert start().state_dim == default_state_dim(30, 2)
+    assert start(state_dim=7).state_dim == 7
+
+
+@pytest.mark.parametrize("state_dim", [None, 16, 400])
+def test_the_first_state_has_the_size_that_is_wanted(state_dim):
+    """Of standardised inputs, with the gain: |h_0|^2 is about q / 8 or more."""
+    network = start(state_dim=state_dim)
+    scaling = input_scaling(network)
+    assert scaling["limit"] == LIMIT
+    generator = torch.Generator().manual_seed(1)
+    x = scaling["gain"] * torch.randn(2000, 30, generator=generator)
+    share = (network.embed(x).square().sum(dim=1) / network.state_dim).mean().item()
+    assert share == pytest.approx(STATE_SHARE, rel=0.5)
+    q, n = network.state_dim, 31
+    assert scaling["gain"] == pytest.approx(sqrt(STATE_SHARE * max(1, q / n)))
+
+
+def test_networks_of_both_kinds_come_back_from_their_weights():
+    image = ConvResidualNetwork((4, 4, 1), 2, depth=2, channels=3)
+    for network, n in ((start(), 30), (image, 16)):
+        weights = {name: Z.numpy() for name, Z in network.state_dict().items()}
+        again = network_from_weights(weights, network.settings()).eval()
+        assert type(again) is type(network)
+        x = torch.ones(3, n)
+        torch.testing.assert_close(again(x), network.eval()(x))

@@ -1,0 +1,67 @@
+"""Which samples are held out."""
+
+import numpy as np
+import pytest
+
+from odenet._tables.hold_out import (
+    MIN_ROWS_TO_STOP_EARLY,
+    hold_out,
+    holds_out,
+)
+from odenet._tables.reading import Rows
+
+
+def rows_of(n, y=None, weight=None):
+    X = np.arange(float(n))[:, None]
+    y = X.copy() if y is None else y
+    return Rows(X, y, np.ones(n) if weight is None else weight)
+
+
+@pytest.mark.parametrize(
+    ("early_stopping", "n_rows", "expected"),
+    [
+        ("auto", MIN_ROWS_TO_STOP_EARLY, True),
+        ("auto", MIN_ROWS_TO_STOP_EARLY - 1, False),
+        (True, 2, True),
+        (True, 1, False),
+        (False, 10_000, False),
+    ],
+)
+def test_who_holds_out(early_stopping, n_rows, expected):
+    assert holds_out(early_stopping, n_rows) == expected
+
+
+@pytest.mark.parametrize(
+    ("n", "fraction", "at_least_some", "expected"),
+    [
+        (1000, 0.1, False, 101),
+        (1000, 0.2, True, 201),
+        (500, 0.1, True, 101),
+        (200, 0.1, True, 61),
+        (200, 0.1, False, 21),
+    ],
+)
+def test_how_many_are_held_out(n, fraction, at_least_some, expected):
+    """At least 100 rows if that is asked for, but no more than 30 % of few."""
+    parts = hold_out(rows_of(n), None, fraction, at_least_some=at_least_some)
+    train, held_out = (set(part.X.ravel()) for part in parts)
+    assert abs(len(held_out) - expected) <= 1
+    assert train | held_out == set(range(n))
+    assert not train & held_out
+
+
+def test_every_stratum_keeps_its_share():
+    y = np.repeat([0, 1], [900, 100])
+    _, held_out = hold_out(rows_of(1000, y), y, 0.2, at_least_some=False)
+    assert (held_out.y == 1).mean() == pytest.approx(0.1, abs=0.01)
+
+
+def test_shares_are_of_the_weight():
+    weight = np.where(np.arange(100) < 50, 3.0, 1.0)
+    _, held_out = hold_out(rows_of(100, weight=weight), None, 0.3, at_least_some=False)
+    assert held_out.weight.sum() == pytest.approx(0.3 * weight.sum(), abs=3.0)
+
+
+def test_nothing_is_held_out_where_no_row_is_to_spare():
+    y = np.array([0, 1])
+    assert hold_out(rows_of(2, y), y, 0.1, at_least_some=False) == (None, None)

@@ -1,0 +1,140 @@
+"""Targets, from those of a user to those of a network, and back to predictions."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import expit, softmax
+from sklearn.utils.class_weight import compute_sample_weight
+
+from odenet._losses.cross_entropy import CrossEntropy, LogisticLoss
+from odenet._losses.squared_error import SquaredError
+from odenet._tables.targets import ClassTargets, RegressionTargets
+
+PARAMS = {"label_smoothing": 0.1, "class_weight": None}
+
+
+def of(kind, y, params=PARAMS, **settings):
+    return kind.of(np.asarray(y), estimator_name="Model", params=params, **settings)
+
+
+@pytest.mark.parametrize("shape", [(6,), (6, 1), (6, 3)])
+def test_predictions_of_a_regression_have_the_units_and_the_shape_of_y(shape, rng):
+    y = 100 + 5 * rng.normal(size=shape)
+    targets = of(RegressionTargets, y)
+    columns = targets.encode(y)
+    assert columns.shape == (6, targets.n_outputs)
+    assert targets.attributes() == {"n_outputs_": columns.shape[1]}
+    fitted = targets.fitted(columns, np.ones(6), standardize=True)
+    seen = fitted.tensor(columns)
+    np.testing.assert_allclose(seen.mean(dim=0), 0, atol=1e-12)
+    np.testing.assert_allclose(seen.square().mean(dim=0), 1)
+    np.testing.assert_allclose(fitted.decode(seen.numpy()), y)
+    raw = targets.fitted(columns, np.ones(6), standardize=False)
+    np.testing.assert_array_equal(raw.tensor(columns), columns)
+    assert isinstance(targets.loss, SquaredError)
+    assert targets.strata(columns) is None
+    assert targets.under(PARAMS) is targets
+
+
+def test_the_scale_of_targets_is_weighted():
+    y, weight = np.array([[0.0], [4.0]]), np.array([3.0, 1.0])
+    seen = of(RegressionTargets, y).fitted(y, weight, standardize=True).tensor(y)
+    mean = (seen.ravel() * torch.tensor(weight)).sum() / 4
+    assert mean.item() == pytest.approx(0)
+
+
+def test_another_number_of_outputs_is_an_error():
+    targets = of(RegressionTargets, np.zeros((3, 2)))
+    with pytest.raises(ValueError, match="`y` has 1 outputs, but 2 were fitted"):
+        targets.encode(np.zeros(3))
+
+
+def test_two_classes_share_one_logit():
+    targets = of(ClassTargets, ["no", "yes", "no"])
+    assert targets.loss == LogisticLoss(0.1)
+    assert targets.attributes()["classes_"].tolist() == ["no", "yes"]
+    assert targets.n_outputs == 1
+    index = targets.encode(np.array(["yes", "no"]))
+    assert targets.tensor(index).tolist() == [1.0, 0.0]
+    assert targets.tensor(index).dtype == torch.float64
+    outputs = np.array([[2.0], [-1.0], [0.0]])
+    assert targets.decode(outputs).tolist() == ["yes", "no", "no"]
+    np.testing.assert_array_equal(targets.logits(outputs), [2.0, -1.0, 0.0])
+    p = targets.probabilities(outputs)
+    np.testing.assert_allclose(p[:, 1], expit([2.0, -1.0, 0.0]))
+    np.testing.assert_allclose(p.sum(axis=1), 1)
+    np.testing.assert_allclose(targets.log_probabilities(outputs), np.log(p))
+
+
+def test_three_classes_have_a_logit_each():
+    targets = of(ClassTargets, [5, 1, 3, 3])
+    assert targets.loss == CrossEntropy(0.1)
+    assert targets.n_outputs == 3
+    index = targets.encode(np.array([3, 5, 1]))
+    assert targets.tensor(index).tolist() == [1, 2, 0]
+    assert targets.strata(index) is index
+    outputs = np.array([[0.0, 1.0, -1.0], [3.0, 1.0, 2.0]])
+    assert targets.decode(outputs).tolist() == [3, 1]
+    assert targets.logits(outputs) is outputs
+    p = targets.probabilities(outputs)
+    np.testing.assert_allclose(p, softmax(outputs, axis=1))
+    np.testing.assert_allclose(targets.log_probabilities(outputs), np.log(p))
+
+
+def test_logarithms_are_exact_where_probabilities_round_to_zero():
+    two, three = (of(ClassTargets, np.arange(n)) for n in (2, 3))
+    assert two.log_probabilities(np.array([[800.0]]))[0, 0] == pytest.approx(-800)
+    outputs = np.array([[0.0, 900.0, 0.0]])
+    assert three.log_probabilities(outputs)[0, 0] == pytest.approx(-900)
+
+
+def test_announced_classes_count():
+    targets = of(ClassTargets, [1, 1], classes=[3, 1, 2])
+    assert targets.classes.tolist() == [1, 2, 3]
+    assert targets.encode(np.array([1, 3])).tolist() == [0, 2]
+
+
+@pytest.mark.parametrize("y", [[1, 1], ["a"]])
+def test_one_class_is_an_error(y):
+    with pytest.raises(ValueError, match="Model needs samples of at least two classes"):
+        of(ClassTargets, y)
+
+
+def test_unknown_labels_are_an_error():
+    with pytest.raises(ValueError, match=r"not among the classes \[0 1\]: \[7\]"):
+        of(ClassTargets, [0, 1]).encode(np.array([0, 7]))
+
+
+def test_numbers_are_no_labels():
+    with pytest.raises(ValueError, match="Unknown label type"):
+        ClassTargets.check(np.array([0.5, 1.5]))
+    ClassTargets.check(np.array([0, 1]))
+
+
+@pytest.mark.parametrize("class_weight", [None, "balanced", {0: 2.0, 1: 0.5}])
+def test_class_weights_are_those_of_scikit_learn(class_weight):
+    y = np.array([0, 0, 0, 1, 1, 2])
+    targets = of(ClassTargets, y, PARAMS | {"class_weight": class_weight})
+    expected = compute_sample_weight(class_weight, y)
+    np.testing.assert_allclose(targets.weigh(y, np.ones(6)), expected)
+
+
+def test_balanced_weights_count_the_weights_of_samples():
+    y, weight = np.array([0, 1, 1]), np.array([4.0, 1.0, 1.0])
+    targets = of(ClassTargets, y, PARAMS | {"class_weight": "balanced"})
+    weighed = targets.weigh(y, weight)
+    assert weighed[0] == pytest.approx(weighed[1:].sum())
+
+
+def test_weights_of_zero_for_all_classes_are_an_error():
+    targets = of(ClassTargets, [0, 1], PARAMS | {"class_weight": {0: 0.0, 1: 0.0}})
+    with pytest.raises(ValueError, match="must leave some samples of positive weight"):
+        targets.weigh(np.array([0, 1]), np.ones(2))
+
+
+def test_other_parameters_change_smoothing_and_weights_but_no_classes():
+    targets = of(ClassTargets, [0, 1])
+    changed = targets.under({"label_smoothing": 0.3, "class_weight": "balanced"})
+    assert changed.loss == LogisticLoss(0.3)
+    assert changed.class_weight == "balanced"
+    assert changed.classes is targets.classes
