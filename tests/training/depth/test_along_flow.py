@@ -10,11 +10,13 @@ from odenet._losses.squared_error import SquaredError
 from odenet._network.residual import ACTIVATIONS
 from odenet._tables.samples import Samples
 from odenet._training.depth import walk
-from odenet._training.depth.along_flow import FlowSchedule
+from odenet._training.depth.along_flow import FlowSchedule, next_step
 from odenet._training.depth.depths import depths_to_walk
 from odenet._training.depth.in_stages import StagedSchedule
+from odenet._training.depth.walk import Step
 from odenet._training.monitor import Monitor
 from odenet._training.net import TrainingNet
+from odenet._training.stop_reason import StopReason
 from odenet.schemes import GaussianProcess, Tied
 from odenet.solvers import SGD, AdamW, Flow, GradientDescent
 
@@ -458,3 +460,39 @@ def test_state_of_the_flow_goes_along():
     net.train_step(samples().batch())
     assert flow.spectral_radius == radius
     assert flow._progress["step_size"] == step_size
+
+
+# What is decided after a step ---------------------------------------------------------
+
+NOT_CONCLUSIVE = ["diverged", "max_evals", "callback", "interrupted"]
+
+
+def decide(reason=None, done=False, chooses=False, stretch=False, due=False):
+    return next_step(
+        None if reason is None else StopReason(reason),
+        is_done=done,
+        only_chooses=chooses,
+        final_stretch_begins=stretch,
+        comparison_is_due=due,
+    )
+
+
+@pytest.mark.parametrize(
+    ("decision", "step"),
+    [
+        (decide(), Step.STAY),
+        (decide(due=True), Step.COMPARE),
+        (decide(due=True, stretch=True), Step.LAST_DEPTH),
+        (decide("stationary"), Step.LAST_DEPTH),
+        (decide("horizon"), Step.LAST_DEPTH),
+        (decide("early_stopping", chooses=True), Step.END),
+        (decide("stationary", chooses=True), Step.END),
+        (decide(chooses=True, due=True), Step.COMPARE),
+        (decide(done=True, due=True, stretch=True), Step.STAY),
+        (decide("horizon", done=True), Step.END),
+        *((decide(reason), Step.END) for reason in NOT_CONCLUSIVE),
+        *((decide(reason, stretch=True), Step.END) for reason in NOT_CONCLUSIVE),
+    ],
+)
+def test_next_step_of_a_flow(decision, step):
+    assert decision is step

@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 
 from odenet import ResODEClassifier, ResODERegressor
-from odenet._training.depth.in_stages import share_epochs, stages_of
+from odenet._training.depth.in_stages import next_step, share_epochs, stages_of
+from odenet._training.depth.walk import Step
+from odenet._training.stop_reason import StopReason
 from odenet.solvers import SGD, AdamW
 
 
@@ -163,3 +165,28 @@ def test_gradients_of_another_solver_are_counted_once():
     before = model.fit(X, y).n_grad_evals_
     model.set_params(solver=AdamW(batch_size=50, max_epochs=3), flow_time=None)
     assert model.fit(X, y).n_grad_evals_ == before + 6
+
+
+# What is decided after an epoch -------------------------------------------------------
+
+
+def decide(reason=None, done=False, over=False):
+    reason = None if reason is None else StopReason(reason)
+    return next_step(reason, is_done=done, is_over=over)
+
+
+@pytest.mark.parametrize(
+    ("decision", "step"),
+    [
+        (decide(), Step.STAY),
+        (decide(over=True), Step.NEXT_DEPTH),
+        (decide("early_stopping"), Step.NEXT_DEPTH),
+        (decide(over=True, done=True), Step.END),
+        (decide("early_stopping", done=True), Step.END),
+        (decide(done=True), Step.STAY),
+        (decide("diverged"), Step.END),
+        (decide("callback", over=True), Step.END),
+    ],
+)
+def test_next_step_of_mini_batches(decision, step):
+    assert decision is step

@@ -1,4 +1,4 @@
-"""What is fitted: predictions, states, frames, pickles."""
+"""Fitted estimators: frozen for pickles, and evaluated on any rows."""
 
 import gc
 import pickle

@@ -1,0 +1,58 @@
+"""What files call the parts of a predictor."""
+
+import numpy as np
+import pytest
+
+from odenet import ResODEClassifier, ResODEImageClassifier, ResODERegressor
+from odenet._export.parts import parts_of_state, state_of_parts
+from odenet.solvers import SGD
+from tests.export.same import assert_same
+
+X = np.arange(12.0).reshape(6, 2)
+COMMON = {"_X_encoder", "_y_standardizer", "n_features_in_", "_frozen"}
+
+
+def fitted(kind):
+    if kind is ResODEImageClassifier:
+        model = kind(2, channels=2, image_shape=(1, 2), solver=SGD(max_epochs=1))
+    else:
+        model = kind(2, width=4, flow_time=0.1)
+    return model.fit(X, [0, 1, 0, 1, 0, 1])
+
+
+@pytest.mark.parametrize(
+    ("kind", "names", "foreign"),
+    [
+        (ResODERegressor, {"_columns", "_y_is_1d"}, {"_black", "classes_"}),
+        (ResODEClassifier, {"_columns", "classes_"}, {"_y_is_1d", "_black"}),
+        (ResODEImageClassifier, {"image_shape_", "_black"}, {"_columns", "_y_is_1d"}),
+    ],
+)
+def test_names_of_files_there_and_back(kind, names, foreign):
+    model = fitted(kind)
+    state = state_of_parts(model.__getstate__())
+    assert COMMON | names <= set(state)
+    assert not foreign & set(state)
+    assert "parts" not in state["_frozen"]
+    back = parts_of_state(state, kind.__name__)
+    assert set(back) == set(model.__getstate__())
+    parts = back["_frozen"]["parts"]
+    assert_same(parts.inputs, model._predictor.inputs)
+    assert_same(parts.targets, model._predictor.targets)
+    assert parts.network is None
+
+
+def test_black_and_units_are_written():
+    images = state_of_parts(fitted(ResODEImageClassifier).__getstate__())
+    assert images["image_shape_"] == (1, 2, 1)
+    assert len(images["_black"]) == 1
+    numbers = state_of_parts(fitted(ResODERegressor).__getstate__())
+    assert numbers["_y_standardizer"].mean == pytest.approx([0.5])
+    assert numbers["_y_is_1d"] is True
+
+
+def test_a_state_without_its_parts_is_an_error():
+    state = state_of_parts(fitted(ResODERegressor).__getstate__())
+    for name in ("_X_encoder", "_y_standardizer", "_y_is_1d", "n_features_in_"):
+        with pytest.raises(KeyError, match=name):
+            parts_of_state({k: v for k, v in state.items() if k != name}, "Model")

@@ -1,0 +1,56 @@
+"""The progress bar of a training."""
+
+import pytest
+from sklearn.datasets import make_friedman1
+
+from odenet import ResODERegressor
+from odenet.solvers import AdamW
+
+X, y = make_friedman1(250, random_state=0)
+
+
+def shown(capsys, **settings):
+    settings = {"early_stopping": False, "random_state": 0, "width": 8, **settings}
+    ResODERegressor(8, verbose=1, **settings).fit(X, y)
+    return capsys.readouterr().err
+
+
+def test_a_flow_has_a_bar_over_its_time(capsys):
+    bar = shown(capsys, flow_time=2.0)
+    assert "training 100%" in bar
+    assert "2/2 t" in bar
+    assert "L=8" in bar
+    assert "loss=" in bar
+    assert "Lip=" in bar
+    assert "valid=" not in bar
+
+
+def test_mini_batches_have_one_over_their_epochs(capsys):
+    bar = shown(capsys, solver=AdamW(max_epochs=3), depth_schedule=None)
+    assert "3/3 epoch" in bar
+
+
+def test_epochs_are_counted_anew_where_a_training_goes_on(capsys):
+    model = ResODERegressor(8, verbose=1, width=8, warm_start=True, random_state=0)
+    model.set_params(solver=AdamW(max_epochs=2), early_stopping=False)
+    model.fit(X, y).fit(X, y)
+    last = capsys.readouterr().err.rstrip().splitlines()[-1].rsplit("\r", 1)[-1]
+    assert "2/2 epoch" in last
+
+
+def test_choosing_a_flow_time_has_a_name_of_its_own(capsys):
+    bar = shown(capsys, early_stopping=True, solver="flow", flow_time=3.0)
+    assert "choosing t" in bar
+    assert "training" in bar
+    assert "valid=" in bar
+
+
+@pytest.mark.filterwarnings("ignore:Training was interrupted")
+def test_a_training_without_a_step_has_a_bar_that_ends(capsys):
+    from skorch.callbacks import Callback
+
+    class Interrupts(Callback):
+        def on_epoch_begin(self, net, **kwargs):
+            raise KeyboardInterrupt
+
+    assert "training   0%" in shown(capsys, flow_time=2.0, callbacks=[Interrupts()])

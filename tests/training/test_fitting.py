@@ -1,0 +1,225 @@
+"""One fit: a training, and the one that follows where it has chosen a flow time."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from skorch.callbacks import Callback
+
+from odenet import ResidualNetwork
+from odenet._losses.squared_error import SquaredError
+from odenet._network.scratch import current_scratch
+from odenet._tables.samples import Samples
+from odenet._training.callbacks.progress_bar import ProgressBar
+from odenet._training.fitting import (
+    make_net,
+    restored_net,
+    run_net,
+    sweep,
+    train,
+    train_on_part,
+)
+from odenet._training.plan import Plan, Progress, TrainingData
+from odenet._training.stop_reason import StopReason
+from odenet.solvers import AdamW, Flow
+
+
+class Spy(Callback):
+    """Counts epochs; ends the training after some, or raises."""
+
+    def __init__(self, n_epochs=10**9, error=None, only_watches=False):
+        self.n_epochs, self.error, self.only_watches = n_epochs, error, only_watches
+        self.seen = 0
+
+    def on_epoch_end(self, net, **kwargs):
+        self.seen += 1
+        if self.seen >= self.n_epochs:
+            if self.error is not None:
+                raise self.error
+            net.ask_to_stop()
+
+
+def make_network(depth=8):
+    generator = torch.Generator().manual_seed(0)
+    return ResidualNetwork(3, 1, depth=depth, width=8, generator=generator)
+
+
+def make_samples(n=60, seed=0, noise=0.0):
+    generator = torch.Generator().manual_seed(seed)
+    X = torch.randn(n, 3, generator=generator)
+    y = X[:, :1] + torch.sin(2 * X[:, 1:2])
+    y = y + noise * torch.randn(n, 1, generator=generator)
+    return Samples(X, y, torch.ones(n))
+
+
+def make_plan(solver=None, depths=(8,), **settings):
+    generator = torch.Generator().manual_seed(0)
+    settings = {"longest_flow_time": 300.0, "generator": generator, **settings}
+    return Plan(solver or Flow(), SquaredError(), list(depths), **settings)
+
+
+def parts(noise=1.0):
+    everything = make_samples(120, noise=noise)
+    halves = (
+        Samples(everything.X[part], everything.y[part], everything.weight[part])
+        for part in (slice(60), slice(60, None))
+    )
+    return TrainingData(everything, *halves)
+
+
+def test_without_held_out_samples_there_is_one_training():
+    network, samples = make_network(), make_samples()
+    outcome = train(network, TrainingData(samples), make_plan(flow_time=5.0))
+    assert outcome.network is network
+    assert outcome.stop_reason is StopReason.HORIZON
+    assert outcome.net.flow_time == 5.0
+    assert [row["depth"] for row in outcome.depth_path] == [8]
+    assert set(outcome.net.history[:, "role"]) == {"fit"}
+    assert outcome.net.monitor.schedule is None
+
+
+def test_a_chosen_flow_time_is_followed_again_on_all_samples():
+    data, plan = parts(), make_plan(early_stopping=True)
+    outcome = train(make_network(), data, plan)
+    assert outcome.stop_reason is StopReason.EARLY_STOPPING
+    roles = outcome.net.history[:, "role"]
+    assert roles == sorted(roles)
+    assert set(roles) == {"choose", "fit"}
+    t = outcome.net.flow_time
+    alone = train(make_network(), TrainingData(data.samples), make_plan(flow_time=t))
+    torch.testing.assert_close(outcome.network.V, alone.network.V)
+    n_choosing = roles.count("choose")
+    evals = outcome.net.history[n_choosing - 1]["n_grad_evals"]
+    assert outcome.net.n_grad_evals == evals + alone.net.n_grad_evals
+
+
+def test_only_callbacks_that_watch_see_the_second_training():
+    acting, watching = Spy(), Spy(only_watches=True)
+    plan = make_plan(early_stopping=True, callbacks=(acting, watching))
+    roles = train(make_network(), parts(), plan).net.history[:, "role"]
+    assert acting.seen == roles.count("choose")
+    assert watching.seen == len(roles)
+
+
+def test_a_second_training_that_fails_leaves_the_chosen_weights():
+    chosen, data = make_plan(early_stopping=True), parts()
+    n = train(make_network(), data, chosen).net.history[:, "role"].count("choose")
+    spy = Spy(n + 2, KeyboardInterrupt(), only_watches=True)
+    outcome = train(make_network(), data, replace(chosen, callbacks=(spy,)))
+    assert outcome.stop_reason is StopReason.INTERRUPTED
+    first_only = Spy(10**9)
+    again = train(make_network(), data, replace(chosen, callbacks=(first_only,)))
+    assert outcome.net.flow_time == again.net.flow_time
+    assert outcome.net.objective(data.held_out) < outcome.net.loss_of_zero(
+        data.held_out
+    )
+
+
+def test_a_training_goes_on_from_its_past():
+    data = TrainingData(make_samples())
+    plan = make_plan(flow_time=2.0)
+    first = train(make_network(), data, plan)
+    past = replace(first.net.progress, depth_path=first.depth_path)
+    n_steps, n_evals = len(first.net.history), first.net.n_grad_evals
+    second = train(first.network, data, replace(plan, flow_time=4.0, past=past))
+    assert second.net.flow_time == 4.0
+    assert len(second.net.history) > n_steps
+    assert second.net.n_grad_evals > n_evals
+    assert second.depth_path == first.depth_path
+
+
+def test_a_sweep_follows_a_flow_for_what_is_seen():
+    spy = Spy(4)
+    outcome = sweep(make_network(), make_samples(), 50.0, make_plan(observer=spy))
+    assert spy.seen == 4
+    assert outcome.stop_reason is StopReason.CALLBACK
+    assert outcome.net.callbacks_[-1][1] is not spy
+
+
+def test_a_net_has_what_the_plan_says():
+    user = Spy()
+    plan = make_plan(
+        alpha=0.1, smoothness_penalty=0.2, callbacks=(user,), shows_progress=True
+    )
+    net = make_net(make_network(), plan, horizon=3.0)
+    assert (net.alpha, net.smoothness_penalty, net.horizon) == (0.1, 0.2, 3.0)
+    assert net.generator is plan.generator
+    kinds = [type(callback) for _, callback in net.callbacks_]
+    assert kinds.count(ProgressBar) == 1
+    assert kinds.count(Spy) == 1
+
+
+def test_a_training_leaves_a_network_to_evaluate_and_no_memory():
+    net = make_net(make_network(), make_plan(), horizon=1.0)
+    before = list(current_scratch().workspaces)
+    run_net(net, make_samples())
+    assert not net.module_.training
+    assert all(p.grad is None for p in net.module_.parameters())
+    assert current_scratch().workspaces == before
+
+
+def test_a_restored_net_has_the_history_of_its_past():
+    history = [{"epoch": 1, "depth": 8, "train_loss": 1.0, "role": "fit"}]
+    past = Progress(history, flow_time=3.0, n_grad_evals=5)
+    net = restored_net(
+        make_network(), make_plan(past=past, callbacks=(Spy(),), shows_progress=True)
+    )
+    assert net.history == history
+    assert (net.flow_time, net.n_grad_evals) == (3.0, 5)
+    assert not any(isinstance(c, (Spy, ProgressBar)) for _, c in net.callbacks_)
+
+
+STREAM = AdamW(batch_size=16)
+
+
+def test_parts_are_one_pass_each_by_one_net():
+    plan, samples = make_plan(STREAM), make_samples()
+    first = train_on_part(make_network(), samples, plan)
+    assert len(first.net.history) == 1
+    copy = make_network()
+    second = train_on_part(copy, samples, plan, first.net)
+    assert second.net is first.net
+    assert second.network is first.network
+    assert len(second.net.history) == 2
+    assert torch.equal(copy.V, make_network().V)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"alpha": 0.1},
+        {"smoothness_penalty": 0.1},
+        {"solver": AdamW(batch_size=8)},
+        {"loss": SquaredError()},
+        {"augmentation": lambda X, generator: X},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_another_plan_asks_for_another_net(change):
+    loss = SquaredError()
+    plan, samples = replace(make_plan(STREAM), loss=loss), make_samples()
+    first = train_on_part(make_network(), samples, plan)
+    past = first.net.progress
+    changed = replace(plan, past=past, **change)
+    second = train_on_part(first.network, samples, changed, first.net)
+    assert second.net is not first.net
+    assert len(second.net.history) == 2
+
+
+def test_a_net_of_whole_fits_does_not_train_on_parts():
+    solver = AdamW(batch_size=16, max_epochs=2)
+    plan, samples = make_plan(solver), make_samples()
+    fitted = train(make_network(), TrainingData(samples), plan)
+    part = train_on_part(fitted.network, samples, plan, fitted.net)
+    assert part.net is not fitted.net
+    assert len(part.net.history) == 1
+
+
+def test_an_error_on_a_part_takes_the_step_back():
+    plan, samples = make_plan(STREAM, callbacks=(Spy(2, ValueError("no")),)), None
+    samples = make_samples()
+    first = train_on_part(make_network(), samples, plan)
+    before = first.network.V.clone()
+    with pytest.raises(ValueError, match="no"):
+        train_on_part(make_network(), samples, plan, first.net)
+    assert torch.equal(first.network.V, before)

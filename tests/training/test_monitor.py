@@ -1,0 +1,92 @@
+"""What follows a training from epoch to epoch."""
+
+import pytest
+import torch
+
+from odenet import ResidualNetwork
+from odenet._losses.squared_error import SquaredError
+from odenet._tables.samples import Samples
+from odenet._training.monitor import Monitor
+from odenet._training.net import TrainingNet
+from odenet._training.stop_reason import StopReason
+from odenet.solvers import SGD, Flow, GradientDescent
+
+
+def make_samples(n=40, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    X = torch.randn(n, 3, generator=generator)
+    return Samples(X, X[:, :1] + torch.sin(2 * X[:, 1:2]), torch.ones(n))
+
+
+def run(solver=None, held_out=None, train=None, horizon=10.0, **settings):
+    generator = torch.Generator().manual_seed(0)
+    network = ResidualNetwork(3, 1, depth=4, width=8, generator=generator)
+    monitor = Monitor(early_stopping=held_out is not None, **settings)
+    net = TrainingNet(
+        network,
+        SquaredError(),
+        solver or Flow(),
+        horizon=horizon,
+        generator=generator,
+        monitor=monitor,
+    )
+    net.initialize().partial_fit((train or make_samples(), held_out))
+    return net
+
+
+def test_rows_of_a_flow_tell_of_the_integrator():
+    net = run()
+    row = net.history[-1]
+    assert row["role"] == "fit"
+    assert row["depth"] == 4
+    assert row["flow_time"] == net.flow_time == net.monitor.flow_time == 10.0
+    assert row["n_grad_evals"] == net.n_grad_evals
+    assert {"n_rejected", "spectral_radius"} <= set(row)
+
+
+def test_a_flow_ends_with_its_last_weights():
+    net = run()
+    assert net.stop_reason is StopReason.HORIZON
+    last = net.history[-1]["train_loss"]
+    assert net.objective(make_samples()) == pytest.approx(last, rel=1e-5)
+
+
+def test_with_held_out_samples_the_best_weights_are_restored():
+    held_out = make_samples(20, seed=1)
+    noise = Samples(make_samples().X, torch.randn(40, 1), torch.ones(40))
+    net = run(held_out=held_out, train=noise, horizon=300.0)
+    losses = dict(net.history[:, ("flow_time", "valid_loss")])
+    assert net.flow_time in losses
+    assert net.flow_time < net.history[-1]["flow_time"]
+    assert net.objective(held_out) == pytest.approx(losses[net.flow_time], rel=1e-5)
+
+
+def test_mini_batches_keep_the_weights_of_the_lowest_held_out_loss():
+    held_out = make_samples(20, seed=1)
+    solver = SGD(learning_rate=0.05, batch_size=8, max_epochs=30)
+    net = run(solver, held_out=held_out)
+    lowest = min(net.history[:, "valid_loss"])
+    assert net.objective(held_out) == pytest.approx(lowest, rel=1e-5)
+
+
+def test_divergence_is_found_and_taken_back():
+    """Of a loss far above that at the start, too, which is finite."""
+    start = run(horizon=1e-6).objective(make_samples())
+    for solver in (GradientDescent(50.0), SGD(learning_rate=30.0, max_epochs=5)):
+        net = run(solver, horizon=1e6)
+        assert net.stop_reason is StopReason.DIVERGED
+        assert net.objective(make_samples()) <= start * (1 + 1e-4)
+
+
+def test_losses_at_the_start_must_be_finite():
+    bad = Samples(torch.zeros(5, 3), torch.full((5, 1), 1e30), torch.ones(5))
+    with pytest.raises(FloatingPointError, match="is inf before the first step"):
+        run(train=bad)
+    with pytest.raises(FloatingPointError, match="validation samples is not finite"):
+        run(held_out=bad)
+
+
+def test_nothing_is_held_after_a_training():
+    monitor = run(held_out=make_samples(20, seed=1)).monitor
+    assert monitor.kept is monitor.start is monitor.epoch_weights is None
+    assert monitor.rule.kept_losses is None
