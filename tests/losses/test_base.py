@@ -42,7 +42,8 @@ def make_net(solver, y, X, horizon):
 def test_a_loss_of_ones_own_is_learnt_and_recorded(solver):
     X = torch.randn(60, 2, generator=torch.Generator().manual_seed(0))
     y = torch.sin(2 * X[:, :1]) + X[:, 1:]
-    net, samples = make_net(solver, y, X, horizon=50.0)
+    # the flow rests until t = 50 where the best linear function is, near a saddle
+    net, samples = make_net(solver, y, X, horizon=200.0)
     before = net.objective(samples)
     net.partial_fit((samples, samples))
     assert net.objective(samples) < 0.05 * before
