@@ -81,7 +81,6 @@ def test_unknown_method_of_the_gap_is_refused():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_gap_on_cuda_is_that_on_the_cpu():
     gaps = [ode_gap(make_network(6).to(device), inputs()) for device in ("cpu", "cuda")]
     assert gaps[1] == pytest.approx(gaps[0], rel=1e-5)

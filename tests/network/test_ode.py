@@ -302,7 +302,6 @@ def test_everything_is_in_the_dtype_of_the_weights(dtype, adjoint, recorded):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("adjoint", [False, True])
 def test_gpu_agrees_with_the_cpu(adjoint):
     found = []
