@@ -44,8 +44,23 @@ def draw_all(network, seed=0):
     return network
 
 
-def smooth_in_depth(depth, shape, generator):
+def smooth_in_depth(depth, shape, generator, offset=0.5):
     """Sample a smooth random function of depth time, in the middles of the layers."""
-    s = ((torch.arange(depth, dtype=torch.float64) + 0.5) / depth)[:, None, None]
+    s = ((torch.arange(depth, dtype=torch.float64) + offset) / depth)[:, None, None]
     a, b = torch.randn(2, *shape, generator=generator, dtype=torch.float64)
     return torch.sin(3 * s) * a + torch.cos(2 * s) * b
+
+
+def smooth_network(depth, offset=0.5, size=1.0, dtype=torch.float64, **settings):
+    """Make a network whose layers sample one smooth function, the same at every depth.
+
+    `size` multiplies the weights of the layers.
+    """
+    generator = torch.Generator().manual_seed(0)
+    settings = {"width": 8, "state_dim": 6, "dtype": dtype, **settings}
+    network = ResidualNetwork(3, 2, depth=depth, generator=generator, **settings)
+    for weights in (network.V, network.W):
+        sample = smooth_in_depth(depth, weights.shape[1:], generator, offset)
+        weights.data = (size * sample).to(dtype)
+    network.V.data *= depth ** (network.depth_scaling - 1)
+    return network

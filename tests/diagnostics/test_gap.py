@@ -12,14 +12,20 @@ from odenet._diagnostics.gap import (
     warn_if_rough,
 )
 from odenet.schemes import SCHEMES, GaussianProcess
-from tests.network.test_ode import inputs, make_network, precise, slope
+from tests.helpers import draw_all, make_network, slope, smooth_network
+from tests.network.test_ode import inputs, precise
 
 DEPTHS = [16, 32, 64, 128, 256]
 
 
+def rough_network(depth):
+    """Make a network of independent layers."""
+    return draw_all(make_network(3, 2, depth=depth, width=8, state_dim=6))
+
+
 @pytest.mark.parametrize("depth_scaling", [1.0, 0.5])
 def test_gap_is_of_first_order(depth_scaling):
-    networks = [make_network(depth, depth_scaling=depth_scaling) for depth in DEPTHS]
+    networks = [smooth_network(depth, depth_scaling=depth_scaling) for depth in DEPTHS]
     gaps = [ode_gap(network, inputs()) for network in networks]
     estimates = [ode_gap(network, inputs(), "richardson") for network in networks]
     assert slope(DEPTHS, gaps) == pytest.approx(-1, abs=0.1)
@@ -28,7 +34,7 @@ def test_gap_is_of_first_order(depth_scaling):
 
 @pytest.mark.parametrize("depth", [5, 40])
 def test_gap_is_the_relative_distance_of_the_outputs(depth):
-    network = make_network(depth, dtype=torch.float32)
+    network = smooth_network(depth, dtype=torch.float32)
     before = {name: weights.clone() for name, weights in network.state_dict().items()}
     gap = ode_gap(network, inputs().numpy())
     for name, weights in network.state_dict().items():
@@ -40,7 +46,7 @@ def test_gap_is_the_relative_distance_of_the_outputs(depth):
 
 
 def test_layers_that_are_independent_have_a_gap_of_no_order_and_a_warning():
-    networks = [make_network(depth, smooth=False) for depth in (16, 64)]
+    networks = [rough_network(depth) for depth in (16, 64)]
     with pytest.warns(UserWarning, match="not smooth in depth"):
         gaps = [ode_gap(network, inputs()) for network in networks]
     with pytest.warns(UserWarning, match="not smooth in depth"):
@@ -58,7 +64,7 @@ def test_gap_of_a_network_that_is_zero(method):
 def test_extrapolation_is_of_second_order():
     errors = []
     for depth in DEPTHS:
-        network = make_network(depth)
+        network = smooth_network(depth)
         with torch.no_grad():
             limit = precise(network).integrate(inputs(), [1.0], by_layer=True)[0]
             error = ExtrapolatedNetwork(network)(inputs()) - limit @ network.head.T
@@ -77,18 +83,19 @@ def test_independent_layers_are_rough_and_no_others(init, depth):
 
 def test_unknown_method_of_the_gap_is_refused():
     with pytest.raises(ValueError, match="`method` must be one of .*'exact'"):
-        ode_gap(make_network(2), inputs(), "exact")
+        ode_gap(smooth_network(2), inputs(), "exact")
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_gap_on_cuda_is_that_on_the_cpu():
-    gaps = [ode_gap(make_network(6).to(device), inputs()) for device in ("cpu", "cuda")]
+    gaps = [
+        ode_gap(smooth_network(6).to(device), inputs()) for device in ("cpu", "cuda")
+    ]
     assert gaps[1] == pytest.approx(gaps[0], rel=1e-5)
 
 
 def test_extrapolation_is_the_formula_and_keeps_the_network():
-    network = make_network(8)
+    network = smooth_network(8)
     extrapolated = ExtrapolatedNetwork(network)
     expected = 2 * network.with_depth(16)(inputs()) - network(inputs())
     torch.testing.assert_close(extrapolated(inputs()), expected)
@@ -97,16 +104,16 @@ def test_extrapolation_is_the_formula_and_keeps_the_network():
 
 
 def test_only_rough_weights_are_warned_of(recwarn):
-    warn_if_rough(make_network(8))
+    warn_if_rough(smooth_network(8))
     assert not recwarn
     with pytest.warns(UserWarning, match="no discretised ODE"):
-        warn_if_rough(make_network(8, smooth=False))
+        warn_if_rough(rough_network(8))
 
 
 @pytest.mark.parametrize("depth", [3, 4, 40])
 def test_a_line_in_depth_is_not_rough(depth):
     """Its von Neumann ratio, 6 / (L^2 - 1), is 0.75 for three layers."""
-    network = make_network(depth)
+    network = smooth_network(depth)
     s = torch.arange(depth, dtype=torch.float64)[:, None, None]
     network.set_weights({"V": s * network.V[:1], "W": s * network.W[:1]})
     assert not is_rough(network)

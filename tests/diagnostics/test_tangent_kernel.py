@@ -6,22 +6,16 @@ from odenet import ConvResidualNetwork, ResidualNetwork, tangent_kernel
 from odenet._network.activations import ACTIVATIONS
 from odenet._optim.explicit_euler import ExplicitEuler
 from odenet.schemes import GaussianProcess
+from tests.helpers import make_network
 
 N, N_FEATURES, N_OUTPUTS = 5, 3, 2
 
 
-def make_network(depth=4, **settings):
-    return ResidualNetwork(
-        N_FEATURES,
-        N_OUTPUTS,
-        depth=depth,
-        width=6,
-        state_dim=7,
-        init=GaussianProcess(length_scale=0.5, draws_V=True),
-        generator=torch.Generator().manual_seed(0),
-        dtype=torch.float64,
-        **settings,
-    )
+def drawn_network(depth=4, **settings):
+    """Make a network whose V is not zero."""
+    scheme = GaussianProcess(length_scale=0.5, draws_V=True)
+    settings = {"depth": depth, "state_dim": 7, "init": scheme, **settings}
+    return make_network(N_FEATURES, N_OUTPUTS, **settings)
 
 
 @pytest.fixture
@@ -55,7 +49,7 @@ def jacobian(network, X):
 @pytest.mark.parametrize("depth_scaling", [1.0, 0.5])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_matrix_is_that_of_the_jacobian(activation, depth_scaling, X):
-    network = make_network(activation=activation, depth_scaling=depth_scaling)
+    network = drawn_network(activation=activation, depth_scaling=depth_scaling)
     J = jacobian(network, X)
     kernel = tangent_kernel(network, X)
     np.testing.assert_allclose(kernel.matrix, J @ J.T, rtol=1e-10, atol=1e-12)
@@ -67,7 +61,7 @@ def test_matrix_is_that_of_the_jacobian(activation, depth_scaling, X):
 
 
 def test_network_stays_as_it_is(X):
-    network = make_network().float()
+    network = drawn_network().float()
     before = {name: p.clone() for name, p in network.state_dict().items()}
     tangent_kernel(network, X)
     for name, p in network.state_dict().items():
@@ -77,7 +71,7 @@ def test_network_stays_as_it_is(X):
 
 @pytest.mark.parametrize("form", [np.float32, np.ndarray.tolist, torch.tensor])
 def test_samples_of_any_form_in_float64(form, X):
-    network, X = make_network().float(), X.float().double()
+    network, X = drawn_network().float(), X.float().double()
     kernel = tangent_kernel(network, form(X.numpy()))
     np.testing.assert_array_equal(kernel.matrix, tangent_kernel(network, X).matrix)
     assert kernel.matrix.dtype == kernel.eigenvalues.dtype == np.float64
@@ -118,7 +112,7 @@ def follow(network, X, y, step, n_steps):
 @pytest.mark.parametrize("activation", ["gelu", "tanh"])
 def test_loss_falls_at_the_rate_of_the_kernel(activation, depth, X, y):
     """The flow of any depth has the rate, which is at least the PL constant."""
-    network = make_network(depth, activation=activation)
+    network = drawn_network(depth, activation=activation)
     step = 1e-4
     losses, kernels, residuals = zip(*follow(network, X, y, step, 60), strict=True)
     observed = -np.gradient(np.log(losses), step)[1:-1]
@@ -133,7 +127,7 @@ def test_loss_falls_at_the_rate_of_the_kernel(activation, depth, X, y):
 @pytest.mark.parametrize(("share", "falls"), [(0.95, True), (1.05, False)])
 def test_gradient_descent_is_stable_up_to_two_over_the_curvature(share, falls, X):
     """Near interpolation the curvature is the kernel's."""
-    network = make_network()
+    network = drawn_network()
     kernel = tangent_kernel(network, X)
     stiffest = np.linalg.eigh(kernel.matrix)[1][:, -1].reshape(N, N_OUTPUTS)
     y = network(X).detach() + 1e-7 * torch.tensor(stiffest)
@@ -143,7 +137,7 @@ def test_gradient_descent_is_stable_up_to_two_over_the_curvature(share, falls, X
 
 
 def test_rate_between_the_extremes(X, rng):
-    kernel = tangent_kernel(make_network(), X)
+    kernel = tangent_kernel(drawn_network(), X)
     rate = kernel.rate(rng.normal(size=(N, N_OUTPUTS)))
     assert kernel.pl_constant < rate < 2 * kernel.curvature
     slowest = np.linalg.eigh(kernel.matrix)[1][:, 0].reshape(N, N_OUTPUTS)
@@ -153,13 +147,13 @@ def test_rate_between_the_extremes(X, rng):
 
 
 def test_repeated_sample_has_no_pl_constant(X):
-    kernel = tangent_kernel(make_network(), X[[0, 1, 1]])
+    kernel = tangent_kernel(drawn_network(), X[[0, 1, 1]])
     assert kernel.pl_constant == pytest.approx(0, abs=1e-12)
     assert kernel.pl_constant >= 0
 
 
 def test_result_is_frozen_and_short_to_print(X):
-    kernel = tangent_kernel(make_network(), X)
+    kernel = tangent_kernel(drawn_network(), X)
     with pytest.raises(AttributeError):
         kernel.pl_constant = 0
     assert len(repr(kernel)) < 120
@@ -177,17 +171,17 @@ def test_result_is_frozen_and_short_to_print(X):
 )
 def test_bad_samples(X, message):
     with pytest.raises(ValueError, match=message):
-        tangent_kernel(make_network(), X)
+        tangent_kernel(drawn_network(), X)
 
 
 @pytest.mark.parametrize("shape", [(5, 3), (2, 5), (10,), (5,), ()])
 def test_bad_residual(shape, X):
     with pytest.raises(ValueError, match=r"must have shape \(5, 2\), got \("):
-        tangent_kernel(make_network(), X).rate(np.ones(shape))
+        tangent_kernel(drawn_network(), X).rate(np.ones(shape))
 
 
 def test_bad_modules(X):
     with pytest.raises(ValueError, match="imitated_depth=8"):
-        tangent_kernel(make_network(8).with_depth(4, imitate=True), X)
+        tangent_kernel(drawn_network(8).with_depth(4, imitate=True), X)
     with pytest.raises(TypeError, match="got a ConvResidualNetwork"):
         tangent_kernel(ConvResidualNetwork((4, 4, 1), 2, depth=2), X)

@@ -94,10 +94,6 @@ def test_stored_states_need_no_autograd(generator, monkeypatch):
 
 # Captured gradients
 
-needs_cuda = pytest.mark.skipif(
-    not torch.cuda.is_available(), reason="needs a CUDA device"
-)
-
 
 def make_thin_problem(generator, device="cpu", depth=8):
     scheme = GaussianProcess(draws_V=True)
@@ -198,7 +194,6 @@ def test_a_capture_that_cannot_be_trusted_is_not_used(fault, generator, monkeypa
 
 
 @pytest.mark.gpu
-@needs_cuda
 def test_gradients_are_captured_on_cuda(generator):
     network, loss, X, y, share = make_thin_problem(generator, "cuda")
     captured = gradients.CapturedGradients(compute_gradients)
@@ -211,7 +206,6 @@ def test_gradients_are_captured_on_cuda(generator):
 
 
 @pytest.mark.gpu
-@needs_cuda
 def test_gradients_on_cuda_are_those_on_the_cpu(generator):
     network, loss, X, y, share = make_thin_problem(generator)
     add_gradients(network, loss, X, y, share)

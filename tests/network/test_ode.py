@@ -11,28 +11,11 @@ from scipy.interpolate import interp1d
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from odenet import ResidualNetwork
 from odenet._network import layers
 from odenet._network.ode import METHODS, NeuralODE
+from tests.helpers import slope, smooth_network
 
 DEPTHS = [16, 32, 64, 128, 256]
-
-
-def make_network(depth, smooth=True, dtype=torch.float64, **settings):
-    """A network whose layers sample a smooth function of depth, or do not."""
-    generator = torch.Generator().manual_seed(0)
-    settings = {"width": 8, "state_dim": 6, "dtype": dtype} | settings
-    network = ResidualNetwork(3, 2, depth=depth, generator=generator, **settings)
-    s = (torch.arange(depth, dtype=torch.float64) + 0.5)[:, None, None] / depth
-    for weights in (network.V, network.W):
-        n = 2 if smooth else depth
-        parts = torch.randn(
-            n, *weights.shape[1:], generator=generator, dtype=torch.float64
-        )
-        wave = torch.sin(3 * s) * parts[0] + torch.cos(2 * s) * parts[1]
-        weights.data = (wave if smooth else parts).to(dtype)
-    network.V.data *= depth ** (network.depth_scaling - 1)
-    return network
 
 
 def inputs(n=20, dtype=torch.float64):
@@ -42,10 +25,6 @@ def inputs(n=20, dtype=torch.float64):
 
 def precise(network, **settings):
     return NeuralODE(network, rtol=1e-10, atol=1e-12, **settings)
-
-
-def slope(depths, errors):
-    return np.polyfit(np.log(depths), np.log(errors), 1)[0]
 
 
 def numpy_field(network, s, h):
@@ -64,7 +43,7 @@ def numpy_field(network, s, h):
 @pytest.mark.parametrize("depth_scaling", [1.0, 0.5])
 @pytest.mark.parametrize("depth", [1, 2, 5, 16])
 def test_vector_field_is_the_formula(depth, depth_scaling, rng):
-    network = make_network(depth, activation="tanh", depth_scaling=depth_scaling)
+    network = smooth_network(depth, activation="tanh", depth_scaling=depth_scaling)
     ode = NeuralODE(network)
     h = rng.normal(size=(4, 6))
     for s in (0.0, 0.03, 0.1, 0.3, 0.5, 0.77, 0.9, 1.0):
@@ -77,7 +56,7 @@ def test_vector_field_is_the_formula(depth, depth_scaling, rng):
 @pytest.mark.parametrize("depth_scaling", [1.0, 0.5])
 @pytest.mark.parametrize("depth", [1, 2, 3, 16])
 def test_states_are_those_of_another_solver(depth, depth_scaling):
-    network = make_network(depth, activation="tanh", depth_scaling=depth_scaling)
+    network = smooth_network(depth, activation="tanh", depth_scaling=depth_scaling)
     x, s = inputs(5), [0.0, 0.2, 0.5, 0.97]
     h = network.embed(x).detach().numpy()
     solution = solve_ivp(
@@ -100,7 +79,7 @@ def test_states_are_those_of_another_solver(depth, depth_scaling):
 @pytest.mark.parametrize("depth", [1, 4])
 def test_a_linear_ode_is_an_exponential(depth):
     """Of tied layers and the identity: H(1) = exp(V W / sqrt(q m)) H(0)."""
-    network = make_network(depth, activation="identity")
+    network = smooth_network(depth, activation="identity")
     for weights in (network.V, network.W):
         weights.data = weights.data[:1].repeat(depth, 1, 1)
     exponential = torch.matrix_exp(network.V[0] @ network.W[0] / sqrt(6 * 8))
@@ -111,7 +90,7 @@ def test_a_linear_ode_is_an_exponential(depth):
 @pytest.mark.parametrize("recorded", [True, False])
 @pytest.mark.parametrize("depth", [1, 2, 12])
 def test_trajectory_goes_from_the_embedding_to_the_output(depth, recorded):
-    ode = NeuralODE(make_network(depth))
+    ode = NeuralODE(smooth_network(depth))
     with torch.set_grad_enabled(recorded):
         states = ode.hidden_states(inputs(), [0.0, 0.4, 1.0])
         assert torch.equal(states[0], ode.network.embed(inputs()))
@@ -124,7 +103,7 @@ def test_trajectory_goes_from_the_embedding_to_the_output(depth, recorded):
 def test_states_of_the_network_converge_to_the_trajectory():
     errors = []
     for depth in (32, 64, 128):
-        network = make_network(depth)
+        network = smooth_network(depth)
         with torch.no_grad():
             states = network.hidden_states(inputs())
             s = torch.linspace(0, 1, depth + 1)
@@ -136,7 +115,7 @@ def test_states_of_the_network_converge_to_the_trajectory():
 @pytest.mark.parametrize("method", METHODS)
 @torch.no_grad()
 def test_error_of_every_method_falls_with_the_tolerance(method):
-    network = make_network(6)
+    network = smooth_network(6)
     limit = precise(network)(inputs())
     errors = [
         (NeuralODE(network, method=method, rtol=tol, atol=tol)(inputs()) - limit).norm()
@@ -150,7 +129,7 @@ def test_error_of_every_method_falls_with_the_tolerance(method):
 def test_evaluations_do_not_depend_on_the_depth():
     counts = []
     for depth in [8, *DEPTHS]:
-        ode = NeuralODE(make_network(depth), rtol=1e-3, atol=1e-5)
+        ode = NeuralODE(smooth_network(depth), rtol=1e-3, atol=1e-5)
         ode(inputs())
         counts.append(ode.n_evals_)
     assert max(counts) <= 1.5 * min(counts) < 60
@@ -158,14 +137,14 @@ def test_evaluations_do_not_depend_on_the_depth():
 
 @torch.no_grad()
 def test_methods_differ():
-    odes = [NeuralODE(make_network(6), method=name, rtol=1e-4) for name in METHODS]
+    odes = [NeuralODE(smooth_network(6), method=name, rtol=1e-4) for name in METHODS]
     outputs = [ode(inputs()).sum().item() for ode in odes]
     assert len(set(outputs)) == len({ode.n_evals_ for ode in odes}) == len(METHODS)
 
 
 def test_evaluations_are_counted(monkeypatch):
     calls = count_calls(monkeypatch)
-    ode = NeuralODE(make_network(5))
+    ode = NeuralODE(smooth_network(5))
     for n in (1, 20):
         calls.clear()
         ode(inputs(n))
@@ -197,7 +176,7 @@ def test_gradients_reach_every_layer(adjoint):
     """
     errors = []
     for depth in (32, 64, 128):
-        network = make_network(depth)
+        network = smooth_network(depth)
         ode = NeuralODE(network, rtol=1e-3, atol=1e-3, adjoint=adjoint)
         ours = gradients(ode, [ode.network.V, ode.network.W])
         theirs = gradients(network, [network.V, network.W])
@@ -209,7 +188,7 @@ def test_gradients_reach_every_layer(adjoint):
 @pytest.mark.parametrize("depth", [1, 2, 4])
 @pytest.mark.parametrize("adjoint", [False, True])
 def test_gradients_are_finite_differences(depth, adjoint):
-    network = make_network(depth, width=2, state_dim=5)
+    network = smooth_network(depth, width=2, state_dim=5)
     ode = precise(network, adjoint=adjoint)
     x = inputs(2).requires_grad_()
 
@@ -224,7 +203,7 @@ def test_gradients_are_finite_differences(depth, adjoint):
 
 @pytest.mark.parametrize("adjoint", [False, True])
 def test_gradients_of_the_input_do_not_need_those_of_the_weights(adjoint):
-    ode, x = precise(make_network(4), adjoint=adjoint), inputs().requires_grad_()
+    ode, x = precise(smooth_network(4), adjoint=adjoint), inputs().requires_grad_()
     found = []
     for trained in (True, False):
         ode.requires_grad_(trained)
@@ -235,7 +214,7 @@ def test_gradients_of_the_input_do_not_need_those_of_the_weights(adjoint):
 @pytest.mark.parametrize("depth", [1, 3, 12])
 def test_adjoint_gradients_are_those_of_backpropagation(depth, monkeypatch):
     calls = count_calls(monkeypatch)
-    network = make_network(depth)
+    network = smooth_network(depth)
     found, evaluations = [], []
     for adjoint in (False, True):
         ode = precise(network, adjoint=adjoint)
@@ -251,7 +230,7 @@ def test_adjoint_gradients_are_those_of_backpropagation(depth, monkeypatch):
 
 @pytest.mark.parametrize("adjoint", [False, True])
 def test_the_ode_can_be_trained_further(adjoint):
-    network = make_network(4, dtype=torch.float32)
+    network = smooth_network(4, dtype=torch.float32)
     before = {name: weights.clone() for name, weights in network.state_dict().items()}
     x = inputs(dtype=torch.float32)
     ode = NeuralODE(network, rtol=1e-3, atol=1e-5, adjoint=adjoint)
@@ -291,7 +270,7 @@ class Dtypes(TorchDispatchMode):
 @pytest.mark.parametrize("recorded", [True, False])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_everything_is_in_the_dtype_of_the_weights(dtype, adjoint, recorded):
-    ode = NeuralODE(make_network(6, dtype=dtype), adjoint=adjoint)
+    ode = NeuralODE(smooth_network(6, dtype=dtype), adjoint=adjoint)
     x = inputs(dtype=dtype)
     with torch.set_grad_enabled(recorded), Dtypes() as dtypes:
         output = ode(x)
@@ -302,12 +281,11 @@ def test_everything_is_in_the_dtype_of_the_weights(dtype, adjoint, recorded):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("adjoint", [False, True])
 def test_gpu_agrees_with_the_cpu(adjoint):
     found = []
     for device in ("cpu", "cuda"):
-        ode = NeuralODE(make_network(6).to(device), adjoint=adjoint)
+        ode = NeuralODE(smooth_network(6).to(device), adjoint=adjoint)
         loss = ode(inputs().to(device)).square().mean()
         loss.backward()
         found.append([loss.detach().cpu(), ode.network.V.grad.cpu()])
@@ -315,7 +293,7 @@ def test_gpu_agrees_with_the_cpu(adjoint):
 
 
 def test_float32_agrees_with_float64():
-    network = make_network(6, dtype=torch.float32)
+    network = smooth_network(6, dtype=torch.float32)
     with torch.no_grad():
         single = NeuralODE(network)(inputs(dtype=torch.float32))
         double = NeuralODE(network.double())(inputs())
@@ -337,7 +315,7 @@ def test_float32_agrees_with_float64():
 )
 def test_bad_settings_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
-        NeuralODE(make_network(2), **settings)
+        NeuralODE(smooth_network(2), **settings)
 
 
 @pytest.mark.parametrize(
@@ -345,17 +323,17 @@ def test_bad_settings_are_refused(settings, message):
 )
 def test_bad_depth_times_are_refused(s):
     with pytest.raises(ValueError, match="`s` must be strictly increasing depth times"):
-        NeuralODE(make_network(2)).hidden_states(inputs(), s)
+        NeuralODE(smooth_network(2)).hidden_states(inputs(), s)
 
 
 @pytest.mark.parametrize("s", [-0.01, 1.01, np.nan])
 def test_vector_field_outside_of_the_depth_is_refused(s):
     with pytest.raises(ValueError, match=r"`s` must be .* in \[0, 1\], got"):
-        NeuralODE(make_network(2)).vector_field(s, np.zeros((1, 6)))
+        NeuralODE(smooth_network(2)).vector_field(s, np.zeros((1, 6)))
 
 
 def failing(case):
-    network = make_network(4, activation="tanh", dtype=torch.float32)
+    network = smooth_network(4, activation="tanh", dtype=torch.float32)
     x, settings = inputs(dtype=torch.float32), {}
     if case == "steps":
         settings = {"max_steps": 2}
@@ -388,7 +366,7 @@ def test_failing_integration_says_why_and_what_to_do(case, reason, recorded):
 
 def test_steps_of_the_adjoint_are_counted_anew(monkeypatch):
     calls = count_calls(monkeypatch)
-    ode = NeuralODE(make_network(2), adjoint=True)
+    ode = NeuralODE(smooth_network(2), adjoint=True)
     ode(inputs()).sum().backward()
     forward, both = ((n - 1) // 6 for n in (ode.n_evals_, len(calls)))
     ode.max_steps = both - forward
@@ -402,10 +380,10 @@ def test_steps_of_the_adjoint_are_counted_anew(monkeypatch):
 def test_nothing_is_warned_of():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        ode = NeuralODE(make_network(3), adjoint=True).requires_grad_(False)
+        ode = NeuralODE(smooth_network(3), adjoint=True).requires_grad_(False)
         ode(inputs().requires_grad_()).sum().backward()
 
 
 def test_repr_shows_the_settings():
-    ode = NeuralODE(make_network(3), method="bosh3", rtol=1e-3)
+    ode = NeuralODE(smooth_network(3), method="bosh3", rtol=1e-3)
     assert "method='bosh3', rtol=0.001, atol=1e-08, max_steps=10000" in repr(ode)

@@ -2,42 +2,16 @@ import numpy as np
 import pytest
 import torch
 
-from odenet import ResidualNetwork
 from odenet._network.resampling import INTERPOLATIONS, resample
+from tests.helpers import slope, smooth_network
 
 ORDER = {"linear": 2, "constant": 1}
 OFFSET = {"linear": 0.5, "constant": 0.0}
 
 
-def smooth_network(depth, interpolation="linear", depth_scaling=1.0):
-    """A network whose layers sample a fixed smooth function of depth time."""
-    generator = torch.Generator().manual_seed(0)
-    network = ResidualNetwork(
-        3,
-        2,
-        depth=depth,
-        width=8,
-        state_dim=6,
-        depth_scaling=depth_scaling,
-        generator=generator,
-        dtype=torch.float64,
-    )
-    s = (torch.arange(depth, dtype=torch.float64) + OFFSET[interpolation]) / depth
-    for weights in (network.V, network.W):
-        shape = (2, *weights.shape[1:])
-        a, b = torch.randn(shape, generator=generator, dtype=torch.float64)
-        wave = torch.sin(3 * s)[:, None, None] * a + torch.cos(2 * s)[:, None, None] * b
-        weights.data = 2 * wave
-    return network
-
-
 def inputs():
     generator = torch.Generator().manual_seed(1)
     return torch.randn(20, 3, generator=generator, dtype=torch.float64)
-
-
-def slope(depths, errors):
-    return np.polyfit(np.log(depths), np.log(errors), 1)[0]
 
 
 def output_error(first, second):
@@ -55,8 +29,8 @@ def test_order_of_the_error_against_sampling_the_function_itself(
     errors = []
     for depth in depths:
         new = depth * numerator // 2
-        network = smooth_network(depth, interpolation)
-        exact = smooth_network(new, interpolation)
+        network = smooth_network(depth, OFFSET[interpolation], size=2)
+        exact = smooth_network(new, OFFSET[interpolation], size=2)
         errors.append(output_error(network.with_depth(new, interpolation), exact))
     assert slope(depths, errors) == pytest.approx(-ORDER[interpolation], abs=0.15)
 
@@ -69,7 +43,7 @@ def test_output_changes_by_the_order_of_the_layers_step(interpolation, factor):
     errors = [
         output_error(network, network.with_depth(int(factor * depth), interpolation))
         for depth in depths
-        for network in [smooth_network(depth)]
+        for network in [smooth_network(depth, size=2)]
     ]
     assert slope(depths, errors) == pytest.approx(-1, abs=0.1)
 
@@ -119,9 +93,7 @@ def test_function_is_kept_for_every_scaling_by_depth(depth_scaling):
     depths = [64, 128, 256]
     errors = []
     for depth in depths:
-        network = smooth_network(depth)
-        V = network.V.data * depth ** (depth_scaling - 1)
-        network.depth_scaling, network.V.data = depth_scaling, V
+        network = smooth_network(depth, size=2, depth_scaling=depth_scaling)
         errors.append(output_error(network, network.with_depth(2 * depth)))
     assert slope(depths, errors) == pytest.approx(-1, abs=0.1)
 

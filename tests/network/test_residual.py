@@ -12,20 +12,9 @@ from odenet._network.fast_layers import residual_stack
 from odenet._network.layers import residual_states
 from odenet._network.residual import BACKWARDS, default_state_dim
 from odenet.schemes import GaussianProcess
+from tests.helpers import draw_all, make_network
 
 SHAPES = [(5, 3, 8, 6, 1), (1, 1, 1, 1, 1), (7, 4, 2, 3, 5), (3, 2, 1, 9, 2)]
-
-
-def make_network(n_features=2, n_outputs=1, seed=0, dtype=torch.float64, **settings):
-    """A network whose weights are all drawn, so that nothing is zero."""
-    generator = torch.Generator().manual_seed(seed)
-    network = ResidualNetwork(
-        n_features, n_outputs, generator=generator, dtype=dtype, **settings
-    )
-    with torch.no_grad():
-        for p in network.parameters():
-            p.copy_(torch.randn(p.shape, generator=generator, dtype=torch.float64))
-    return network
 
 
 def numpy_forward(network, x):
@@ -46,13 +35,16 @@ def numpy_forward(network, x):
 @pytest.mark.parametrize(("n", "depth", "q", "m", "n_outputs"), SHAPES)
 @pytest.mark.parametrize("depth_scaling", [1.0, 0.5])
 def test_forward_is_the_formula(n, depth, q, m, n_outputs, depth_scaling, rng):
-    network = make_network(
-        n_outputs=n_outputs,
-        depth=depth,
-        state_dim=q,
-        width=m,
-        activation="tanh",
-        depth_scaling=depth_scaling,
+    network = draw_all(
+        make_network(
+            2,
+            n_outputs,
+            depth=depth,
+            state_dim=q,
+            width=m,
+            activation="tanh",
+            depth_scaling=depth_scaling,
+        )
     )
     x = rng.normal(size=(n, 2))
     output = network(torch.tensor(x)).detach().numpy()
@@ -74,7 +66,9 @@ def test_stack_equals_the_plain_loop(n, depth, q, m, n_outputs, activation, gene
 
 @pytest.mark.parametrize("activation", sorted(set(ACTIVATIONS) - {"relu"}))
 def test_gradients(activation, generator):
-    network = make_network(depth=3, width=4, state_dim=5, activation=activation)
+    network = draw_all(
+        make_network(2, depth=3, width=4, state_dim=5, activation=activation)
+    )
     x = torch.randn(4, 2, generator=generator, dtype=torch.float64)
     names = [name for name, _ in network.named_parameters()]
 
@@ -123,7 +117,7 @@ def test_default_state_dim(n_features, n_outputs, state_dim):
 
 
 def test_hidden_states_end_at_the_output(generator):
-    network = make_network(depth=5)
+    network = draw_all(make_network(2, depth=5))
     x = torch.randn(4, 2, generator=generator, dtype=torch.float64)
     states = network.hidden_states(x)
     assert states.shape == (6, 4, network.state_dim)
@@ -155,7 +149,7 @@ def numpy_imitation(network, x, imitated):
 @pytest.mark.parametrize("imitated", [64, float("inf")])
 def test_an_imitating_network_looks_ahead(imitated, backward, recorded, rng):
     """In its states and its last state, whatever its backward is."""
-    network = make_network(depth=4, activation="tanh", backward=backward)
+    network = draw_all(make_network(2, depth=4, activation="tanh", backward=backward))
     x = rng.normal(size=(5, 2))
     network.imitated_depth = imitated
     expected = numpy_imitation(network, x, imitated)
@@ -171,7 +165,7 @@ def test_an_imitating_network_looks_ahead(imitated, backward, recorded, rng):
 
 @pytest.mark.parametrize("backward", BACKWARDS)
 def test_last_state_takes_the_backward_that_was_asked_for(backward, monkeypatch, rng):
-    network = make_network(depth=4, backward=backward)
+    network = draw_all(make_network(2, depth=4, backward=backward))
     x = torch.tensor(rng.normal(size=(5, 2)))
     asked = []
     for name, stack in BACKWARDS.items():
@@ -218,7 +212,7 @@ def test_with_depth_can_imitate():
 @pytest.mark.parametrize("scaling", [0.5, 1.0, 2.0])
 def test_the_velocity_stays_at_another_depth(scaling):
     """That of the ODE, V times L^(1 - beta), where layers are tied."""
-    network = make_network(depth=8, depth_scaling=scaling)
+    network = draw_all(make_network(2, depth=8, depth_scaling=scaling))
     with torch.no_grad():
         network.V.copy_(network.V[:1].expand_as(network.V).clone())
     deeper = network.with_depth(32)

@@ -14,10 +14,6 @@ from odenet._utils.devices import (
     torch_threads,
 )
 
-needs_cuda = pytest.mark.skipif(
-    not torch.cuda.is_available(), reason="needs a CUDA device"
-)
-
 
 def test_automatic_device_is_there():
     expected = "cuda" if torch.cuda.is_available() else "cpu"
@@ -76,7 +72,7 @@ def test_parallel_searches_do_not_oversubscribe(rng):
     assert (search.cv_results_["mean_test_score"] <= allowed).all()
 
 
-@needs_cuda
+@pytest.mark.gpu
 @pytest.mark.parametrize("solver", ["flow", "gd", "sgd", "adamw"])
 def test_training_on_a_gpu_is_that_on_the_cpu(solver, rng):
     X = rng.normal(size=(300, 4))
