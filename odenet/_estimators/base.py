@@ -19,6 +19,7 @@ from odenet._estimators.preparation import (
     training_device,
 )
 from odenet._export import onnx_model, persistence
+from odenet._export.parts import FROZEN
 from odenet._inspection.summary import (
     facts,
     history_frame,
@@ -385,12 +386,12 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         """
         state = super().__getstate__().copy()
         if "_predictor" in state:
-            state["_frozen"] = freeze(state.pop("_predictor"), state.pop("net_"))
+            state[FROZEN] = freeze(state.pop("_predictor"), state.pop("net_"))
         return state
 
     def __setstate__(self, state):
         """Rebuild the network on the device that the estimator asks for."""
-        frozen = state.pop("_frozen", None)
+        frozen = state.pop(FROZEN, None)
         super().__setstate__(state)
         if frozen is not None:
             predictor = thaw(frozen, resolve_device_or_cpu(self.device))

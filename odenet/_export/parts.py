@@ -10,6 +10,8 @@ from odenet._tables.images import ImageInputs
 from odenet._tables.reading import TableInputs
 from odenet._tables.targets import ClassTargets, RegressionTargets
 
+FROZEN = "_frozen"  # of the state: what the network and its training are made of
+
 
 def state_of_parts(state):
     """Return the state of a fitted estimator with its parts by their names in files.
@@ -23,7 +25,7 @@ def state_of_parts(state):
     -------
     state : dict
     """
-    frozen = dict(state["_frozen"])
+    frozen = dict(state[FROZEN])
     parts = frozen.pop("parts")
     inputs, targets = parts.inputs, parts.targets
     named = {"_X_encoder": inputs.encoder, "_y_standardizer": None}
@@ -33,7 +35,7 @@ def state_of_parts(state):
         named["_columns"] = inputs.columns
     if isinstance(targets, RegressionTargets):
         named |= {"_y_standardizer": targets.standardizer, "_y_is_1d": targets.is_1d}
-    return state | named | {"_frozen": frozen}
+    return state | named | {FROZEN: frozen}
 
 
 def parts_of_state(state, estimator_name):
@@ -59,4 +61,4 @@ def parts_of_state(state, estimator_name):
     else:
         targets = RegressionTargets(standardizer, state.pop("_y_is_1d"))
     parts = Predictor(None, inputs, targets)
-    return state | {"_frozen": state["_frozen"] | {"parts": parts}}
+    return state | {FROZEN: state[FROZEN] | {"parts": parts}}

@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from sklearn.utils.validation import check_is_fitted
 
-from odenet._export.parts import parts_of_state, state_of_parts
+from odenet._export.parts import FROZEN, parts_of_state, state_of_parts
 from odenet._export.plain_data import NotData, from_data, to_data
 from odenet._utils.files import replacing
 from odenet._utils.sklearn_private import CALLBACK_STATE
@@ -80,7 +80,7 @@ def save(model, path):
     check_is_fitted(model)
     state, arrays = {}, {}
     for name, value in state_of_parts(model.__getstate__()).items():
-        if name == "_frozen":
+        if name == FROZEN:
             arrays |= {WEIGHT + n: Z for n, Z in value.pop("weights").items()}
         if not name.startswith(LEFT_OUT):
             state[name] = _as_data(model, name, value, arrays)
@@ -227,9 +227,7 @@ def _rebuilt(cls, state, arrays):
     """An estimator with a state, which has been tried."""
     state = from_data(state, arrays)
     weights = {n: Z for n, Z in arrays.items() if n.startswith(WEIGHT)}
-    state["_frozen"]["weights"] = {
-        n.removeprefix(WEIGHT): Z for n, Z in weights.items()
-    }
+    state[FROZEN]["weights"] = {n.removeprefix(WEIGHT): Z for n, Z in weights.items()}
     state = parts_of_state(state, cls.__name__)
     model = cls()
     names = set(model.get_params(deep=False))

@@ -47,7 +47,7 @@ def residual_stack(h, V, W, activation, scale, depth=None):
     """
     with_gradients = torch.is_grad_enabled() and any(t.requires_grad for t in (h, V, W))
     if with_gradients and is_written(h, V, W):
-        stack = _written
+        stack = _stack_in_workspace
     elif with_gradients or h.dim() == 3 or not _is_ordinary(h, V, W):
         stack = plain_stack
     else:
@@ -81,7 +81,7 @@ def rows_at_once(q, m):
     return max(MIN_ROWS, CACHED // (q + m))
 
 
-def _written(h, V, W, *settings):
+def _stack_in_workspace(h, V, W, *settings):
     """Return the last state, by one workspace per part of the samples."""
     parts = h.split(rows_at_once(*V.shape[-2:]), dim=-2)
     lasts = [_Stack.apply(part, V, W, *settings) for part in parts]

@@ -46,7 +46,7 @@ class _RebuiltStack(torch.autograd.Function):
     @staticmethod
     def forward(ctx, h, V, W, activation, scale):
         kept = [h]
-        for weights in zip(*_parts(V, W), strict=True):
+        for weights in zip(*_split_in_parts(V, W), strict=True):
             kept.append(plain_stack(kept[-1], *weights, activation, scale))
         ctx.save_for_backward(V, W, *kept)
         ctx.activation, ctx.scale = activation, scale
@@ -61,7 +61,7 @@ class _RebuiltStack(torch.autograd.Function):
             )
         V, W, *kept = ctx.saved_tensors
         grad_V, grad_W, n_failed = torch.empty_like(V), torch.empty_like(W), 0
-        parts = _parts(V, W, grad_V, grad_W)
+        parts = _split_in_parts(V, W, grad_V, grad_W)
         for start, end, *part in _backwards(kept[:-1], kept[1:], *parts):
             layers = _make_layers(*part, ctx.activation, ctx.scale)
             before = _pull_back_rebuilding(layers, start, end, g)
@@ -158,7 +158,7 @@ def _states_around(layers, h):
     return list(accumulate(layers, lambda h, layer: layer.apply(h), initial=h))
 
 
-def _parts(*tensors):
+def _split_in_parts(*tensors):
     """Cut each tensor along the depth into at most ``N_PARTS`` parts."""
     return [t.split(ceil(len(t) / N_PARTS)) for t in tensors]
 

@@ -78,10 +78,6 @@ class FlowOptimizer(Optimizer):
         for group, new in zip(self.param_groups, groups(), strict=True):
             group["lr"] = new["lr"]
         self._progress["direction"] = None if flat is None else self._scaled(parts)
-        self._jumped()
-
-    def _jumped(self):
-        """Prepare for the first step after the parameters have been replaced."""
 
     @property
     def n_grad_evals(self):
@@ -211,6 +207,20 @@ class FlowOptimizer(Optimizer):
             self._params, self._parts(y), self._rates, strict=True
         ):
             torch.mul(part, sqrt(rate), out=p)
+
+    def _relative_error(self, local, size, rtol, atol):
+        """Return the largest RMS of a parameter's error over its tolerance.
+
+        Parameters
+        ----------
+        local, size : Tensor
+            The error and the absolute values, as scaled vectors.
+        rtol, atol : float
+            Of the parameters as they are.
+        """
+        ratio = local * self._scale / (atol + rtol * (size * self._scale))
+        squares = [rows.square().mean(dim=1).max() for rows in self._rows(ratio)]
+        return torch.stack(squares).max().sqrt().item()
 
     def _rows(self, flat):
         """Yield the parts of a vector as matrices, one row for each stacked model."""

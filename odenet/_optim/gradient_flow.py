@@ -1,5 +1,6 @@
 """The gradient flow by an adaptive stabilised Runge-Kutta-Chebyshev method."""
 
+from contextlib import contextmanager
 from math import inf, isfinite
 
 import torch
@@ -213,8 +214,14 @@ class GradientFlow(FlowOptimizer):
         self.stalled, self.diverged = gain <= rounding, gain > rounding
         return start, 0.0
 
-    def _jumped(self):
-        """Make the first step after a jump short, so that what is stiff of it fades."""
+    @contextmanager
+    def reparametrised(self, groups, resample):
+        """Let the parameters be replaced, see :class:`FlowOptimizer`.
+
+        The first step after such a jump is short, so that what is stiff of it fades.
+        """
+        with super().reparametrised(groups, resample):
+            yield
         progress = self._progress
         if progress["step_size"] is not None:
             if progress["step_size_before"] is None:
@@ -280,10 +287,8 @@ class GradientFlow(FlowOptimizer):
         """Estimate the error over the tolerance: the largest RMS of a parameter."""
         local = WEIGHT_OF_VALUES * (start.y - end.y)
         local = local + WEIGHT_OF_VELOCITIES * h * (start.velocity + end.velocity)
-        size = torch.maximum(start.y.abs(), end.y.abs()) * self._scale
-        ratio = local * self._scale / (self.atol + self.rtol * size)
-        squares = [rows.square().mean(dim=1).max() for rows in self._rows(ratio)]
-        return torch.stack(squares).max().sqrt().item()
+        size = torch.maximum(start.y.abs(), end.y.abs())
+        return self._relative_error(local, size, self.rtol, self.atol)
 
     def _update_radius(self, point, closure):
         """Estimate the spectral radius anew, and its growth since the last step."""
