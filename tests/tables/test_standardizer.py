@@ -24,12 +24,11 @@ def test_gain_is_the_standard_deviation_reached(rng):
 
 
 @pytest.mark.parametrize("unit", [1e-300, 1e-30, 1.0, 1e30, 1e300])
-@pytest.mark.parametrize("weight_unit", [1e-300, 1.0, 1e300, 1e308])
-def test_no_unit_is_too_large_or_too_small(unit, weight_unit, rng):
+def test_no_unit_is_too_large_or_too_small(unit, rng):
     X = rng.normal(size=(50, 2))
-    weight = np.full(50, weight_unit)
-    Z = fit_standardizer(unit * X, weight)(unit * X)
-    np.testing.assert_allclose(Z.std(axis=0), 1, rtol=1e-10)
+    for weight_unit in (1e-300, 1.0, 1e300, 1e308):
+        Z = fit_standardizer(unit * X, np.full(50, weight_unit))(unit * X)
+        np.testing.assert_allclose(Z.std(axis=0), 1, rtol=1e-10)
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, 1e30])

@@ -3,7 +3,7 @@
 A reader who follows a call has to open that many files, over and over. Counted are
 calls of Python functions of odenet in the order in which they happen: each one that is
 in another file than the one before is a move. Returns do not count, nor do calls of
-other packages. Calls in a loop count each time, so that the numbers grow with the depth.
+other packages. Calls in a loop count each time: the numbers grow with the depth.
 
     python -m tests.whole.moves  # prints the moves of a small regressor
 """
