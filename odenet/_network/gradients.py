@@ -71,7 +71,8 @@ def compute_gradients(module, loss, X, y, share):
     workspace, last = forward_in_workspace(x @ A.mT, *layers, module.imitated_depth)
     outputs = last @ B.mT
     g = loss.gradient(outputs, y) * share[..., None]
-    grad_h, grad_V, grad_W = workspace.backward(g @ B)
+    out = current_scratch().take_gradients(module.V, module.W)
+    grad_h, grad_V, grad_W = workspace.backward(g @ B, out)
     give_back(workspace)
     total = (share * loss.per_sample(outputs, y)).sum()
     return outputs, total, (grad_h.mT @ x, grad_V, grad_W, g.mT @ last)

@@ -27,16 +27,41 @@ class Scratch:
         Those that no gradient uses at present, the oldest first.
     graphs : OrderedDict
         Captured gradients by what they depend on, the oldest first.
+    gradients : list of Tensor
+        Gradients of weights that nobody needs any more: the system takes longer to
+        supply fresh memory than the arithmetic to fill it.
     """
 
     def __init__(self):
         self.workspaces = []
         self.graphs = OrderedDict()
+        self.gradients = []
+
+    def leave_gradients(self, *parameters):
+        """Take the gradients away from parameters, as memory for the next ones."""
+        self.gradients = [p.grad for p in parameters]
+        for p in parameters:
+            p.grad = None
+
+    def take_gradients(self, *parameters):
+        """Return memory for the gradients of parameters; None where none was left."""
+        left, self.gradients = self.gradients, []
+        fits = len(left) == len(parameters) and all(
+            grad is not None and (grad.shape, grad.dtype, grad.device) == _like(p)
+            for grad, p in zip(left, parameters, strict=True)
+        )
+        return left if fits else None
 
     def free(self):
         """Let go of everything."""
         self.workspaces.clear()
         self.graphs.clear()
+        self.gradients.clear()
+
+
+def _like(p):
+    """Return what memory for the gradient of a parameter must agree in."""
+    return p.shape, p.dtype, p.device
 
 
 class _OfThread(threading.local):

@@ -124,14 +124,16 @@ class Workspace:
         """Return the functions of a layer, to be looked up once and not per layer."""
         return self.activation.write, self.multiply, self.add_product
 
-    def backward(self, g):
+    def backward(self, g, out=None):
         r"""Return the gradients of h, V and W, for the gradient g of the last state.
+
+        Those of V and W are written into the two tensors ``out``, if they are given.
 
         With r_k the residual of layer k, evaluated at :math:`p_k = h_{k-1} + c\,
         r_{k-1}`, the gradients obey :math:`dh_{k-1} = dh_k + dp_k` and
         :math:`dr_{k-1} = dh_k + (1 + c)\,dp_k`. For c = 0 both are the same.
         """
-        grad_V, grad_W = (t.new_empty(t.mT.shape) for t in (self.V, self.W))
+        grad_V, grad_W = out or (t.new_empty(t.mT.shape) for t in (self.V, self.W))
         dh = g.clone() if self.ahead else None
         for end in range(self.depth, 0, -self.block):
             layers = slice(max(0, end - self.block), end)

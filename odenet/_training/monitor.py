@@ -93,12 +93,17 @@ class Monitor(Callback):
         seen = self._observation(net)
         self.flow_time = seen.flow_time
         if self.rule.observe(seen):
-            self.kept = self.epoch_weights or (net.weights(), self.flow_time)
+            self.kept = self.epoch_weights or self._weights_of(net)
         share = 1.0 if self.schedule is None else self.schedule.share_of_patience(net)
         reason = self.rule.verdict(seen, horizon=net.horizon, share_of_patience=share)
         if self.schedule is not None:
             reason = self._follow_schedule(net, reason, dataset_train, dataset_valid)
         net.stop(reason)
+
+    def _weights_of(self, net):
+        """Copy weights and their flow time, over those kept if they are no start."""
+        is_start = self.kept is None or self.kept[0] is self.start[0]
+        return net.weights(None if is_start else self.kept[0]), self.flow_time
 
     def _observation(self, net):
         """Collect what the stopping rule looks at."""

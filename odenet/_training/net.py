@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from odenet._network.fast_layers import rows_at_once
 from odenet._network.gradients import add_gradients
+from odenet._network.scratch import current_scratch
 from odenet._optim.averaging import RunningAverage
 from odenet._training.batches import SliceLoader
 from odenet._training.monitor import Monitor
@@ -229,6 +230,7 @@ class TrainingNet(NeuralNet):
         outputs = []
 
         def closure():
+            current_scratch().leave_gradients(self.module_.V, self.module_.W)
             self.module_.zero_grad()
             outputs[:], objective = self._accumulate_gradients(batch)
             if self.solver.multiplies_gradients:
@@ -270,10 +272,17 @@ class TrainingNet(NeuralNet):
             for p in group["params"]:
                 p.grad.mul_(group["lr"])
 
-    def weights(self):
-        """Copy the weights reached, or their running average where there is one."""
+    def weights(self, out=None):
+        """Copy the weights reached, or their running average where there is one.
+
+        ``out`` is an earlier copy that is not needed any more: its memory is used.
+        """
         weights = self.average.weights if self.average else self.module_.state_dict()
-        return {name: p.detach().clone() for name, p in weights.items()}
+        if out is None or any(out[n].shape != p.shape for n, p in weights.items()):
+            return {name: p.detach().clone() for name, p in weights.items()}
+        for name, p in weights.items():
+            out[name].copy_(p.detach())
+        return out
 
     @torch.no_grad()
     def losses(self, samples):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from odenet import ResidualNetwork
-from odenet._network.scratch import current_scratch, scratch
+from odenet._network.scratch import Scratch, current_scratch, scratch
 
 
 def take_a_gradient():
@@ -78,3 +78,45 @@ def test_threads_have_their_own():
         assert ours.workspaces == []
     assert found[0] is not ours
     assert len(found[0].workspaces) == 1
+
+
+def parameters(*shapes):
+    made = [torch.nn.Parameter(torch.zeros(shape)) for shape in shapes]
+    for p in made:
+        p.grad = torch.ones_like(p)
+    return made
+
+
+def test_gradients_that_are_left_are_memory_for_the_next_ones():
+    V, W = parameters((2, 3), (3, 2))
+    left = [V.grad, W.grad]
+    kept = Scratch()
+    kept.leave_gradients(V, W)
+    assert V.grad is W.grad is None
+    taken = kept.take_gradients(V, W)
+    assert all(a is b for a, b in zip(taken, left, strict=True))
+    assert kept.take_gradients(V, W) is None
+
+
+def test_memory_of_other_shapes_or_types_is_not_taken():
+    for others in (parameters((4, 3), (3, 4)), parameters((2, 3))):
+        kept = Scratch()
+        kept.leave_gradients(*parameters((2, 3), (3, 2)))
+        assert kept.take_gradients(*others) is None
+    kept = Scratch()
+    kept.leave_gradients(*parameters((2, 3)))
+    assert kept.take_gradients(*(p.double() for p in parameters((2, 3)))) is None
+
+
+def test_parameters_without_gradients_leave_none():
+    V = torch.nn.Parameter(torch.zeros(2))
+    kept = Scratch()
+    kept.leave_gradients(V)
+    assert kept.take_gradients(V) is None
+
+
+def test_gradients_are_freed_with_the_rest():
+    kept = Scratch()
+    kept.leave_gradients(*parameters((2, 3)))
+    kept.free()
+    assert kept.gradients == []

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from skorch.callbacks import Callback
 
 from odenet import ResidualNetwork
 from odenet._losses.squared_error import SquaredError
@@ -18,10 +19,10 @@ def make_samples(n=40, seed=0):
     return Samples(X, X[:, :1] + torch.sin(2 * X[:, 1:2]), torch.ones(n))
 
 
-def run(solver=None, held_out=None, train=None, horizon=10.0, **settings):
+def run(solver=None, held_out=None, train=None, horizon=10.0, callbacks=None):
     generator = torch.Generator().manual_seed(0)
     network = ResidualNetwork(3, 1, depth=4, width=8, generator=generator)
-    monitor = Monitor(early_stopping=held_out is not None, **settings)
+    monitor = Monitor(early_stopping=held_out is not None)
     net = TrainingNet(
         network,
         SquaredError(),
@@ -29,6 +30,7 @@ def run(solver=None, held_out=None, train=None, horizon=10.0, **settings):
         horizon=horizon,
         generator=generator,
         monitor=monitor,
+        callbacks=callbacks,
     )
     net.initialize().partial_fit((train or make_samples(), held_out))
     return net
@@ -90,3 +92,17 @@ def test_nothing_is_held_after_a_training():
     monitor = run(held_out=make_samples(20, seed=1)).monitor
     assert monitor.kept is monitor.start is monitor.epoch_weights is None
     assert monitor.rule.kept_losses is None
+
+
+def test_keeping_weights_leaves_those_of_the_start():
+    seen = []
+
+    class Watches(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            seen.append((net.monitor.start[0]["W"].clone(), net.monitor.kept[0]["W"]))
+
+    net = run(callbacks=[Watches()])
+    starts = [start for start, _ in seen]
+    assert all(torch.equal(start, starts[0]) for start in starts)
+    assert not torch.equal(starts[0], net.module_.W.data)
+    assert torch.equal(seen[-1][1], net.module_.W.data)

@@ -231,3 +231,16 @@ def test_a_fit_ends_with_the_average(monkeypatch):
     net.partial_fit((make_samples(), None))
     assert torch.equal(net.module_.V.data, averages[-1])
     assert net.average is None
+
+
+def test_a_copy_of_weights_can_use_the_memory_of_an_earlier_one():
+    net = make_net()
+    first = net.weights()
+    net.module_.V.data += 1
+    places = {name: Z.data_ptr() for name, Z in first.items()}
+    again = net.weights(out=first)
+    assert {name: Z.data_ptr() for name, Z in again.items()} == places
+    assert torch.equal(again["V"], net.module_.V.data)
+    deeper = {**first, "V": torch.zeros(8, *first["V"].shape[1:])}
+    fresh = net.weights(out=deeper)
+    assert fresh["V"].shape == net.module_.V.shape
