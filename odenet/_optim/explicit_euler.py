@@ -49,7 +49,7 @@ class ExplicitEuler(FlowOptimizer):
         is_last = left <= self.learning_rate * (1 + ROUNDING)
         h = left if is_last else self.learning_rate
         y, velocity = self._spare or (torch.empty_like(start.y) for _ in range(2))
-        torch.mul(start.velocity, h, out=y).add_(start.y)
+        torch.add(start.y, start.velocity, alpha=h, out=y)
         end = self._evaluate(y, closure, out=velocity)
         self.diverged = not (isfinite(end.loss) and all_finite(end.velocity))
         if self.diverged:
