@@ -6,6 +6,8 @@ state; and, wherever torch transforms or traces the operations, the formulas the
 (:mod:`odenet._network.layers`).
 """
 
+import sys
+
 import torch
 from torch.autograd import forward_ad
 
@@ -57,7 +59,7 @@ def residual_stack(h, V, W, activation, scale, depth=None):
 
 def is_written(h, V, W):
     """Tell whether gradients are computed in a workspace, by hand."""
-    return _is_ordinary(h, V, W) and is_worth_keeping(h, V)
+    return _is_ordinary(h, V, W) and (h.is_cuda or is_worth_keeping(h, V))
 
 
 def _is_ordinary(*tensors):
@@ -76,14 +78,18 @@ def _is_ordinary(*tensors):
     )
 
 
-def rows_at_once(q, m):
-    """Return how many samples' states and inner values of one layer fit a cache."""
-    return max(MIN_ROWS, CACHED // (q + m))
+def rows_at_once(V):
+    """Return how many samples' states and inner values of one layer fit a cache.
+
+    A GPU is the faster the more it is given: there it is any number.
+    """
+    *_, q, m = V.shape
+    return sys.maxsize if V.is_cuda else max(MIN_ROWS, CACHED // (q + m))
 
 
 def _stack_in_workspace(h, V, W, *settings):
     """Return the last state, by one workspace per part of the samples."""
-    parts = h.split(rows_at_once(*V.shape[-2:]), dim=-2)
+    parts = h.split(rows_at_once(V), dim=-2)
     lasts = [_Stack.apply(part, V, W, *settings) for part in parts]
     return lasts[0] if len(lasts) == 1 else torch.cat(lasts, dim=-2)
 
@@ -131,7 +137,7 @@ def _plain_gradients(ctx, inputs, g):
 def _unrecorded(h, V, W, activation, scale, depth):
     """Return the last state without storing others, part by part of the samples."""
     layers, ahead = scaled_layers(V, W, scale), steps_ahead(len(V), depth)
-    parts = h.split(rows_at_once(*V.shape[-2:]))
+    parts = h.split(rows_at_once(V))
     return torch.cat([_unrecorded_part(p, layers, activation, ahead) for p in parts])
 
 

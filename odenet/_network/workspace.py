@@ -227,11 +227,6 @@ def is_worth_keeping(h, V):
     return _n_bytes(h, V) <= MAX_KEPT_BYTES
 
 
-def forget_workspaces():
-    """Free the workspaces that wait for this thread's next gradient."""
-    current_scratch().workspaces.clear()
-
-
 def _n_bytes(h, V):
     """Count the bytes of the buffers that grow with depth times samples."""
     *_, q, m = V.shape

@@ -12,7 +12,7 @@ from skorch.callbacks import EpochTimer, LRScheduler, PassthroughScoring
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from odenet._network.fast_layers import rows_at_once
-from odenet._network.gradients import add_gradients
+from odenet._network.gradients import MAX_GRAPHS, add_gradients
 from odenet._network.scratch import current_scratch
 from odenet._optim.averaging import RunningAverage
 from odenet._training.batches import SliceLoader
@@ -21,7 +21,10 @@ from odenet._training.penalties import penalty
 from odenet._training.plan import Progress
 from odenet._training.stop_reason import StopReason
 
-MAX_STATE_BYTES = 2**29  # of the states of all layers at once: half a gigabyte
+# Of the states of all layers at once: half a gigabyte on the CPU; on a GPU a share of
+# its memory, of which all the captured graphs that are kept then take up half.
+MAX_STATE_BYTES = 2**29
+SHARE_OF_A_GPU = 1 / (2 * MAX_GRAPHS)
 IMAGE_ROWS = 1024  # images at once, where nothing is trained
 
 
@@ -308,7 +311,7 @@ class TrainingNet(NeuralNet):
         return self.get_loss(output, y, X=X).item()
 
     def _chunks(self, *tensors):
-        """Slice tensors so that the stored states fit into MAX_STATE_BYTES.
+        """Slice tensors so that the stored states fit into the memory for them.
 
         A training batch that is normalised is one: its moments are its own.
         """
@@ -319,8 +322,10 @@ class TrainingNet(NeuralNet):
         rebuilds = module.backward == "rebuilt" and module.imitated_depth is None
         n_layers = 1 if rebuilds else module.depth
         stored = n_layers * (module.state_dim + 2 * module.width)
-        size = max(1, MAX_STATE_BYTES // (stored * module.V.element_size()))
-        size = min(size, rows_at_once(module.state_dim, module.width))
+        size = max(
+            1, _state_bytes(module.V.device) // (stored * module.V.element_size())
+        )
+        size = min(size, rows_at_once(module.V))
         return zip(*(tensor.split(size) for tensor in tensors), strict=True)
 
     def fit_loop(self, X, y=None, epochs=None, **fit_params):
@@ -359,6 +364,13 @@ class TrainingNet(NeuralNet):
             yield
         finally:
             self.callbacks_.pop()
+
+
+def _state_bytes(device):
+    """Return how many bytes the states of all layers may take on a device."""
+    if device.type != "cuda":
+        return MAX_STATE_BYTES
+    return int(SHARE_OF_A_GPU * torch.cuda.get_device_properties(device).total_memory)
 
 
 def _from_skorch(interrupt):

@@ -14,7 +14,6 @@ from odenet._network.scratch import current_scratch, scratch
 from odenet._network.workspace import (
     Workspace,
     elementwise,
-    forget_workspaces,
     give_back,
     is_worth_keeping,
     take_workspace,
@@ -61,8 +60,6 @@ def test_the_one_that_fits_is_taken():
     for other in (make_problem(depth=5), make_problem(dtype=torch.float32)):
         assert take_workspace(*other[0][:2]) not in spaces
     assert current_scratch().workspaces == spaces[1:]
-    forget_workspaces()
-    assert current_scratch().workspaces == []
 
 
 def test_no_more_than_a_number_is_kept(monkeypatch):
