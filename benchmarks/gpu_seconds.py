@@ -11,9 +11,10 @@ cpu     a gradient as the estimators compute it on the CPU
 They take turns, and each turn ends when the GPU has finished; ms are medians. Where
 there is no GPU, only the CPU is measured.
 
-Expected: a replayed graph is several times as fast as the two others for thin layers,
-which wait for their launches, and as fast where the products dominate. Against the CPU
-a GPU wins by little for few samples of thin layers, and by far for wide ones.
+Expected: a replayed graph is three to ten times as fast as the two others for thin
+layers or few samples, which wait for their launches, and still ahead where the products
+dominate. Against the CPU a GPU gains little for few samples of thin layers, and by far
+for many of wide ones.
 
 Run:  python benchmarks/gpu_seconds.py [--quick] [--json FILE] [--png FILE]
 """
