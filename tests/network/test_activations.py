@@ -13,7 +13,12 @@ from odenet import (
     ResODEClassifier,
     ResODERegressor,
 )
-from odenet._network.activations import ACTIVATIONS, Activation, check_activation
+from odenet._network.activations import (
+    ACTIVATIONS,
+    Activation,
+    check_activation,
+    elementwise,
+)
 
 FORMULAS = {
     "gelu": lambda z: z * (1 + erf(z / np.sqrt(2))) / 2,
@@ -142,3 +147,13 @@ def test_one_of_our_own_is_fitted_saved_and_exported(sine, tmp_path, rng):
     )
     (served,) = session.run(["y"], {"X": X})
     np.testing.assert_allclose(served, model.predict(X), atol=1e-5 * y.std())
+
+
+def test_elementwise_views_show_the_same_memory():
+    """Few entries transposed, which keeps oneDNN away; many as they are."""
+    few, many = torch.zeros(3, 4), torch.zeros(2**10, 2**6)
+    view = elementwise(few)
+    assert not view.is_contiguous()
+    view[0, 2] = 1
+    assert few[2, 0] == 1
+    assert elementwise(many).is_contiguous()

@@ -13,7 +13,6 @@ from odenet._network.layers import plain_stack, steps_ahead
 from odenet._network.scratch import current_scratch, scratch
 from odenet._network.workspace import (
     Workspace,
-    elementwise,
     give_back,
     is_worth_keeping,
     take_workspace,
@@ -77,16 +76,6 @@ def test_what_is_worth_keeping_fits_into_the_bytes(monkeypatch):
     assert is_worth_keeping(h, V)
     monkeypatch.setattr(workspace, "MAX_KEPT_BYTES", 4759)
     assert not is_worth_keeping(h, V)
-
-
-def test_elementwise_views_show_the_same_memory():
-    """Few entries transposed, which keeps oneDNN away; many as they are."""
-    few, many = torch.zeros(3, 4), torch.zeros(2**10, 2**6)
-    view = elementwise(few)
-    assert not view.is_contiguous()
-    view[0, 2] = 1
-    assert few[2, 0] == 1
-    assert elementwise(many).is_contiguous()
 
 
 def test_results_survive_the_next_gradient():
