@@ -19,6 +19,7 @@ from odenet._network.activations import (
     check_activation,
     elementwise,
 )
+from tests.helpers import serve_onnx
 
 FORMULAS = {
     "gelu": lambda z: z * (1 + erf(z / np.sqrt(2))) / 2,
@@ -128,7 +129,6 @@ def test_one_of_our_own_serves_the_networks(sine, generator):
 
 def test_one_of_our_own_is_fitted_saved_and_exported(sine, tmp_path, rng):
     """Its fit is not that of another, its file and its graph say what it predicts."""
-    onnxruntime = pytest.importorskip("onnxruntime")
     X = rng.normal(size=(40, 2))
     y = np.sin(2 * X[:, 0]) + X[:, 1]
     settings = {"width": 8, "flow_time": 5.0, "random_state": 0}
@@ -141,11 +141,7 @@ def test_one_of_our_own_is_fitted_saved_and_exported(sine, tmp_path, rng):
     loaded = ResODERegressor.load(tmp_path / "model.safetensors")
     np.testing.assert_array_equal(loaded.predict(X), model.predict(X))
 
-    model.to_onnx(tmp_path / "model.onnx")
-    session = onnxruntime.InferenceSession(
-        tmp_path / "model.onnx", providers=["CPUExecutionProvider"]
-    )
-    (served,) = session.run(["y"], {"X": X})
+    served = serve_onnx(model, X, tmp_path / "model.onnx")
     np.testing.assert_allclose(served, model.predict(X), atol=1e-5 * y.std())
 
 
