@@ -1,6 +1,8 @@
 """From the targets of a training set to those of a network, and back to predictions."""
 
 from dataclasses import dataclass, replace
+from math import inf
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -188,6 +190,7 @@ class ClassTargets(Targets):
                 np.count_nonzero(mass) * np.maximum(mass, mass[mass > 0].min())
             )
         else:
+            _check_class_weight(self.class_weight)
             factor = compute_class_weight(
                 self.class_weight, classes=self.classes, y=self.classes[y]
             )
@@ -235,3 +238,14 @@ class ClassTargets(Targets):
     def attributes(self):
         """Return the classes besides the number of outputs."""
         return {"classes_": self.classes, **super().attributes()}
+
+
+def _check_class_weight(class_weight):
+    """Raise for weights of classes that are no weights."""
+    for label, weight in (class_weight or {}).items():
+        is_number = isinstance(weight, Real) and not isinstance(weight, bool)
+        if not is_number or not 0 <= weight < inf:
+            raise ValueError(
+                "`class_weight` must map labels to finite numbers that are not "
+                f"negative, got {weight!r} for the label {label!r}."
+            )

@@ -265,7 +265,8 @@ class TrainingNet(NeuralNet):
             total += part
         if self.alpha or self.smoothness_penalty:
             extra = penalty(self.module_, self.alpha, self.smoothness_penalty)
-            extra.backward()
+            if extra.requires_grad:  # a single layer has no steps in depth to penalise
+                extra.backward()
             total += extra.detach()
         return outputs, total
 
