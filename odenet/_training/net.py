@@ -88,6 +88,7 @@ class TrainingNet(NeuralNet):
         self.trains_on_parts = max_epochs is not None
         self.stop_reason = self.average = None
         self.rows_before = self.evals_before = 0
+        self.curves = {}  # columns of the history, as far as they have been read
         super().__init__(
             module,
             criterion=loss,
@@ -169,7 +170,9 @@ class TrainingNet(NeuralNet):
         if hasattr(self.optimizer_, "n_grad_evals"):
             return self.optimizer_.n_grad_evals
         rows = self.history[self.rows_before :]
-        return self.evals_before + sum(r.get("train_batch_count", 0) for r in rows)
+        self.evals_before += sum(r.get("train_batch_count", 0) for r in rows)
+        self.rows_before += len(rows)
+        return self.evals_before
 
     @property
     def has_chosen_flow_time(self):
@@ -178,7 +181,9 @@ class TrainingNet(NeuralNet):
         return bool(is_conclusive and self.monitor.early_stopping and self.flow_time)
 
     def curve(self, name, having="role", role=None):
-        """Return a column of the history as a list, or None if it is empty.
+        """Return a column of the history as a list of floats, None where it is empty.
+
+        Rows are read once: of a stream, a part costs the same however many there were.
 
         Parameters
         ----------
@@ -189,10 +194,15 @@ class TrainingNet(NeuralNet):
         role : {"fit", "choose"}, default=None
             Only rows of this role.
         """
-        rows = (
-            r for r in self.history if having in r and role in (None, r.get("role"))
-        )
-        return [float(row[name]) for row in rows if name in row] or None
+        n_read, values = self.curves.get((name, having, role), (0, []))
+        rows = self.history[n_read:]
+        values += [
+            float(row[name])
+            for row in rows
+            if name in row and having in row and role in (None, row.get("role"))
+        ]
+        self.curves[name, having, role] = n_read + len(rows), values
+        return list(values) or None
 
     def get_split_datasets(self, X, y=None, **fit_params):
         """X is already the pair of training and validation samples."""
