@@ -12,6 +12,7 @@ from odenet._diagnostics.gap import gap_after_fit
 from odenet._diagnostics.smoothness import depth_smoothness
 from odenet._estimators.frozen import freeze, thaw
 from odenet._estimators.preparation import (
+    check_callbacks,
     check_same_network,
     losing_nothing,
     merged,
@@ -117,6 +118,7 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         """Fit, and return what the user is to be warned of, with its category."""
         if not isinstance(self.solver, str):
             self.solver.validate()  # a wrong one is told before the data are read
+        check_callbacks(self.callbacks)
         device = training_device(self.device, self.dtype)
         predictor = past = None
         if self.warm_start and hasattr(self, "_predictor"):
@@ -152,11 +154,13 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         with scikit_learn_callbacks(self, X, y, fitted) as observer:
             outcome = train(predictor.network, data, replace(plan, observer=observer))
             self._take(predictor, outcome, data.samples)
-        return [(text, ConvergenceWarning) for text in outcome.warnings()]
+        notices = [(text, UserWarning) for text in reading.notices]
+        return notices + [(text, ConvergenceWarning) for text in outcome.warnings()]
 
     def _fit_part(self, X, y, sample_weight, announced):
         """Train on a part, and return what the user is to be warned of."""
         solver = self._resolved_solver()
+        check_callbacks(self.callbacks)
         device = training_device(self.device, self.dtype)
         is_first = not hasattr(self, "_predictor")
         if is_first and self.depth == "auto":

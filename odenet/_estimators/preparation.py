@@ -5,6 +5,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from sklearn.utils import check_random_state
+from skorch.callbacks import Callback
 
 from odenet._tables.images import with_channels
 from odenet._tables.reading import Rows
@@ -30,6 +31,18 @@ def training_device(device, dtype):
     if resolved.type == "mps" and dtype == "float64":
         raise ValueError("`dtype` must be 'float32' on the device 'mps'.")
     return resolved
+
+
+def check_callbacks(callbacks):
+    """Raise for what skorch cannot call, such as functions and other libraries'."""
+    for given in callbacks or ():
+        callback = given[1] if isinstance(given, tuple) and len(given) == 2 else given
+        kind = callback if isinstance(callback, type) else type(callback)
+        if not issubclass(kind, Callback):
+            raise ValueError(
+                "`callbacks` must hold callbacks of skorch, which derive from "
+                f"skorch.callbacks.Callback, or pairs of a name and one; got {given!r}."
+            )
 
 
 def seed_and_generator(random_state):

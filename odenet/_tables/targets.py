@@ -98,7 +98,8 @@ class RegressionTargets(Targets):
     def of(cls, y, *, estimator_name, params, classes=None):
         """Describe the targets of a training set, not scaled yet."""
         n_outputs = 1 if y.ndim == 1 else y.shape[1]
-        return cls(Standardizer.identity(n_outputs), y.ndim == 1)
+        as_they_are = Standardizer(np.zeros(n_outputs), np.ones(n_outputs))
+        return cls(as_they_are, y.ndim == 1)
 
     @property
     def n_outputs(self):

@@ -175,6 +175,14 @@ class TrainingNet(NeuralNet):
         return self.evals_before
 
     @property
+    def is_cut_short(self):
+        """Whether the last epoch was to come later: held-out samples were to say when.
+
+        Where the steps shrink to zero over all epochs, the last one is the end.
+        """
+        return self.monitor.early_stopping and self.solver.has_constant_rate
+
+    @property
     def has_chosen_flow_time(self):
         """Whether a validation loss has told how far the flow is to be followed."""
         is_conclusive = self.stop_reason is not None and self.stop_reason.is_conclusive
