@@ -118,7 +118,6 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         """Fit, and return what the user is to be warned of, with its category."""
         if not isinstance(self.solver, str):
             self.solver.validate()  # a wrong one is told before the data are read
-        check_callbacks(self.callbacks)
         device = training_device(self.device, self.dtype)
         predictor = past = None
         if self.warm_start and hasattr(self, "_predictor"):
@@ -127,6 +126,7 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         seed, generator = seed_and_generator(self.random_state)
         rows = merged(reading.rows, seed)
         solver = self._resolved_solver(len(rows.y))
+        check_callbacks(self.callbacks, solver)
         if past is not None and (notice := self._has_passed(solver)):
             return [(notice, UserWarning)]
         if predictor is None:
@@ -160,7 +160,7 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     def _fit_part(self, X, y, sample_weight, announced):
         """Train on a part, and return what the user is to be warned of."""
         solver = self._resolved_solver()
-        check_callbacks(self.callbacks)
+        check_callbacks(self.callbacks, solver)
         device = training_device(self.device, self.dtype)
         is_first = not hasattr(self, "_predictor")
         if is_first and self.depth == "auto":

@@ -238,7 +238,7 @@ def train_on_part(network, samples, plan, net=None):
         net = make_net(network, plan, max_epochs=1)
         if plan.past is not None:
             net.resume(plan.past)
-    net.loss = net.criterion_ = plan.loss
+    net.loss = plan.loss
     if not _has_callbacks_of(net, plan):
         net.callbacks = _callbacks_of(plan)
         net.initialize_callbacks()

@@ -9,6 +9,7 @@ from math import inf
 import torch
 from skorch import NeuralNet
 from skorch.callbacks import EpochTimer, LRScheduler, PassthroughScoring
+from torch.nn import Module
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from odenet._network.fast_layers import rows_at_once
@@ -96,7 +97,7 @@ class TrainingNet(NeuralNet):
             callbacks=callbacks,
             train_split=None,
             device=None,
-            verbose=0,
+            verbose=1,  # of callbacks that print: those that a user has asked for
         )
 
     @property
@@ -115,14 +116,22 @@ class TrainingNet(NeuralNet):
         return callbacks
 
     def initialize_criterion(self):
-        """The loss is no torch module and has nothing to initialise."""
-        self.criterion_ = self.loss
+        """The loss is no torch module: an empty one stands for it in checkpoints."""
+        self.criterion_ = Module()
         return self
 
     def initialize_optimizer(self, triggered_directly=None):
         """The optimizer comes from the solver."""
         self.optimizer_ = self.solver.make_optimizer(self.module_, self.horizon)
         return self
+
+    def load_params(self, *args, **kwargs):
+        """Load what a callback has saved, onto the device that the network is on."""
+        self.device = str(self.module_.V.device)
+        try:
+            super().load_params(*args, **kwargs)
+        finally:
+            self.device = None  # as always: others decide where the network is
 
     @property
     def averages(self):
@@ -258,7 +267,7 @@ class TrainingNet(NeuralNet):
                 self._multiply_gradients_by_rates()
             self.notify(
                 "on_grad_computed",
-                named_parameters=self.module_.named_parameters(),
+                named_parameters=list(self.module_.named_parameters()),
                 batch=batch,
                 training=True,
             )
@@ -292,7 +301,8 @@ class TrainingNet(NeuralNet):
         """Give the gradients the flow's rates, for optimizers that know of none."""
         for group in self.module_.parameter_groups():
             for p in group["params"]:
-                p.grad.mul_(group["lr"])
+                if p.grad is not None:  # as of one that is frozen
+                    p.grad.mul_(group["lr"])
 
     def weights(self, out=None):
         """Copy the weights reached, or their running average where there is one.

@@ -23,8 +23,8 @@ def test_missing_numbers_are_told_how_to_be_taken(X, y):
 @BOTH
 def test_callbacks_are_those_of_skorch(make, X, y):
     fine = [EpochScoring, ("scores", PassthroughScoring("train_loss")), PrintLog()]
-    check_callbacks(fine)
-    check_callbacks(None)
+    check_callbacks(fine, Flow())
+    check_callbacks(None, Flow())
     for wrong in (lambda net: None, "EarlyStopping", object(), ("a", int)):
         with pytest.raises(
             ValueError, match="`callbacks` must hold callbacks of skorch"
