@@ -219,7 +219,7 @@ class DepthWalk:
         shapes = module.V.shape, module.W.shape
 
         def like_layers(value):
-            """Resample a tensor in the shape of V or W; keep other values as they are."""
+            """Resample tensors of the shapes of V and W; keep others as they are."""
             if not torch.is_tensor(value) or value.shape not in shapes:
                 return value
             return resample(value, depth, "constant")
