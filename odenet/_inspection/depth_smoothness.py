@@ -1,10 +1,11 @@
-"""A display of the steps between layers, beside those of layers in random order."""
+"""A display of the steps between layers, compared with layers in random order."""
 
 import numpy as np
 
 from odenet._diagnostics.smoothness import depth_smoothness
 from odenet._inspection.display import DARK, LIGHT, Display, network_to_draw, weights_of
 
+# The styles of V and W: they differ in lightness and marker, for prints without colour.
 STYLES = {"V": {"color": DARK, "marker": "o"}, "W": {"color": LIGHT, "marker": "s"}}
 
 
@@ -82,7 +83,7 @@ class DepthSmoothnessDisplay(Display):
         return cls(rates, shuffled, smoothness).plot(ax)
 
     def draw(self, ax):
-        """Draw the rates of V and W, and the reference of layers in random order.
+        """Draw the rates of V and W, and those of layers in random order.
 
         Parameters
         ----------

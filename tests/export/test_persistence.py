@@ -343,7 +343,7 @@ def test_a_file_that_is_not_there(tmp_path):
 
 def test_a_truncated_file(path):
     content = path.read_bytes()
-    message = "no safetensors file, or an incomplete one"
+    message = "not a safetensors file, or it is incomplete"
     for share in [0.0, 0.001, 0.2, 0.6, 0.99]:
         path.write_bytes(content[: int(share * len(content))])
         with pytest.raises(ValueError, match=message):
@@ -352,7 +352,7 @@ def test_a_truncated_file(path):
 
 def test_a_foreign_file(regressor, path):
     path.write_bytes(pickle.dumps(regressor))
-    with pytest.raises(ValueError, match="no safetensors file"):
+    with pytest.raises(ValueError, match="not a safetensors file"):
         ResODERegressor.load(path)
     save_file({"V": np.zeros(3)}, path)
     with pytest.raises(ValueError, match="odenet did not write it"):
