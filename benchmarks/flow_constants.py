@@ -35,7 +35,7 @@ CONSTANTS = {  # by name: the module that holds it
     "FIRST_ITERATIONS": gradient_flow,
     "ITERATIONS": gradient_flow,
     "FIRST_STEP": gradient_flow,
-    "SETTLED": curvature,
+    "CONVERGENCE": curvature,
 }
 # Factors that shorten a step must stay below 1, and one that lets it grow above 1.
 LARGEST = {"SAFETY": 0.95, "SHRINKING_AFTER_A_RISE": 0.9}

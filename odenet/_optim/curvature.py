@@ -7,7 +7,7 @@ import torch
 # The iteration ends when an estimate differs from the one before by at most this share.
 # RKC asks for 0.01 in up to 50 iterations, because it uses an estimate for up to 25
 # steps. Here every step has its own estimate, which goes on with the direction found.
-SETTLED = 0.05
+CONVERGENCE = 0.05
 
 
 @torch.no_grad()
@@ -47,7 +47,7 @@ def largest_curvature(velocity_at, point, direction, n_iterations):
         if not isfinite(curvature):
             return None, direction
         direction = change
-        if abs(curvature - before) <= SETTLED * curvature:
+        if abs(curvature - before) <= CONVERGENCE * curvature:
             break
     return curvature, direction
 
