@@ -28,7 +28,8 @@ print(model.summary())
 
 # %%
 # The loss. At first the flow is followed with some samples held out, which choose the
-# flow time. Then it is followed to that time on all samples. Layers are added meanwhile.
+# flow time. Then it is followed to that time on all samples. Layers are added on the
+# way.
 fig, axes = plt.subplots(2, 2, figsize=(10, 8), layout="constrained")
 LossCurveDisplay.from_estimator(model, ax=axes[0, 0])
 

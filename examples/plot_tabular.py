@@ -48,7 +48,7 @@ else:
 
 # %%
 # The network is only told that there may be NaN. The perceptron needs preprocessing.
-# Every row is predicted by a model that was trained on the other two thirds of the rows.
+# Every row is predicted by a model that was trained on the other two thirds of them.
 numbers = make_pipeline(SimpleImputer(add_indicator=True), StandardScaler())
 one_hot = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
 is_number = make_column_selector(dtype_include="number")
