@@ -102,7 +102,7 @@ def _convolution(graph, h, filters, size, **settings):
 
 
 def _affine(moments, norm):
-    """Return the factor and summand of each map that batch normalisation amounts to."""
+    """Return batch normalisation as a factor and a summand of each map."""
     mean, variance = to_numpy(moments).swapaxes(0, -2)
     gain, shift = to_numpy(norm).swapaxes(0, -2)
     factor = gain / np.sqrt(variance + BATCH_NORM_EPS)

@@ -250,9 +250,9 @@ def _rebuilt(cls, state, arrays):
 
 
 def _is_no_data(cls, name):
-    """Tell whether a class has an attribute of this name that is not plain data.
+    """Tell whether a class has a method, or the like, of this name.
 
-    A method is one: a file must not replace it.
+    A file must not replace it.
     """
     value = inspect.getattr_static(cls, name, None)
     return not isinstance(value, (type(None), bool, int, float, str, list, dict))

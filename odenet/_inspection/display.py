@@ -121,7 +121,7 @@ class Display(ABC):
 
 
 def check_drawable(display, estimator):
-    """Return the estimator, or raise an error if it is no fitted one of odenet."""
+    """Return an estimator if it is a fitted one of odenet, or raise an error."""
     check_matplotlib_support(f"{display.__name__}.from_estimator")
     # The class is asked, because the attribute of an unfitted estimator would raise.
     if hasattr(type(estimator), "depth_smoothness_"):

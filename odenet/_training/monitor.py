@@ -71,7 +71,7 @@ class Monitor(Callback):
             self._begin_anew(net, held_out)
 
     def _begin_anew(self, net, held_out):
-        """Make the current weights those that later ones have to improve on."""
+        """Begin to judge anew: later weights have to be better than these."""
         losses = net.losses(held_out)
         loss = (held_out.weight * losses).sum() / held_out.weight.sum()
         self.kept = net.weights(), self.flow_time
@@ -161,7 +161,7 @@ class Monitor(Callback):
         self.rule.kept_losses = None
 
     def _is_lost(self, net, samples):
-        """Tell whether the loss is far above that at the start, or not a number."""
+        """Tell whether the training loss is NaN, or above the largest allowed."""
         return not net.objective(samples) <= self.largest_loss
 
     def go_back(self, net):

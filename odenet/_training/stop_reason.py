@@ -17,7 +17,7 @@ class StopReason(StrEnum):
 
     @property
     def is_conclusive(self):
-        """Whether the data, or a horizon given by the user, say that it is done."""
+        """Whether the data or the horizon decided that the training is complete."""
         return self in (self.EARLY_STOPPING, self.HORIZON, self.STATIONARY)
 
     @property

@@ -41,7 +41,7 @@ def replacing(path):
 
 
 def _umask():
-    """Return the permissions that new files lack; setting them is the way to read."""
+    """Return the permissions that new files lack, which can only be read by setting."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

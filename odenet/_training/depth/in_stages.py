@@ -75,7 +75,7 @@ class StagedSchedule(DepthWalk):
         return None
 
     def share_of_patience(self, net):
-        """Return the factor of the patience, which falls with depth like the epochs."""
+        """Return the factor of the patience: it falls with depth, like the epochs."""
         return self.depths[0] / net.module_.depth
 
     def _next_stage(self, net, samples):

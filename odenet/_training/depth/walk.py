@@ -103,7 +103,7 @@ class DepthWalk:
         raise NotImplementedError
 
     def share_of_patience(self, net):
-        """Return the factor of the patience at the current depth."""
+        """Return the factor of the patience at the current depth; by default 1."""
         return 1.0
 
     def finish(self, net, reason, samples):
