@@ -152,15 +152,15 @@ def _as_data(model, name, value, arrays):
     try:
         return to_data(value, arrays)
     except NotData as error:
-        remedy = "pickle does"
+        remedy = "Use pickle instead"
         if name in model.get_params(deep=False) and name != "solver":
             remedy = (
-                f"predictions do not need it, so `set_params({name}=...)` with "
-                f"plain data, as in {type(model).__name__}(), makes it possible"
+                f"Predictions do not need it: replace it by `set_params({name}=...)`, "
+                "for instance by its default, and save again"
             )
         raise ValueError(
-            f"`{name}` cannot be saved: {error}. A file holds numbers, texts and "
-            f"the objects of odenet only; {remedy}."
+            f"`{name}` cannot be saved: {error}. A file holds only numbers, texts and "
+            f"objects of odenet. {remedy}."
         ) from error
 
 
@@ -197,7 +197,10 @@ def _header_and_arrays(path):
     header = _parsed(path, metadata["odenet"])
     digest = arrays.pop(DIGEST, np.zeros(0))
     if not np.array_equal(digest, _digest(metadata["odenet"], arrays)):
-        raise ValueError(f"{path} is damaged, or was changed after it was written.")
+        raise ValueError(
+            f"{path} is damaged, or was changed after it was written: save the model "
+            "again, or take another copy of the file."
+        )
     return header, arrays
 
 

@@ -76,7 +76,10 @@ class DepthSmoothnessDisplay(Display):
         network = network_to_draw(cls, estimator)
         depth = network.depth
         if depth < 2:
-            raise ValueError("A network of one layer has no steps between layers.")
+            raise ValueError(
+                "A network of one layer has no steps between layers to draw: fit with "
+                "depth=2 or more."
+            )
         smoothness = depth_smoothness(network)
         rates = {name: depth * steps for name, steps in smoothness.increments.items()}
         shuffled = {n: _rate_when_shuffled(Z) for n, Z in weights_of(network).items()}

@@ -264,7 +264,7 @@ def test_a_solver_of_somebody_else_is_named(tmp_path):
 
     X, y, _ = write.samples()
     model = ResODERegressor(2, solver=Mine(max_epochs=1), **SMALL).fit(X, y)
-    with pytest.raises(ValueError, match="`solver` cannot be saved: Mine.*pickle does"):
+    with pytest.raises(ValueError, match="`solver` cannot be saved: Mine.*Use pickle"):
         model.save(tmp_path / "model.safetensors")
 
 
