@@ -1,4 +1,4 @@
-"""The network as anybody would write it in torch, without this package."""
+"""The network as anybody would write it in torch, and gradients to compare."""
 
 from math import sqrt
 
@@ -8,6 +8,10 @@ from skorch import NeuralNetRegressor
 from torch import nn
 
 from odenet import ResidualNetwork
+from odenet._losses.squared_error import SquaredError
+from odenet._tables.samples import Samples
+from odenet._training.net import TrainingNet
+from odenet.solvers import Flow
 
 
 def random_network(q, m, depth, **settings):
@@ -63,6 +67,19 @@ class Gradient:
         loss = (self.module(self.X) - self.y).square().mean()
         loss.backward()
         return loss.detach()
+
+
+class OdenetGradient(Gradient):
+    """Computes one gradient as the estimators do, on the device of the samples."""
+
+    def __init__(self, module, X, y):
+        super().__init__(module, X, y)
+        self.net = TrainingNet(module, SquaredError(), Flow()).initialize()
+        self.batch = Samples(X, y, torch.ones(len(X), device=X.device)).batch()
+
+    def __call__(self):
+        self.module.zero_grad(set_to_none=True)
+        return self.net._accumulate_gradients(self.batch)[1]
 
 
 class SkorchEpoch:

@@ -36,6 +36,7 @@ import torch
 from _jax_worker import JaxGradient, numbers_of_cores
 from _plain import (
     Gradient,
+    OdenetGradient,
     PlainNetwork,
     SkorchEpoch,
     random_network,
@@ -53,28 +54,11 @@ from _report import (
     seconds_per_call,
 )
 
-from odenet._losses.squared_error import SquaredError
-from odenet._tables.samples import Samples
-from odenet._training.net import TrainingNet
 from odenet._utils.devices import torch_threads
-from odenet.solvers import Flow
 
 OURS = ("odenet", "module")  # contestants on the threads that estimators would use
 OTHERS = ("module", "plain", "skorch", "jax")  # contestants beside odenet
 LARGEST = 3e9  # n q m L of the largest points, which take seconds each
-
-
-class OdenetGradient(Gradient):
-    """Computes a gradient as an estimator does."""
-
-    def __init__(self, module, X, y):
-        super().__init__(module, X, y)
-        self.net = TrainingNet(module, SquaredError(), Flow()).initialize()
-        self.batch = Samples(X, y, torch.ones(len(X))).batch()
-
-    def __call__(self):
-        self.module.zero_grad(set_to_none=True)
-        return self.net._accumulate_gradients(self.batch)[1]
 
 
 def make_contestants(n, q, m, depth):

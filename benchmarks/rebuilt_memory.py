@@ -31,7 +31,7 @@ from torch.profiler import ProfilerActivity, profile
 from odenet._network.activations import ACTIVATIONS
 from odenet._network.fast_layers import residual_stack
 from odenet._network.rebuilt_layers import rebuilt_stack
-from odenet._network.workspace import forget_workspaces
+from odenet._network.scratch import current_scratch
 
 # The two ways to compute the layers.
 STACKS = {"stored": residual_stack, "rebuilt": rebuilt_stack}
@@ -56,7 +56,7 @@ def gradients(stack, h, V, W):
 
 def megabytes(stack, problem):
     """Measure the peak of the tensors without the gradients, and the gradients."""
-    forget_workspaces()
+    current_scratch().free()
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         n_bytes = sum(t.nbytes for t in gradients(stack, *problem))
     with tempfile.TemporaryDirectory() as folder:

@@ -20,6 +20,15 @@ def outputs(model, X):
     return getattr(model, "decision_function", model.predict)(X)
 
 
+def serve_onnx(model, X, path):
+    """Export a regressor, and return what ONNX Runtime predicts at an array."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    model.to_onnx(path)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (served,) = session.run(["y"], {"X": X})
+    return served
+
+
 def make_network(
     n_features=3, n_outputs=1, *, depth=4, width=6, seed=0, dtype=torch.float64, **more
 ):

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 
 from odenet._utils.devices import to_numpy
 
@@ -73,8 +74,9 @@ def depth_smoothness(module):
     >>> round(depth_smoothness(iid).von_neumann_ratio, 1)
     1.0
     """
-    weights = {name: _row_per_layer(getattr(module, name)) for name in ("V", "W")}
-    depth = len(weights["V"])
+    depth, n_entries = len(module.V), module.V[0].numel()
+    layers = to_numpy(torch.cat([module.V.flatten(1), module.W.flatten(1)], dim=1))
+    weights = {"V": layers[:, :n_entries], "W": layers[:, n_entries:]}
     steps = {name: np.diff(Z, axis=0) for name, Z in weights.items()}
     increments = {name: np.linalg.norm(step, axis=1) for name, step in steps.items()}
     per_weight = {
@@ -83,16 +85,10 @@ def depth_smoothness(module):
     }
     return DepthSmoothness(
         lipschitz=max(per_weight.values()),
-        von_neumann_ratio=_von_neumann_ratio(np.hstack([*weights.values()])),
+        von_neumann_ratio=_von_neumann_ratio(layers),
         per_weight=per_weight,
         increments=increments,
     )
-
-
-def _row_per_layer(weights):
-    """Return the weights as a float64 matrix of one row per layer."""
-    array = to_numpy(weights)
-    return array.reshape(len(array), -1)
 
 
 def _von_neumann_ratio(Z):

@@ -115,7 +115,8 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
 
     def _fit(self, X, y, sample_weight, X_val, y_val):
         """Fit, and return what the user is to be warned of, with its category."""
-        self._resolved_solver()  # a wrong one is told before the data are read
+        if not isinstance(self.solver, str):
+            self.solver.validate()  # a wrong one is told before the data are read
         device = training_device(self.device, self.dtype)
         predictor = past = None
         if self.warm_start and hasattr(self, "_predictor"):

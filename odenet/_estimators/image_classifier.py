@@ -88,7 +88,9 @@ class ResODEImageClassifier(ClassificationMixin, BaseResODE):
         Number format of training. Predictions are computed in float64.
     random_state : int, RandomState instance or None, default=None
         Seed of the weights, of the held-out samples, of the mini-batches and of what is
-        random about images. The global random states are neither read nor set.
+        random about images. The same int gives the same model on the same machine; on a
+        GPU up to rounding, as cuDNN adds numbers in an order that varies. The global
+        random states are neither read nor set.
     verbose : int, default=0
         1 shows a progress bar.
 

@@ -4,7 +4,7 @@ from functools import partial
 from numbers import Integral, Real
 
 import torch
-from sklearn.base import is_classifier
+from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
 from odenet._diagnostics.gap import (
@@ -116,10 +116,12 @@ class TableResODE(BaseResODE):
         tags.input_tags.allow_nan = self.allow_nan
         chosen = self.categorical_features
         tags.input_tags.categorical = not (chosen is None or isinstance(chosen, str))
+        tags.target_tags.multi_output = isinstance(self, RegressorMixin)
         return tags
 
     def _read_anew(self, X, y, sample_weight, announced):
-        kind = ClassTargets if is_classifier(self) else RegressionTargets
+        is_regressor = isinstance(self, RegressorMixin)
+        kind = RegressionTargets if is_regressor else ClassTargets
         columns = announced.columns or read_columns(
             X, self.categorical_features, self.allow_nan
         )

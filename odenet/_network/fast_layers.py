@@ -6,16 +6,14 @@ state; and, wherever torch transforms or traces the operations, the formulas the
 (:mod:`odenet._network.layers`).
 """
 
+import sys
+
 import torch
 from torch.autograd import forward_ad
 
+from odenet._network.activations import elementwise
 from odenet._network.layers import plain_stack, scaled_layers, steps_ahead
-from odenet._network.workspace import (
-    elementwise,
-    give_back,
-    is_worth_keeping,
-    take_workspace,
-)
+from odenet._network.workspace import give_back, is_worth_keeping, take_workspace
 
 # Samples are evaluated part by part, so that the states and the inner values of a
 # layer, together so many entries, stay in a cache. For 2^16, 2^18, 2^20 and 2^22
@@ -57,7 +55,7 @@ def residual_stack(h, V, W, activation, scale, depth=None):
 
 def is_written(h, V, W):
     """Tell whether gradients are computed in a workspace, by hand."""
-    return _is_ordinary(h, V, W) and is_worth_keeping(h, V)
+    return _is_ordinary(h, V, W) and (h.is_cuda or is_worth_keeping(h, V))
 
 
 def _is_ordinary(*tensors):
@@ -76,14 +74,18 @@ def _is_ordinary(*tensors):
     )
 
 
-def rows_at_once(q, m):
-    """Return how many samples' states and inner values of one layer fit a cache."""
-    return max(MIN_ROWS, CACHED // (q + m))
+def rows_at_once(V):
+    """Return how many samples' states and inner values of one layer fit a cache.
+
+    A GPU is the faster the more it is given: there it is any number.
+    """
+    *_, q, m = V.shape
+    return sys.maxsize if V.is_cuda else max(MIN_ROWS, CACHED // (q + m))
 
 
 def _stack_in_workspace(h, V, W, *settings):
     """Return the last state, by one workspace per part of the samples."""
-    parts = h.split(rows_at_once(*V.shape[-2:]), dim=-2)
+    parts = h.split(rows_at_once(V), dim=-2)
     lasts = [_Stack.apply(part, V, W, *settings) for part in parts]
     return lasts[0] if len(lasts) == 1 else torch.cat(lasts, dim=-2)
 
@@ -130,29 +132,42 @@ def _plain_gradients(ctx, inputs, g):
 
 def _unrecorded(h, V, W, activation, scale, depth):
     """Return the last state without storing others, part by part of the samples."""
+    parts = h.split(rows_at_once(V))
     layers, ahead = scaled_layers(V, W, scale), steps_ahead(len(V), depth)
-    parts = h.split(rows_at_once(*V.shape[-2:]))
-    return torch.cat([_unrecorded_part(p, layers, activation, ahead) for p in parts])
+    if ahead:
+        lasts = [_run_ahead(part, layers, activation, ahead) for part in parts]
+    else:
+        lasts = [_run(part, layers, activation) for part in parts]
+    return torch.cat(lasts)
 
 
-def _unrecorded_part(h, layers, activation, ahead):
+def _run(h, layers, activation):
     """Return the last state of some samples; the given one stays as it is."""
-    z = h.new_empty(len(h), layers[0][0].shape[0])
-    a = torch.empty_like(z)
+    h = h.clone()
+    z, a = (h.new_empty(len(h), layers[0][0].shape[0]) for _ in range(2))
     flat_z, flat_a = elementwise(z), elementwise(a)
+    for V_k, W_k in layers:
+        torch.mm(h, W_k, out=z)
+        activation.write(flat_z, flat_a)
+        h.addmm_(a, V_k)
+    return h
 
-    def advance_in_place(h, point, V_k, W_k):
+
+def _run_ahead(h, layers, activation, ahead):
+    """Do the same for layers that are evaluated at a point ahead of the state.
+
+    The first layer is evaluated twice: before it runs, at h_0, to look ahead.
+    """
+    point = h
+    z, a = (h.new_empty(len(h), layers[0][0].shape[0]) for _ in range(2))
+    flat_z, flat_a = elementwise(z), elementwise(a)
+    for k, (V_k, W_k) in enumerate([layers[0], *layers]):
         torch.mm(point, W_k, out=z)
         activation.write(flat_z, flat_a)
-        return h.addmm_(a, V_k)
-
-    if not ahead:
-        h = h.clone()
-        for layer in layers:
-            advance_in_place(h, h, *layer)
-        return h
-    point = torch.lerp(h, advance_in_place(h.clone(), h, *layers[0]), ahead)
-    for layer in layers:
-        before, h = h, advance_in_place(h.clone(), point, *layer)
-        torch.lerp(before, h, 1 + ahead, out=point)
+        after = h.addmm(a, V_k)
+        if k == 0:
+            point = torch.lerp(h, after, ahead)
+        else:
+            torch.lerp(h, after, 1 + ahead, out=point)
+            h = after
     return h

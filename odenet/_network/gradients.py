@@ -2,7 +2,7 @@
 
 Around a thin network of few layers, autograd takes longer than the layers do, and on
 CUDA such a network waits for its launches. So the gradient is written by hand, and on
-CUDA captured as a graph, which is replayed as long as its tensors stay where they are.
+CUDA captured as a graph, which is replayed for every batch of the same shape.
 """
 
 import torch
@@ -13,7 +13,7 @@ from odenet._network.scratch import current_scratch
 from odenet._network.workspace import give_back
 
 # Graphs of a thread, beyond which the oldest one goes: a round value. Each new depth,
-# set of samples or network needs one, and each holds memory of its own.
+# number of samples or network needs one, and each holds memory of its own.
 MAX_GRAPHS = 8
 # How far a replay may be from the computation, as in torch.allclose. Round values, well
 # above the rounding of sums in float32: other kernels may be chosen for a graph.
@@ -40,8 +40,7 @@ def add_gradients(module, loss, X, y, share):
     """
     if not _is_by_hand(module, X):
         return _add_by_autograd(module, loss, X, y, share)
-    compute = captured if X.is_cuda else compute_gradients
-    outputs, total, gradients = compute(module, loss, X, y, share)
+    outputs, total, gradients = _computation_for(X)(module, loss, X, y, share)
     for p, gradient in zip(module.parameters(), gradients, strict=True):
         p.grad = gradient if p.grad is None else p.grad.add_(gradient)
     return outputs, total
@@ -62,6 +61,11 @@ def _is_by_hand(module, X):
     return stored and is_written(h, module.V, module.W)
 
 
+def _computation_for(X):
+    """Return the function that computes the gradients of samples by hand."""
+    return captured if X.is_cuda else compute_gradients
+
+
 @torch.no_grad()
 def compute_gradients(module, loss, X, y, share):
     """Return the outputs, the sum, and the gradients of A, V, W and B, by hand."""
@@ -79,11 +83,12 @@ def compute_gradients(module, loss, X, y, share):
 
 
 class CapturedGradients:
-    """Replays a computation on CUDA, as long as its tensors stay where they are.
+    """Replays a computation on CUDA, for all samples that come in the same shape.
 
-    A graph is trusted if its first replay gives what the computation itself gives.
-    Where it cannot be captured, or does not, the computation is run as it is. The
-    graphs wait in this thread's scratch.
+    A graph reads the parameters where they lie, and samples from memory of its own. It
+    is trusted if its first replay gives what the computation itself gives. Where it
+    cannot be captured, or does not, the computation is run as it is. The graphs wait in
+    this thread's scratch.
 
     Parameters
     ----------
@@ -96,45 +101,57 @@ class CapturedGradients:
         self.compute = compute
 
     def __call__(self, module, loss, X, y, share):
-        """Return what ``compute`` returns, in memory that the next call may write."""
-        graphs, key = current_scratch().graphs, self._key(module, loss, X, y)
+        """Return what ``compute`` returns; the gradients where the next call writes.
+
+        The parameters' own gradients, which may lie there, are moved away before.
+        """
+        graphs, samples = current_scratch().graphs, (X, y, share)
+        key = self._key(module, loss, samples)
         if key not in graphs:
-            graphs[key] = self._capture(module, loss, X, y, share.clone())
+            own = [t.clone() for t in samples]
+            graphs[key] = self._capture(module, loss, own)
             if len(graphs) > MAX_GRAPHS:
                 graphs.popitem(last=False)
         captured = graphs[key]
         if captured is None:
-            return self.compute(module, loss, X, y, share)
-        graph, static_share, results = captured
-        static_share.copy_(share)
+            return self.compute(module, loss, *samples)
+        graph, own, (outputs, total, gradients) = captured
+        _move_away(module.parameters(), gradients)
+        for t, value in zip(own, samples, strict=True):
+            t.copy_(value)
         graph.replay()
-        return results
+        return outputs.clone(), total.clone(), gradients
 
-    def forget(self):
-        """Free the graphs that this thread keeps."""
-        current_scratch().graphs.clear()
-
-    def _key(self, module, loss, X, y):
-        """Return all that a graph depends on: where tensors lie, and settings."""
-        tensors = (*module.parameters(), X, y)
+    def _key(self, module, loss, samples):
+        """Return all that a graph depends on: where parameters lie, and settings."""
         settings = module.activation, module.depth_scaling, module.imitated_depth
-        places = ((t.data_ptr(), t.shape) for t in tensors)
-        return (self.compute, *places, *settings, type(loss))
+        places = ((p.data_ptr(), p.shape) for p in module.parameters())
+        kinds = ((t.shape, t.dtype, t.device) for t in samples)
+        return (self.compute, *places, *kinds, *settings, loss)
 
-    def _capture(self, *inputs):
-        """Return a graph with its share and results, or None if it is no good.
+    def _capture(self, module, loss, samples):
+        """Return a graph, the samples it reads and its results; None if it is no good.
 
         ``RuntimeError`` is what torch raises where an operation cannot be captured.
         """
         try:
-            with torch.cuda.device(inputs[2].device):
-                graph, results, expected = _capture(lambda: self.compute(*inputs))
+            with torch.cuda.device(samples[0].device):
+                graph, results, expected = _capture(
+                    lambda: self.compute(module, loss, *samples)
+                )
         except RuntimeError:
             return None
         pairs = zip(_flat(results), _flat(expected), strict=True)
         if not all(torch.allclose(*pair, rtol=RTOL, atol=ATOL) for pair in pairs):
             return None
-        return graph, inputs[-1], results
+        return graph, samples, results
+
+
+def _move_away(parameters, results):
+    """Give parameters whose gradient is one of the results a copy of it."""
+    for p, result in zip(parameters, results, strict=True):
+        if p.grad is result:
+            p.grad = result.clone()
 
 
 def _capture(compute):

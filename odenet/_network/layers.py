@@ -7,15 +7,64 @@ h of shape (n, q) the states of n samples, and ``scale`` is the factor of a resi
 1/L for a discretised ODE.
 """
 
-from math import sqrt
+from math import floor, sqrt
 
 import torch
+
+from odenet._network.activations import ACTIVATIONS
 
 
 def velocity(h, V, W, activation):
     r"""Return the vector field :math:`V \sigma(W h / \sqrt{q}) / \sqrt{m}` at h."""
     *_, q, m = V.shape
     return activation(h @ W.mT / sqrt(q)) @ V.mT / sqrt(m)
+
+
+class VectorField:
+    r"""The velocity dH/ds at every depth time s, as a network's layers determine it.
+
+    Between the layers' depth times :math:`s = (k - 1/2)/L`, V and W are piecewise
+    linear, and they go on with the first and the last slope to 0 and 1.
+
+    Parameters
+    ----------
+    network : ResidualNetwork
+
+    Attributes
+    ----------
+    n_evals : int
+        How often it was evaluated.
+    """
+
+    def __init__(self, network):
+        # Not indexed later: that would cost a gradient of all layers' size each time.
+        self.V, self.W = network.V.unbind(0), network.W.unbind(0)
+        self.activation = ACTIVATIONS[network.activation].function
+        self.factor = len(self.V) ** (1 - network.depth_scaling)
+        self.n_evals = 0
+
+    def __call__(self, s, h):
+        """Return the velocity of states h of shape (n, q), at the tensor s."""
+        self.n_evals += 1
+        left, share = self._position(s.item())
+        V, W = (_between(Z[left : left + 2], share) for Z in (self.V, self.W))
+        return self.factor * velocity(h, V, W, self.activation)
+
+    def layers_at(self, s):
+        """Return the layers whose weights give those at s."""
+        left, _ = self._position(s)
+        return self.V[left : left + 2] + self.W[left : left + 2]
+
+    def _position(self, s):
+        """Return the layer left of s, and how far s is on the way to the next one."""
+        position = s * len(self.V) - 0.5
+        left = max(min(floor(position), len(self.V) - 2), 0)
+        return left, position - left
+
+
+def _between(layers, share):
+    """Return the weights between two layers, or those of the only one."""
+    return layers[0] if len(layers) == 1 else torch.lerp(*layers, share)
 
 
 def residual_states(h, V, W, activation, scale):

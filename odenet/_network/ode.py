@@ -2,7 +2,7 @@
 
 import copy
 from itertools import pairwise
-from math import floor, inf
+from math import inf
 from numbers import Integral, Real
 
 import numpy as np
@@ -11,8 +11,7 @@ from sklearn.utils.metaestimators import available_if
 from torch import nn
 from torchdiffeq import odeint, odeint_adjoint
 
-from odenet._network.activations import ACTIVATIONS
-from odenet._network.layers import velocity
+from odenet._network.layers import VectorField
 from odenet._network.predictor import Predictor
 
 METHODS = ("dopri5", "dopri8", "bosh3", "fehlberg2", "adaptive_heun")
@@ -132,11 +131,11 @@ class NeuralODE(nn.Module):
         """
         (s,) = _check_depth_times([s], torch.float64)
         if not isinstance(h, np.ndarray):
-            return _Field(self)(s, h)
+            return VectorField(self.network)(s, h)
         with torch.no_grad():
             V = self.network.V
             h = torch.tensor(h, dtype=V.dtype, device=V.device)
-            return _Field(self)(s, h).cpu().numpy()
+            return VectorField(self.network)(s, h).cpu().numpy()
 
     def forward(self, x):
         """Return the output F(x), shape (n, n_outputs), for x (n, n_features)."""
@@ -315,34 +314,13 @@ class NeuralODE(nn.Module):
         )
 
 
-class _Field:
-    """The vector field as torchdiffeq calls it: counted, and stopped when it fails."""
+class _Field(VectorField):
+    """The vector field as torchdiffeq calls it: stopped when the integration fails."""
 
     def __init__(self, ode):
+        super().__init__(ode.network)
         self.ode = ode
-        network = ode.network
-        # Not indexed later: that would cost a gradient of all layers' size each time.
-        self.V, self.W = network.V.unbind(0), network.W.unbind(0)
-        self.activation = ACTIVATIONS[network.activation]
-        self.factor = network.depth ** (1 - network.depth_scaling)
-        self.n_evals = self.n_steps = 0
-
-    def __call__(self, s, h):
-        self.n_evals += 1
-        left, share = self._position(s.item())
-        V, W = (_between(Z[left : left + 2], share) for Z in (self.V, self.W))
-        return self.factor * velocity(h, V, W, self.activation)
-
-    def layers_at(self, s):
-        """Return the layers whose weights give those at s."""
-        left, _ = self._position(s)
-        return self.V[left : left + 2] + self.W[left : left + 2]
-
-    def _position(self, s):
-        """Return the layer left of s, and how far s is on the way to the next one."""
-        position = s * len(self.V) - 0.5
-        left = max(min(floor(position), len(self.V) - 2), 0)
-        return left, position - left
+        self.n_steps = 0
 
     def callback_step(self, s, h, ds):
         """Judge a step; torchdiffeq calls this before each."""
@@ -373,11 +351,6 @@ class _Field:
         if self.n_steps > self.ode.max_steps:
             return f"it takes more than max_steps={self.ode.max_steps} steps"
         return None
-
-
-def _between(layers, share):
-    """Return the weights between two layers, or those of the only one."""
-    return layers[0] if len(layers) == 1 else torch.lerp(*layers, share)
 
 
 def _check_depth_times(s, dtype):

@@ -63,23 +63,22 @@ class Predictor:
         results : ndarray
             float64.
         """
-        X = self.inputs.read(X)
         network = self.network_for_evaluation()
-        like = {"dtype": network.V.dtype, "device": network.V.device}
-        size = self.inputs.rows_at_once
-        parts = np.split(X, range(size, len(X), size))
-        with torch_threads(network.V[0].numel() * len(parts[0])), torch.no_grad():
-            results = [
-                getattr(network, method)(torch.tensor(self.inputs(part), **like), *args)
-                for part in parts
-            ]
+        V, function = network.V, getattr(network, method)
+        X, size = self.inputs.read(X), self.inputs.rows_at_once
+        parts, results = np.split(X, range(size, len(X), size)), []
+        with torch_threads(V[0].numel() * len(parts[0])), torch.no_grad():
+            for part in parts:
+                x = torch.tensor(self.inputs(part), dtype=V.dtype, device=V.device)
+                results.append(function(x, *args))
         if hasattr(network, "n_evals_"):  # of an ODE, which may be a copy
             self.network.n_evals_ = network.n_evals_
         return to_numpy(torch.cat(results, dim=axis))
 
     def network_for_evaluation(self):
         """Return the network in the dtype of evaluation; a copy if it has another."""
-        dtype = evaluation_dtype(self.network.V.device)
-        if self.network.V.dtype == dtype:
+        weights = next(self.network.parameters())
+        dtype = evaluation_dtype(weights.device)
+        if weights.dtype == dtype:
             return self.network
         return copy.deepcopy(self.network).to(dtype)

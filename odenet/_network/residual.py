@@ -197,7 +197,7 @@ class ResidualNetwork(LayeredNetwork):
 
     def layers(self):
         """Return V, W, the activation and the factor of a residual, for a stack."""
-        scale = self.depth**-self.depth_scaling
+        scale = len(self.V) ** -self.depth_scaling
         return self.V, self.W, ACTIVATIONS[self.activation], scale
 
     def parameter_groups(self):

@@ -38,8 +38,13 @@ class Scratch:
         self.gradients = []
 
     def leave_gradients(self, *parameters):
-        """Take the gradients away from parameters, as memory for the next ones."""
-        self.gradients = [p.grad for p in parameters]
+        """Take the gradients away from parameters, as memory for the next ones.
+
+        On the CPU: other devices' allocators keep memory themselves, and the results of
+        a captured graph lie where its next replay writes them.
+        """
+        if all(p.device.type == "cpu" for p in parameters):
+            self.gradients = [p.grad for p in parameters]
         for p in parameters:
             p.grad = None
 

@@ -10,6 +10,7 @@ from math import sqrt
 
 import torch
 
+from odenet._network.activations import elementwise
 from odenet._network.scratch import current_scratch
 
 # Layers whose weights' gradients are one batched product. For blocks of 1, 4, 8, 16,
@@ -18,10 +19,6 @@ from odenet._network.scratch import current_scratch
 # (float32, one thread): any block of several layers will do, a small one needs less
 # memory.
 BLOCK = 16
-# Entries up to which oneDNN's set-up costs about as much as it saves, or more: a GELU
-# of 2^10, 2^12, 2^14, 2^15 and 2^16 entries took it 8, 9, 15, 23 and 40 us, torch's own
-# kernel 4, 6, 14, 26 and 50 us (float32, one thread).
-SMALL = 2**15
 # Workspaces of a thread that wait for the next gradient: a round value. Their bytes are
 # what bounds them in earnest; this number only ends the search among tiny ones.
 MAX_KEPT = 16
@@ -189,15 +186,6 @@ class Workspace:
         return self.add_product(dh, dz, self.WT_of[0])
 
 
-def elementwise(t):
-    """Return a view for elementwise operations that is quick for few entries.
-
-    oneDNN takes over contiguous tensors, with a set-up that costs twice the GELU of a
-    few thousand entries; torch's own kernels take any dense one.
-    """
-    return t.mT if t.numel() <= SMALL and t.device.type == "cpu" else t
-
-
 def take_workspace(h, V):
     """Return a workspace that fits: one that was given back, else a new one."""
     waiting = current_scratch().workspaces
@@ -225,11 +213,6 @@ def give_back(workspace):
 def is_worth_keeping(h, V):
     """Tell whether a workspace is small enough to wait for the next gradient."""
     return _n_bytes(h, V) <= MAX_KEPT_BYTES
-
-
-def forget_workspaces():
-    """Free the workspaces that wait for this thread's next gradient."""
-    current_scratch().workspaces.clear()
 
 
 def _n_bytes(h, V):

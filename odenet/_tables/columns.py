@@ -7,6 +7,7 @@ before :mod:`odenet._tables.encoder` makes them inputs of a network.
 
 import re
 from dataclasses import dataclass, replace
+from functools import cached_property
 from numbers import Real
 
 import numpy as np
@@ -70,7 +71,7 @@ class Columns:
         )
         return columns, X
 
-    @property
+    @cached_property
     def are_plain(self):
         """Whether all columns hold numbers, of which none can be missing."""
         return not (self.categories or self.allow_nan)

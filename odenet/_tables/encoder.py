@@ -28,12 +28,10 @@ class Encoder:
     def __call__(self, X):
         """Return the inputs of every row."""
         numbers = inputs = self._filled_numbers(X)
+        scored = _scored(self.columns, numbers)
         if not self.columns.are_plain:
             inputs = np.hstack([numbers, _marks_of_rows(self.columns, X)])
-        inputs = self.standardizer(inputs)
-        if not len(self.columns.scored):
-            return inputs
-        return np.hstack([inputs, self.scores(_scored(self.columns, numbers))])
+        return np.hstack([self.standardizer(inputs), self.scores(scored)])
 
     def _filled_numbers(self, X):
         """Return the columns of numbers, without a gap."""

@@ -12,7 +12,7 @@ from skorch.callbacks import EpochTimer, LRScheduler, PassthroughScoring
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from odenet._network.fast_layers import rows_at_once
-from odenet._network.gradients import add_gradients
+from odenet._network.gradients import MAX_GRAPHS, add_gradients
 from odenet._network.scratch import current_scratch
 from odenet._optim.averaging import RunningAverage
 from odenet._training.batches import SliceLoader
@@ -21,9 +21,12 @@ from odenet._training.penalties import penalty
 from odenet._training.plan import Progress
 from odenet._training.stop_reason import StopReason
 
-# The most memory for the states of all layers at once: half a gigabyte, a choice. More
-# samples are taken in chunks, whose gradients are added.
+# The most memory for the states of all layers at once. On the CPU it is half a
+# gigabyte, a choice. On a GPU it is a share of its memory, such that all captured
+# graphs that are kept take up half of it. More samples are taken in chunks, whose
+# gradients are added.
 MAX_STATE_BYTES = 2**29
+SHARE_OF_A_GPU = 1 / (2 * MAX_GRAPHS)
 IMAGE_ROWS = 1024  # images at once where nothing is trained, which bounds the memory
 
 
@@ -321,7 +324,7 @@ class TrainingNet(NeuralNet):
         return self.get_loss(output, y, X=X).item()
 
     def _chunks(self, *tensors):
-        """Yield slices of tensors whose stored states fit into MAX_STATE_BYTES.
+        """Yield slices of tensors whose stored states fit into the memory for them.
 
         With batch normalisation a training batch is not sliced: its moments are taken
         over the whole batch.
@@ -333,8 +336,10 @@ class TrainingNet(NeuralNet):
         rebuilds = module.backward == "rebuilt" and module.imitated_depth is None
         n_layers = 1 if rebuilds else module.depth
         stored = n_layers * (module.state_dim + 2 * module.width)
-        size = max(1, MAX_STATE_BYTES // (stored * module.V.element_size()))
-        size = min(size, rows_at_once(module.state_dim, module.width))
+        size = max(
+            1, _state_bytes(module.V.device) // (stored * module.V.element_size())
+        )
+        size = min(size, rows_at_once(module.V))
         return zip(*(tensor.split(size) for tensor in tensors), strict=True)
 
     def fit_loop(self, X, y=None, epochs=None, **fit_params):
@@ -377,6 +382,13 @@ class TrainingNet(NeuralNet):
             yield
         finally:
             self.callbacks_.pop()
+
+
+def _state_bytes(device):
+    """Return how many bytes the states of all layers may take on a device."""
+    if device.type != "cuda":
+        return MAX_STATE_BYTES
+    return int(SHARE_OF_A_GPU * torch.cuda.get_device_properties(device).total_memory)
 
 
 def _from_skorch(interrupt):

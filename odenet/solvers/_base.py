@@ -16,7 +16,7 @@ COUNT = Interval(Integral, 1, None, closed="left")
 # steps: a choice, a round number. But it has at least 32 rows, because a gradient of
 # fewer costs hardly less, and at most 256, because one of more costs no less per row:
 # 16, 32, 256 and 512 rows take 166, 112, 60 and 68 microseconds a row (OdenetGradient
-# of benchmarks/gradient_seconds.py, with q = m = L = 64, on one thread).
+# of benchmarks/_plain.py, with q = m = L = 64, on one thread).
 BATCHES_OF_AN_EPOCH = 16
 FEWEST_ROWS, MOST_ROWS = 32, 256
 

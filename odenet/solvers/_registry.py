@@ -75,18 +75,3 @@ def _class_named(name):
             f"got {name!r}."
         )
     return SOLVERS[name]
-
-
-def has_mini_batches(estimator):
-    """Tell whether the solver of an estimator trains on mini-batches."""
-    return not resolve_solver(estimator.solver).follows_flow
-
-
-def takes_parts(estimator):
-    """Tell whether an estimator can be trained on one part of the data at a time."""
-    if estimator._resolve_solver().takes_parts:
-        return True
-    raise AttributeError(
-        "partial_fit needs a solver of mini-batches with a constant rate, as "
-        f"solver='adamw' or solver='sgd' are, got solver={estimator.solver!r}."
-    )

@@ -93,7 +93,7 @@ class TestStates:
         states = model.hidden_states(X)
         assert states.shape == (5, 60, 16)
         np.testing.assert_allclose(states[-1], model.transform(X), rtol=1e-10)
-        head = model.module_.head.detach().double().numpy()
+        head = model.module_.head.detach().cpu().double().numpy()
         network_output = states[-1] @ head.T
         correlation = np.corrcoef(network_output.ravel(), model.predict(X))[0, 1]
         assert correlation == pytest.approx(1)

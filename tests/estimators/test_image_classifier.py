@@ -290,7 +290,7 @@ def test_callbacks_at_the_end_of_an_epoch_evaluate_and_change_nothing(fitted, di
 
     class Evaluates(Callback):
         def on_epoch_end(self, net, **kwargs):
-            net.module_(torch.zeros(5, 64))
+            net.module_(torch.zeros(5, 64, device=net.module_.V.device))
 
     model = ResODEImageClassifier(callbacks=[Evaluates()], **SMALL).fit(*digits)
     np.testing.assert_array_equal(

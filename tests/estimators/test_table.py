@@ -152,7 +152,7 @@ def test_ode_is_pickled_with_its_estimator():
 
 
 def test_ode_is_trained_further_and_predicts():
-    model, X, y = fit("regressor", depth=4, flow_time=1.0)
+    model, X, y = fit("regressor", depth=4, flow_time=1.0, device="cpu")
     ode = model.to_ode(rtol=1e-3, atol=1e-4).float()
     x = torch.tensor(model._predictor.inputs(X), dtype=torch.float32)
     target = model._predictor.targets.tensor(y[:, None]).float()

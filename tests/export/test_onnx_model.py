@@ -264,7 +264,7 @@ def test_features_may_have_the_names_of_values_inside(path):
 
 
 def test_labels_beyond_int64_are_refused(path):
-    labels = np.where(y > 0, 2**63 + 5, 1).astype(np.uint64)
+    labels = np.where(y > 0, np.uint64(2**63 + 5), np.uint64(1))
     model = ResODEClassifier(2, **SMALL).fit(X, labels)
     with pytest.raises(ValueError, match=r"within int64, got \[1, 9223372036854775813"):
         model.to_onnx(path)
@@ -336,7 +336,7 @@ def program_of(module, x):
 @pytest.mark.parametrize("imitate", [False, True])
 def test_a_fitted_module_can_be_exported_by_torch(imitate):
     model = ResODERegressor(16, **SMALL).fit(X, y)
-    module = model.with_depth(4, imitate=imitate).module_
+    module = model.with_depth(4, imitate=imitate).module_.cpu()
     x = torch.randn(7, module.embedding.shape[1] - 1)
     program = program_of(module, x[:5])
     torch.testing.assert_close(program(x), module(x))
@@ -345,6 +345,6 @@ def test_a_fitted_module_can_be_exported_by_torch(imitate):
 def test_a_fitted_module_of_images_can_be_exported_by_torch():
     images, digits = load_digits(return_X_y=True)
     model = ResODEImageClassifier(3, channels=2, solver=SGD(max_epochs=1))
-    module = model.fit(images[:60], digits[:60]).module_
+    module = model.fit(images[:60], digits[:60]).module_.cpu()
     x = torch.randn(7, 64)
     torch.testing.assert_close(program_of(module, x[:5])(x), module(x))

@@ -20,7 +20,7 @@ def test_the_largest_rate_is_the_lipschitz_constant(classifier):
 def test_the_reference_is_what_layers_in_random_order_have(classifier, rng):
     display = DepthSmoothnessDisplay.from_estimator(classifier)
     for name in ("V", "W"):
-        Z = getattr(classifier.module_, name).detach().double().numpy()
+        Z = getattr(classifier.module_, name).detach().cpu().double().numpy()
         squares = [
             np.square(np.diff(rng.permutation(Z), axis=0)).sum(axis=(1, 2)).mean()
             for _ in range(300)
@@ -54,7 +54,7 @@ def test_layers_without_any_step_are_drawn_on_a_linear_scale(regressor):
 
 def test_the_rates_are_those_of_the_weights_at_the_ends_of_layers(classifier):
     display = DepthSmoothnessDisplay.from_estimator(classifier)
-    W = classifier.module_.W.detach().double().numpy()
+    W = classifier.module_.W.detach().cpu().double().numpy()
     rates = 32 * np.sqrt(np.square(np.diff(W, axis=0)).sum(axis=(1, 2)))
     frame = display.frame()
     rows = frame[frame["weight"] == "W"]
@@ -83,7 +83,7 @@ def test_the_reference_is_the_mean_over_all_orders_of_the_layers(regressor):
     network = regressor.module_.with_depth(4)
     display = DepthSmoothnessDisplay.from_estimator(network)
     for name in ("V", "W"):
-        Z = getattr(network, name).detach().double().numpy()
+        Z = getattr(network, name).detach().cpu().double().numpy()
         squares = [
             np.square(np.diff(Z[list(order)], axis=0)).sum() / 3
             for order in permutations(range(4))

@@ -39,7 +39,7 @@ class WidthDisplay(Display):
 
 def test_a_display_of_ones_own_is_a_class_of_three_methods(classifier):
     display = WidthDisplay.from_estimator(classifier)
-    W = classifier.module_.W.detach().double().numpy()
+    W = classifier.module_.W.detach().cpu().double().numpy()
     norms = [np.linalg.norm(layer) for layer in W]
     np.testing.assert_allclose(display.ax_.lines[0].get_ydata(), norms)
     frame = display.frame()
@@ -101,7 +101,7 @@ def test_weights_are_in_float64_with_depth_first(classifier):
     for name, Z in weights.items():
         assert Z.dtype == np.float64
         assert len(Z) == 32
-        expected = getattr(classifier.module_, name).detach().numpy()
+        expected = getattr(classifier.module_, name).detach().cpu().numpy()
         np.testing.assert_array_equal(Z, expected)
 
 

@@ -18,7 +18,7 @@ def test_profiles_are_the_weights(classifier):
     display = WeightProfileDisplay.from_estimator(
         classifier, entries={"V": [(0, 1)], "W": [(2, 0), (3, 1)]}
     )
-    V = classifier.module_.V.detach().numpy()
+    V = classifier.module_.V.detach().cpu().numpy()
     np.testing.assert_array_equal(display.profiles["L = 32"]["V"][:, 0], V[:, 0, 1])
     line = display.ax_[0].lines[0]
     np.testing.assert_allclose(line.get_xdata(), (np.arange(32) + 0.5) / 32)
@@ -27,7 +27,7 @@ def test_profiles_are_the_weights(classifier):
 
 def test_the_entries_drawn_are_those_that_vary_most(classifier):
     display = WeightProfileDisplay.from_estimator(classifier, entries=3)
-    ranges = np.ptp(classifier.module_.V.detach().numpy(), axis=0)
+    ranges = np.ptp(classifier.module_.V.detach().cpu().numpy(), axis=0)
     drawn = [ranges[index] for index in display.entries["V"]]
     np.testing.assert_array_equal(drawn, np.sort(ranges, axis=None)[:-4:-1])
 
@@ -69,7 +69,7 @@ def test_the_frame_tells_network_entry_and_layer_of_every_value(classifier):
     frame = WeightProfileDisplay.from_networks(networks, entries=entries).frame()
     assert len(frame) == 3 * (32 + 4)
     rows = frame[(frame["network"] == "shallow") & (frame["entry"] == "(3, 1)")]
-    W = shallow.module_.W.detach().numpy()
+    W = shallow.module_.W.detach().cpu().numpy()
     np.testing.assert_array_equal(rows["value"], W[:, 3, 1])
     np.testing.assert_array_equal(rows["depth_time"], [0.125, 0.375, 0.625, 0.875])
     assert set(rows["weight"]) == {"W"}

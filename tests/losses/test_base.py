@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from odenet import ResidualNetwork
+from odenet import ResidualNetwork, ResODERegressor
 from odenet._losses.base import Loss
 from odenet._tables.samples import Samples
+from odenet._tables.targets import RegressionTargets
 from odenet._training.net import TrainingNet
 from odenet.solvers import AdamW, Flow
+from tests.helpers import serve_onnx
 
 
 class LogCosh(Loss):
@@ -73,3 +75,18 @@ def test_whatever_is_owed_is_missed():
     ):
         with pytest.raises(NotImplementedError):
             call(Loss())
+
+
+def test_a_loss_of_ones_own_is_fitted_saved_and_exported(monkeypatch, tmp_path):
+    """Where all inputs are the same, log cosh leads near the median of the targets."""
+    monkeypatch.setattr(RegressionTargets, "loss", LogCosh())
+    X, y = np.zeros((60, 2)), np.where(np.arange(60) < 50, 0.0, 30.0)
+    settings = {"early_stopping": False, "standardize": False, "random_state": 0}
+    model = ResODERegressor(4, width=8, flow_time=100.0, **settings).fit(X, y)
+    # tanh(c) * 50 = 10 at the constant c of the least loss: 30 is far beyond 1
+    np.testing.assert_allclose(model.predict(X), np.arctanh(0.2), rtol=0.01)
+    model.save(tmp_path / "model.safetensors")
+    twin = ResODERegressor.load(tmp_path / "model.safetensors")
+    assert np.array_equal(twin.predict(X), model.predict(X))
+    served = serve_onnx(model, X, tmp_path / "model.onnx")
+    np.testing.assert_allclose(served, model.predict(X), rtol=1e-5)

@@ -13,7 +13,13 @@ from odenet import (
     ResODEClassifier,
     ResODERegressor,
 )
-from odenet._network.activations import ACTIVATIONS, Activation, check_activation
+from odenet._network.activations import (
+    ACTIVATIONS,
+    Activation,
+    check_activation,
+    elementwise,
+)
+from tests.helpers import serve_onnx
 
 FORMULAS = {
     "gelu": lambda z: z * (1 + erf(z / np.sqrt(2))) / 2,
@@ -123,7 +129,6 @@ def test_one_of_our_own_serves_the_networks(sine, generator):
 
 def test_one_of_our_own_is_fitted_saved_and_exported(sine, tmp_path, rng):
     """Its fit is not that of another, its file and its graph say what it predicts."""
-    onnxruntime = pytest.importorskip("onnxruntime")
     X = rng.normal(size=(40, 2))
     y = np.sin(2 * X[:, 0]) + X[:, 1]
     settings = {"width": 8, "flow_time": 5.0, "random_state": 0}
@@ -136,9 +141,15 @@ def test_one_of_our_own_is_fitted_saved_and_exported(sine, tmp_path, rng):
     loaded = ResODERegressor.load(tmp_path / "model.safetensors")
     np.testing.assert_array_equal(loaded.predict(X), model.predict(X))
 
-    model.to_onnx(tmp_path / "model.onnx")
-    session = onnxruntime.InferenceSession(
-        tmp_path / "model.onnx", providers=["CPUExecutionProvider"]
-    )
-    (served,) = session.run(["y"], {"X": X})
+    served = serve_onnx(model, X, tmp_path / "model.onnx")
     np.testing.assert_allclose(served, model.predict(X), atol=1e-5 * y.std())
+
+
+def test_elementwise_views_show_the_same_memory():
+    """Few entries transposed, which keeps oneDNN away; many as they are."""
+    few, many = torch.zeros(3, 4), torch.zeros(2**10, 2**6)
+    view = elementwise(few)
+    assert not view.is_contiguous()
+    view[0, 2] = 1
+    assert few[2, 0] == 1
+    assert elementwise(many).is_contiguous()

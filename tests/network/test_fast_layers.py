@@ -194,8 +194,8 @@ def test_samples_are_evaluated_in_parts_that_fit_a_cache(imitated, monkeypatch):
     """As many at once as are asked for, all of them, in their order."""
     monkeypatch.setattr(fast_layers, "MIN_ROWS", 3)
     monkeypatch.setattr(fast_layers, "CACHED", 44)
-    assert rows_at_once(5, 6) == 4
-    assert rows_at_once(50, 60) == 3
+    assert rows_at_once(torch.empty(2, 5, 6)) == 4
+    assert rows_at_once(torch.empty(2, 50, 60)) == 3
     inputs, g = make_problem(n=10)
     expected = value_and_gradients(plain_stack, inputs, g, depth=imitated)
     results = value_and_gradients(residual_stack, inputs, g, depth=imitated)

@@ -7,9 +7,12 @@ from odenet import ResidualNetwork
 from odenet._losses.cross_entropy import CrossEntropy, LogisticLoss
 from odenet._losses.squared_error import SquaredError
 from odenet._network import gradients
+from odenet._network.fast_layers import rows_at_once
 from odenet._network.gradients import add_gradients, compute_gradients
 from odenet._network.scratch import current_scratch, scratch
+from odenet._training.net import TrainingNet
 from odenet.schemes import GaussianProcess
+from odenet.solvers import Flow
 
 PROBLEMS = {
     "one output": (SquaredError(), 1, lambda g: torch.randn(9, 1, generator=g)),
@@ -136,16 +139,39 @@ def assert_close(results, expected):
         torch.testing.assert_close(*pair)
 
 
-def test_replays_follow_the_parameters_and_the_shares(generator, without_capture):
+def test_replays_follow_the_parameters_and_the_samples(generator, without_capture):
     network, loss, X, y, share = make_thin_problem(generator)
     captured = gradients.CapturedGradients(compute_gradients)
     for _ in range(3):
         with torch.no_grad():
             network.V.add_(0.1)
-        share = share * 1.5
+        X, y, share = X - 0.1, y + 0.2, share * 1.5
         problem = network, loss, X, y, share
         assert_close(captured(*problem), compute_gradients(*problem))
     assert len(without_capture) == 1
+
+
+def test_gradients_of_batches_of_one_shape_are_added(
+    generator, without_capture, monkeypatch
+):
+    """One graph serves them all, and writes all gradients to the same place."""
+    network, loss, X, y, share = make_thin_problem(generator)
+    batches = [(X + i, y - i, (i + 1) * share) for i in range(3)]
+    outputs, total = [], 0.0
+    expected = 0.0
+    for batch in batches:
+        part, loss_of_part, gradient = compute_gradients(network, loss, *batch)
+        outputs.append(part)
+        total += loss_of_part
+        expected = [a + b for a, b in zip(gradient, expected or [0.0] * 4, strict=True)]
+    captured = gradients.CapturedGradients(compute_gradients)
+    monkeypatch.setattr(gradients, "_computation_for", lambda X: captured)
+    results = [add_gradients(network, loss, *batch) for batch in batches]
+    assert len(without_capture) == 1
+    torch.testing.assert_close([part for part, _ in results], outputs)
+    torch.testing.assert_close(sum(part for _, part in results), total)
+    for p, gradient in zip(network.parameters(), expected, strict=True):
+        torch.testing.assert_close(p.grad, gradient)
 
 
 def test_other_shapes_and_settings_are_captured_anew(generator, without_capture):
@@ -159,7 +185,9 @@ def test_other_shapes_and_settings_are_captured_anew(generator, without_capture)
         change()
         problem = network, loss, X, y, share
         assert_close(captured(*problem), compute_gradients(*problem))
-    assert len(without_capture) == 3
+    captured(network, loss, X[:9], y[:9], share[:9])
+    captured(network, SquaredError(), X, y, share)
+    assert len(without_capture) == 5
 
 
 def test_few_graphs_are_kept(generator, without_capture):
@@ -169,8 +197,6 @@ def test_few_graphs_are_kept(generator, without_capture):
         network.resample_(depth)
         captured(network, *rest)
     assert len(graphs()) == gradients.MAX_GRAPHS
-    captured.forget()
-    assert not graphs()
 
 
 @pytest.mark.usefixtures("without_capture")
@@ -203,6 +229,16 @@ def test_gradients_are_captured_on_cuda(generator):
         problem = network, loss, X, y, share
         assert_close(captured(*problem), compute_gradients(*problem))
     assert list(graphs().values()) != [None]
+
+
+@pytest.mark.gpu
+def test_many_samples_on_cuda_are_one_part(generator):
+    V = torch.empty(16, 128, 256, device="cuda")
+    assert rows_at_once(V) > 10**9
+    network = ResidualNetwork(126, 1, depth=16, width=256, state_dim=128).cuda()
+    net = TrainingNet(network, SquaredError(), Flow()).initialize()
+    X = torch.zeros(10_000, 126, device="cuda")
+    assert len(list(net._chunks(X))) == 1
 
 
 @pytest.mark.gpu

@@ -5,10 +5,12 @@ from math import inf, sqrt
 import numpy as np
 import pytest
 import torch
+from scipy.interpolate import interp1d
 from scipy.special import erf
 
 from odenet._network.activations import ACTIVATIONS
 from odenet._network.layers import (
+    VectorField,
     advance,
     imitating_states,
     plain_stack,
@@ -17,6 +19,7 @@ from odenet._network.layers import (
     steps_ahead,
     velocity,
 )
+from tests.helpers import smooth_network
 
 SHAPES = [(5, 3, 8, 6), (1, 1, 1, 1), (7, 4, 2, 3), (3, 1, 9, 2)]  # n, depth, q, m
 GELU = ACTIVATIONS["gelu"]
@@ -136,3 +139,30 @@ def test_an_axis_of_models_is_a_loop_over_them(imitated):
     for i, problem in enumerate(problems):
         expected = plain_stack(*problem, GELU, 1 / 3, imitated)
         torch.testing.assert_close(last[i], expected)
+
+
+@pytest.mark.parametrize("depth", [2, 5])
+def test_the_field_is_piecewise_linear_through_the_middles_of_the_layers(depth):
+    network = smooth_network(depth)
+    field, h = VectorField(network), torch.ones(4, network.state_dim).double()
+    middles = (np.arange(depth) + 0.5) / depth
+    V, W = (
+        interp1d(middles, Z.detach().numpy(), axis=0, fill_value="extrapolate")
+        for Z in (network.V, network.W)
+    )
+    for s in (0.0, 0.1, 0.5, 0.77, 1.0):
+        found = field(torch.tensor(s, dtype=torch.float64), h).detach().numpy()
+        expected = numpy_velocity(h.numpy(), V(s), W(s))
+        np.testing.assert_allclose(found, expected, rtol=1e-10)
+    assert field.n_evals == 5
+
+
+def test_the_layers_around_a_depth_time():
+    network = smooth_network(4)
+    field = VectorField(network)
+    for s, left in ((0.0, 0), (0.3, 0), (0.4, 1), (0.9, 2), (1.0, 2)):
+        V_left, V_right, W_left, W_right = field.layers_at(s)
+        assert torch.equal(V_left, network.V[left])
+        assert torch.equal(V_right, network.V[left + 1])
+        assert torch.equal(W_left, network.W[left])
+        assert torch.equal(W_right, network.W[left + 1])

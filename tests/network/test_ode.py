@@ -159,7 +159,7 @@ def count_calls(monkeypatch):
         calls.append(None)
         return velocity(*args)
 
-    monkeypatch.setattr("odenet._network.ode.velocity", counted)
+    monkeypatch.setattr("odenet._network.layers.velocity", counted)
     return calls
 
 

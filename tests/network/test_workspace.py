@@ -13,8 +13,6 @@ from odenet._network.layers import plain_stack, steps_ahead
 from odenet._network.scratch import current_scratch, scratch
 from odenet._network.workspace import (
     Workspace,
-    elementwise,
-    forget_workspaces,
     give_back,
     is_worth_keeping,
     take_workspace,
@@ -61,8 +59,6 @@ def test_the_one_that_fits_is_taken():
     for other in (make_problem(depth=5), make_problem(dtype=torch.float32)):
         assert take_workspace(*other[0][:2]) not in spaces
     assert current_scratch().workspaces == spaces[1:]
-    forget_workspaces()
-    assert current_scratch().workspaces == []
 
 
 def test_no_more_than_a_number_is_kept(monkeypatch):
@@ -80,16 +76,6 @@ def test_what_is_worth_keeping_fits_into_the_bytes(monkeypatch):
     assert is_worth_keeping(h, V)
     monkeypatch.setattr(workspace, "MAX_KEPT_BYTES", 4759)
     assert not is_worth_keeping(h, V)
-
-
-def test_elementwise_views_show_the_same_memory():
-    """Few entries transposed, which keeps oneDNN away; many as they are."""
-    few, many = torch.zeros(3, 4), torch.zeros(2**10, 2**6)
-    view = elementwise(few)
-    assert not view.is_contiguous()
-    view[0, 2] = 1
-    assert few[2, 0] == 1
-    assert elementwise(many).is_contiguous()
 
 
 def test_results_survive_the_next_gradient():

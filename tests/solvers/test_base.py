@@ -11,6 +11,7 @@ from odenet import ResidualNetwork, ResODERegressor
 from odenet._optim.flow_optimizer import FlowOptimizer
 from odenet.solvers import SGD, SOLVERS, AdamW, Flow, GradientDescent, resolve_solver
 from odenet.solvers._base import POSITIVE, FullBatch, MiniBatch, Solver
+from tests.helpers import serve_onnx
 
 
 class MidpointOptimizer(FlowOptimizer):
@@ -109,7 +110,7 @@ def test_mini_batches_of_ones_own(rng):
     assert not np.array_equal(model.partial_fit(X, y).predict(X), before)
 
 
-def test_a_solver_of_ones_own_is_saved(rng, tmp_path, registered):
+def test_a_solver_of_ones_own_is_saved_and_exported(rng, tmp_path, registered):
     X, y = make_problem(rng)
     for solver, flow_time in [(Midpoint(0.04), 1.0), (Nesterov(max_epochs=2), None)]:
         model = fit(solver, X, y, early_stopping=False, flow_time=flow_time)
@@ -118,6 +119,8 @@ def test_a_solver_of_ones_own_is_saved(rng, tmp_path, registered):
         assert twin.get_params()["solver"].get_params() == solver.get_params()
         assert type(twin.solver) is type(solver)
         assert np.array_equal(twin.predict(X), model.predict(X))
+        served = serve_onnx(model, X, tmp_path / "model.onnx")
+        np.testing.assert_allclose(served, model.predict(X), atol=1e-5 * y.std())
 
 
 def test_a_solver_of_ones_own_has_a_name(registered):

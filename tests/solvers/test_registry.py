@@ -6,8 +6,8 @@ from odenet import GradientFlow, ResidualNetwork
 from odenet._optim.depth_adamw import DepthAdamW
 from odenet._optim.explicit_euler import ExplicitEuler
 from odenet._utils.sklearn_private import validate_parameters
-from odenet.solvers import SGD, SOLVERS, AdamW, Flow, GradientDescent, resolve_solver
-from odenet.solvers._registry import SolverNames, has_mini_batches, takes_parts
+from odenet.solvers import SOLVERS, AdamW, Flow, GradientDescent, resolve_solver
+from odenet.solvers._registry import SolverNames
 
 
 @pytest.mark.parametrize("name", SOLVERS)
@@ -71,9 +71,6 @@ class Taker(BaseEstimator):
     def __init__(self, solver):
         self.solver = solver
 
-    def _resolve_solver(self):
-        return resolve_solver(self.solver)
-
 
 def test_names_of_solvers_are_read_when_parameters_are_judged(monkeypatch):
     constraints = {"solver": [SolverNames()]}
@@ -82,18 +79,3 @@ def test_names_of_solvers_are_read_when_parameters_are_judged(monkeypatch):
     monkeypatch.setitem(SOLVERS, "mine", Flow)
     for name in ("mine", "auto", "flow"):
         validate_parameters(constraints, Taker(name))
-
-
-def test_who_trains_on_mini_batches_and_on_parts():
-    for solver, mini, parts in [
-        ("flow", False, False),
-        (GradientDescent(), False, False),
-        ("adamw", True, True),
-        (SGD(schedule="cosine"), True, False),
-    ]:
-        assert has_mini_batches(Taker(solver)) == mini
-        if parts:
-            assert takes_parts(Taker(solver))
-            continue
-        with pytest.raises(AttributeError, match="partial_fit needs a solver of mini-"):
-            takes_parts(Taker(solver))

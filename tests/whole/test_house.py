@@ -91,4 +91,4 @@ def test_moves_between_files(unfitted, rng):
 
 
 # Counted as tests/whole/moves.py says; before the estimators owned parts: 60, 35, 63.
-MOVES = {"fit": 78, "predict": 38, "predict of the ODE": 60}
+MOVES = {"fit": 65, "predict": 18, "predict of the ODE": 22}
