@@ -1,7 +1,8 @@
-"""Models beside each other on tables: ranks, summaries, tables and a figure.
+"""Comparison of models on data sets: ranks, summaries, tables and a figure.
 
-All of it comes from rows of results: a dict by set, model and number of the split, with
-"task", "score" and "seconds", or an "error"; what else a row has is optional.
+All of it is made from rows of results. ``rows`` is a dict by set, model and number of
+the split. A row has "task", "score" and "seconds", or an "error"; other columns are
+optional.
 """
 
 from functools import partial
@@ -12,6 +13,7 @@ import numpy as np
 from _tables import published
 from scipy.stats import rankdata, studentized_range
 
+# The models of this package, and those that they are compared with first.
 OWN = ("odenet", "odenet CV")
 PERCEPTRONS = ("MLP", "MLP 1000")
 
@@ -20,7 +22,7 @@ PERCEPTRONS = ("MLP", "MLP 1000")
 
 
 def values(rows, name, model, key):
-    """What a model has by split of a set; nothing where a split failed."""
+    """Return a column of a model's rows by split; empty if any split has failed."""
     own = {split: row for (n, m, split), row in rows.items() if (n, m) == (name, model)}
     if any("error" in row for row in own.values()):
         return {}
@@ -28,7 +30,7 @@ def values(rows, name, model, key):
 
 
 def common_means(rows, name, models, key="score"):
-    """Means by model over the splits that all of them have; None without one."""
+    """Return means by model over the splits that all of them have, or None."""
     by_model = {model: values(rows, name, model, key) for model in models}
     common = set.intersection(*map(set, by_model.values()))
     if not common:
@@ -44,7 +46,7 @@ def is_regression(rows, name):
 
 
 def mean_ranks(rows, names, models):
-    """Mean ranks of the models, and their critical difference, over the sets."""
+    """Return the mean ranks of models over sets, with their critical difference."""
     if len(models) < 2:
         return None
     means = {name: common_means(rows, name, models) for name in names}
@@ -63,13 +65,16 @@ def mean_ranks(rows, names, models):
 
 
 def critical_difference(n_models, n_sets, level=0.05):
-    """Nemenyi's: q / sqrt(2) * sqrt(k (k + 1) / (6 n)), q the studentised range."""
+    """Return Nemenyi's critical difference of the mean ranks of k models on n sets.
+
+    It is q / sqrt(2) * sqrt(k (k + 1) / (6 n)), with q of the studentised range.
+    """
     q = studentized_range.ppf(1 - level, n_models, inf) / sqrt(2)
     return float(q * sqrt(n_models * (n_models + 1) / (6 * n_sets)))
 
 
 def all_ranks(rows, names, models):
-    """Of the models that have all sets, and of all models on the sets that all have."""
+    """Rank the models that have all sets, and all models on the sets that all have."""
     has = {(n, m): bool(values(rows, n, m, "score")) for n in names for m in models}
     complete = [m for m in models if all(has[n, m] for n in names)]
     shared = [n for n in names if all(has[n, m] for m in models)]
@@ -83,7 +88,7 @@ def all_ranks(rows, names, models):
 
 
 def gains(rows, names, model, others):
-    """Relative gains on the best of the others by set; a loss is negative."""
+    """Return the relative gain on the best other model by set; a loss is negative."""
     result = {}
     for name in names:
         means = common_means(rows, name, (model, *others))
@@ -95,7 +100,7 @@ def gains(rows, names, model, others):
 
 
 def summarise(rows, names, model, ranks):
-    """Wins and losses of one model in numbers."""
+    """Count the wins and losses of one model, and collect its other numbers."""
     on_mlp = gains(rows, names, model, PERCEPTRONS)
     on_linear = gains(rows, names, model, ("linear",))
     own = [row for (_, m, _), row in rows.items() if m == model]
@@ -123,7 +128,7 @@ def seconds_ratios(rows, names, model, other):
 
 
 def rank_beside_mlp(ranks, model):
-    """The mean rank and how far it is behind that of the better perceptron."""
+    """Return the mean rank, and how far it is behind that of the better perceptron."""
     better = min((ranks[name] for name in PERCEPTRONS if name in ranks), default=None)
     if model not in ranks or better is None:
         return None
@@ -131,7 +136,7 @@ def rank_beside_mlp(ranks, model):
 
 
 def greatest(rows, key):
-    """The greatest value and the set where it is."""
+    """Return the greatest value and its set."""
     pairs = ((row[key], row["data"]) for row in rows if row.get(key) is not None)
     return max(pairs, default=None)
 
@@ -140,7 +145,7 @@ def greatest(rows, key):
 
 
 def show(rows, models):
-    """Print all tables, models in this order; ranks and summaries are returned too."""
+    """Print all tables, with models in this order; return ranks and summaries."""
     names = list(dict.fromkeys(name for name, _, _ in rows))
     models = [m for m in models if any(m == model for _, model, _ in rows)]
     classified = [name for name in names if not is_regression(rows, name)]
@@ -173,7 +178,7 @@ def show_grid(title, names, models, text, end=lambda name: ""):
 
 
 def score_cell(rows, name, model):
-    """4.82(12) is 4.82 with a standard error of 0.12."""
+    """Write a mean score with its error: 4.82(12) has a standard error of 0.12."""
     own = list(values(rows, name, model, "score").values())
     if not own:
         return "error" if any((name, model) == key[:2] for key in rows) else "-"
@@ -224,7 +229,10 @@ def show_summary(summary, ranks):
 
 
 def draw(figure, results):
-    """Mean ranks; bars of half a critical difference: apart where they do not meet."""
+    """Draw mean ranks with bars of half a critical difference.
+
+    Two models are told apart if their bars do not meet.
+    """
     axes = np.ravel(figure.subplots(max(1, len(results["ranks"])), squeeze=False))
     for axis, table in zip(axes, results["ranks"], strict=False):
         ranks = sorted(table["ranks"].items(), key=lambda item: -item[1])

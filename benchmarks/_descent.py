@@ -9,11 +9,16 @@ from _plain import Gradient, PlainNetwork
 from odenet import ResidualNetwork
 from odenet.schemes import Tied
 
-SIZES = {"state_dim": 16, "width": 32}
+SIZES = {"state_dim": 16, "width": 32}  # a thin network, where overhead counts
+# Descent has failed if it needs so many times the flow time of the target, or if the
+# loss rises by more than rounding.
+LONGEST, HIGHEST = 1.5, 1.01
+# The first bracket of the largest stable step, and the ratio at which bisection ends.
+STABLE, UNSTABLE, CLOSE = 0.005, 4.0, 1.1
 
 
 def same_start(depth, shape, generator):
-    """The same weights for all, whatever the seed of the estimator."""
+    """Draw the same weights for all, whatever the seed of the estimator."""
     return Tied()(depth, shape, torch.Generator().manual_seed(0))
 
 
@@ -42,26 +47,26 @@ class Descent:
 
 
 def descend(depth, X, y, learning_rate, target, flow_time):
-    """Number of gradients to the target; None where it is missed or the loss rises."""
+    """Count the gradients to the target loss; None if it is not reached."""
     network = ResidualNetwork(X.shape[1] - 1, 1, depth=depth, init=same_start, **SIZES)
     descent = Descent(network, X, y, learning_rate)
     start, first, n_gradients = perf_counter(), None, 0
-    while n_gradients * learning_rate <= 1.5 * flow_time:
+    while n_gradients * learning_rate <= LONGEST * flow_time:
         loss = descent()
         n_gradients += 1
         first = loss if first is None else first
         if loss <= target:
             seconds = perf_counter() - start
             return {"gradients": n_gradients, "seconds": seconds, "loss": loss}
-        if not isfinite(loss) or loss > 1.01 * first:
+        if not isfinite(loss) or loss > HIGHEST * first:
             return None
     return None
 
 
 def largest_stable_step(depth, X, y, target, flow_time):
-    """By bisection, to a tenth."""
-    stable, unstable = 0.005, 4.0
-    while unstable / stable > 1.1:
+    """Find the largest step that reaches the target, by bisection to a tenth."""
+    stable, unstable = STABLE, UNSTABLE
+    while unstable / stable > CLOSE:
         middle = (stable * unstable) ** 0.5
         if descend(depth, X, y, middle, target, flow_time) is None:
             unstable = middle
@@ -71,7 +76,7 @@ def largest_stable_step(depth, X, y, target, flow_time):
 
 
 def run_descent(depth, X, y, learning_rate, target, flow_time):
-    """At the depth measured; half the step where it is not stable there."""
+    """Descend to the target, with half the step as often as it is not stable."""
     result = descend(depth, X, y, learning_rate, target, flow_time)
     if result is None:
         return run_descent(depth, X, y, learning_rate / 2, target, flow_time)

@@ -1,7 +1,7 @@
 """The gradient of the network in JAX, measured in a process of its own.
 
-The affinity of a process settles how many threads JAX starts, so that there is one
-process for every number of cores. It reads commands from stdin, one JSON a line.
+JAX starts as many threads as there are cores that the process may use. So there is one
+process for every number of cores. It reads commands from stdin, one JSON on a line.
 """
 
 import importlib.util
@@ -14,14 +14,17 @@ from time import perf_counter
 
 
 def numbers_of_cores():
-    """Those to try; none where JAX is missing, all where a process cannot be pinned."""
+    """Return the numbers of cores to try; none without JAX.
+
+    Where a process cannot be bound to cores, only all of them can be tried.
+    """
     if importlib.util.find_spec("jax") is None:
         return []
     return [1, os.cpu_count()] if hasattr(os, "sched_setaffinity") else [os.cpu_count()]
 
 
 class JaxGradient:
-    """The other end of the worker; a call of ``turn`` returns seconds per gradient."""
+    """Starts a worker process and sends commands to it."""
 
     def __init__(self, n_cores):
         self.process = subprocess.Popen(
@@ -32,24 +35,26 @@ class JaxGradient:
         )
 
     def load(self, path):
-        """Take weights and samples from a file; the loss."""
+        """Load weights and samples from a file, and return the loss."""
         return self._ask(path=str(path))
 
     def turn(self, shortest):
-        """Seconds per gradient."""
+        """Measure the seconds per gradient."""
         return self._ask(shortest=shortest)
 
     def close(self):
-        """End the process."""
+        """End the process of the worker."""
         self.process.communicate()
 
     def _ask(self, **command):
+        """Send a command to the worker, and return its answer."""
         self.process.stdin.write(json.dumps(command) + "\n")
         self.process.stdin.flush()
         return json.loads(self.process.stdout.readline())
 
 
 def _make_gradient():
+    """Return the compiled loss with its gradient, and a function that waits for it."""
     import jax
     import jax.numpy as jnp
 
@@ -69,6 +74,7 @@ def _make_gradient():
 
 
 def _load(path):
+    """Load the parameters, X and y from a file."""
     import jax.numpy as jnp
     import numpy as np
 
@@ -78,6 +84,7 @@ def _load(path):
 
 
 def _seconds(gradient, wait, problem, shortest):
+    """Measure the mean seconds of a gradient, for the shortest time at least."""
     wait(gradient(*problem))  # a warm-up
     n_calls, start = 0, perf_counter()
     while n_calls == 0 or perf_counter() - start < shortest:

@@ -1,8 +1,9 @@
 """The neural ODE of a network as one would train it by torchdiffeq or diffrax.
 
-The weights are piecewise linear in depth time through the layers' s = (k - 1/2)/L, the
-method is Dormand and Prince's with rtol = 1e-3 and atol = 1e-5, and the solver chooses
-its steps, whatever the layers: those that it passes over get no gradient.
+The weights are piecewise linear in depth time, with layer k at s = (k - 1/2)/L. The
+method is that of Dormand and Prince with rtol = 1e-3 and atol = 1e-5. The solver
+chooses its steps without regard to the layers: layers that it passes over get no
+gradient.
 """
 
 from math import sqrt
@@ -12,11 +13,12 @@ import torch.nn.functional as F
 from torch import nn
 from torchdiffeq import odeint, odeint_adjoint
 
+# Usual tolerances of training, the same for both packages.
 TOLERANCES = {"rtol": 1e-3, "atol": 1e-5}
 
 
 class TorchODE(nn.Module):
-    """The continuous network; by the adjoint equation, or by backpropagation."""
+    """The continuous network, trained by the adjoint equation or by backpropagation."""
 
     def __init__(self, plain, adjoint):
         super().__init__()
@@ -36,19 +38,21 @@ class TorchODE(nn.Module):
         return h[-1] @ self.network.head.T
 
     def _velocity(self, s, h):
+        """Return the velocity of the states at depth time s."""
         V, W = (_between(layers, s.item()) for layers in self.layers)
         q, m = V.shape
         return F.gelu(h @ W.T / sqrt(q)) @ V.T / sqrt(m)
 
 
 def _between(layers, s):
+    """Interpolate weights linearly between layers, constant beyond the ends."""
     position = min(max(s * len(layers) - 0.5, 0.0), len(layers) - 1.0)
     left = min(int(position), len(layers) - 2)
     return torch.lerp(layers[left], layers[left + 1], position - left)
 
 
 def diffrax_gradient(plain, X, y):
-    """A function that computes a gradient by diffrax and returns the loss."""
+    """Return a function that computes a gradient by diffrax and returns the loss."""
     import jax
     import jax.numpy as jnp
 
@@ -60,6 +64,7 @@ def diffrax_gradient(plain, X, y):
 
 
 def _diffrax_loss(parameters, X, y):
+    """Compute the loss of the continuous network by diffrax."""
     import diffrax
     import jax.numpy as jnp
 
@@ -78,6 +83,7 @@ def _diffrax_loss(parameters, X, y):
 
 
 def _diffrax_velocity(s, h, layers):
+    """Return the velocity of the states at depth time s, in JAX."""
     import jax
     import jax.numpy as jnp
 

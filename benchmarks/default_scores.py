@@ -30,13 +30,14 @@ from sklearn.preprocessing import StandardScaler
 
 from odenet import ResODEClassifier, ResODERegressor
 
-DATA = {
+DATA = {  # sets that need no download
     "two moons": lambda: make_moons(1000, noise=0.15, random_state=0),
     "digits": lambda: load_digits(return_X_y=True),
     "breast cancer": lambda: load_breast_cancer(return_X_y=True),
     "Friedman-1": lambda: make_friedman1(2000, noise=1.0, random_state=0),
     "diabetes": lambda: load_diabetes(return_X_y=True),
 }
+# The sets with numbers as targets; the others have classes.
 REGRESSION = {"Friedman-1", "diabetes"}
 
 

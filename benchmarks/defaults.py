@@ -1,12 +1,12 @@
 """What do the default settings rest on?
 
-Every row changes one of them; its columns are mean test scores (accuracy, or root mean
+Every row changes one of them. The columns are mean test scores (accuracy, or root mean
 squared error in units of the target) over the first splits of some tables. The tables
-are those of ``tabular.py``, by default a few of the folder ODENET_DATA that take
-seconds; without it two that scikit-learn brings along. "better" and "worse" count the
-columns in which the error of a row is below or above that of the defaults by more than
-1 %, which is less than what another seed makes of it. Seconds are the sum of one fit of
-every table.
+are those of ``tabular.py``: by default a few of the folder ODENET_DATA that take
+seconds, or without this folder two that come with scikit-learn. "better" and "worse"
+count the columns in which the error of a row is more than 1 % below or above that of
+the defaults, which is less than the difference that another seed makes. Seconds are the
+sum of one fit of every table.
 
 Expected: no row is better in most columns and as fast; some are as good.
 
@@ -30,7 +30,7 @@ from odenet import ResODEClassifier, ResODERegressor
 from odenet._tables.columns import Columns
 from odenet.solvers import AdamW, Flow
 
-SETS = (
+SETS = (  # tables of the folder ODENET_DATA with fits of seconds
     "uci_concrete",
     "uci_energy",
     "uci_wine-red",
@@ -42,8 +42,10 @@ SETS = (
     "pmlb_yeast",
     "pmlb_vowel",
 )
+# The tables without that folder, and those of a quick run.
 BUNDLED, QUICK = ("diabetes", "breast_cancer"), ("diabetes",)
-MARGIN = 0.01  # of the error, to count as better or worse
+MARGIN = 0.01  # the share of the error by which a row counts as better or worse
+# The settings that a regressor does not have.
 CLASSIFIER_ONLY = ("label_smoothing", "class_weight")
 
 settled = Columns.settled
@@ -53,7 +55,7 @@ def settled_without_scores(columns, X, scored):
     return settled(columns, X, scored=False)
 
 
-# a row's settings of the estimator, or values of constants by their places
+# The settings of the estimator in each row, or values of constants by their places.
 ROWS = {
     "defaults": {},
     "solver=flow": {"solver": Flow(max_evals=1500)},
@@ -84,7 +86,7 @@ ROWS = {
 
 @contextmanager
 def constants(row):
-    """The settings of a row for the estimator; its constants hold in the context."""
+    """Yield the estimator's settings of a row, and set its constants meanwhile."""
     places = {name: value for name, value in row.items() if "." in name}
     with ExitStack() as changes:
         for place, value in places.items():
@@ -93,7 +95,7 @@ def constants(row):
 
 
 def measure(table, settings, n_splits, small):
-    """Mean test score and seconds of a fit."""
+    """Measure the mean test score and the mean seconds of a fit."""
     classify = table.task == "classification"
     if not classify:
         settings = {k: v for k, v in settings.items() if k not in CLASSIFIER_ONLY}
@@ -116,7 +118,7 @@ def error(table, score):
 
 
 def better_and_worse(tables, scores, reference):
-    """Number of tables on which a row is better, and worse, than the defaults."""
+    """Count the tables on which a row is better and worse than the defaults."""
     ratios = [
         error(tables[name], scores[name][0])
         / max(error(tables[name], reference[name][0]), 1e-12)

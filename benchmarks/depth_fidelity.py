@@ -1,11 +1,12 @@
 """Does the flow depend on the depth of the network that follows it?
 
-Training losses at equal flow times, and the smoothness of the trained weights, for
-depths 8 to 128 and three starts, on Friedman-1 (400 samples).
+The table has training losses at equal flow times, and the smoothness of the trained
+weights, for depths 8 to 128 and three starts, on Friedman-1 (400 samples).
 
 Expected (Marion, Wu, Sander and Biau, ICLR 2024, theorem 4): for "tied" and
-"gaussian_process" the differences of the losses halve as the depth doubles, and the
-Lipschitz constant stays; for "iid" they do not, and it doubles.
+"gaussian_process", the differences of the losses halve as the depth doubles, and the
+Lipschitz constant stays the same. For "iid" the differences do not halve, and the
+Lipschitz constant doubles.
 
 Run:  python benchmarks/depth_fidelity.py [--quick] [--json FILE]
 """

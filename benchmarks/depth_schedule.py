@@ -1,12 +1,12 @@
 """What does depth cost when it is refined while training?
 
-Fits to the same flow time with depth_schedule="doubling" and, up to depth 256, at full
-depth all the time: seconds (medians), training losses and gradient evaluations, on
-Friedman-1 (400 samples).
+Fits on Friedman-1 (400 samples) go to the same flow time with depth_schedule="doubling"
+and, up to depth 256, at full depth all the time. The table has the seconds (medians),
+the training losses and the gradient evaluations.
 
-Expected: depth 1024 takes less than 4 times the seconds of depth 16, where a cost
-proportional to depth would be 64 times; and the losses are within 1 % of those of
-training at full depth.
+Expected: depth 1024 takes less than 4 times the seconds of depth 16, where a cost in
+proportion to depth would be 64 times. The losses are within 1 % of those of training at
+full depth.
 
 Run:  python benchmarks/depth_schedule.py [--quick] [--json FILE]
 """

@@ -6,7 +6,8 @@ plain loop is the formula in torch (``_plain.py``), autograd and `torch.optim.SG
 tensors that are ready. Both take turns on one thread; ms are medians per gradient. The
 fit computes a gradient more than it takes steps: that of the last point.
 
-The first fit of a process is apart: it loads what torch loads at the first optimizer.
+The first fit of a process has a column of its own: torch loads modules at the first
+optimizer.
 
 Expected: half of the plain loop or less where layers are thin, and no more than the
 plain loop where the matrix products dominate.
@@ -25,14 +26,14 @@ from _report import cell, describe, machine, parse_options, save
 from odenet import ResODERegressor
 from odenet.solvers import GradientDescent
 
-N_STEPS = 30
-RATE = 0.01
+N_STEPS = 30  # of descent in a fit
+RATE = 0.01  # the learning rate
 SIZES = [(100, 16, 32, 64), (256, 128, 256, 32)]  # n, q, m, L
-QUICK_SIZES = [(20, 16, 8, 4)]
+QUICK_SIZES = [(20, 16, 8, 4)]  # for tests
 
 
 def fit(X, y, q, m, depth):
-    """Seconds per gradient of a whole fit."""
+    """Measure the seconds per gradient of a whole fit."""
     model = ResODERegressor(
         depth,
         width=m,
@@ -49,7 +50,7 @@ def fit(X, y, q, m, depth):
 
 
 def plain_loop(X, y, q, m, depth):
-    """Seconds per gradient of the plain loop."""
+    """Measure the seconds per gradient of the plain loop."""
     module = PlainNetwork(random_network(q, m, depth))
     gradient = Gradient(module, with_constant(X), y)
     layers = [module.V, module.W]
@@ -64,7 +65,7 @@ def plain_loop(X, y, q, m, depth):
 
 
 def measure(n, q, m, depth, n_rounds):
-    """Medians of both at one size, the ratio of every round, and the first fit."""
+    """Measure both at one size: medians, the median ratio of a round, the first fit."""
     X, y = random_samples(n, q - 2)
     contestants = [
         partial(fit, X.numpy(), y[:, 0].numpy(), q, m, depth),

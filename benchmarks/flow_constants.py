@@ -21,7 +21,7 @@ from _report import cell, describe, machine, parse_options, progress, save
 from odenet import GradientFlow, ResidualNetwork
 from odenet._optim import curvature, gradient_flow
 
-CONSTANTS = {
+CONSTANTS = {  # by name: the module that holds it
     "SAFETY": gradient_flow,
     "MOST_SHRINKING": gradient_flow,
     "MOST_GROWING": gradient_flow,
@@ -35,19 +35,17 @@ CONSTANTS = {
     "FIRST_ITERATIONS": gradient_flow,
     "ITERATIONS": gradient_flow,
     "FIRST_STEP": gradient_flow,
-    "SETTLED": curvature,
+    "CONVERGENCE": curvature,
 }
-LARGEST = {
-    "SAFETY": 0.95,
-    "SHRINKING_AFTER_A_RISE": 0.9,
-}  # one would not shorten a step
-SMALLEST = {"MOST_GROWING": 1.2}  # one would not let it grow
-MOST_EVALS = 5000
+# Factors that shorten a step must stay below 1, and one that lets it grow above 1.
+LARGEST = {"SAFETY": 0.95, "SHRINKING_AFTER_A_RISE": 0.9}
+SMALLEST = {"MOST_GROWING": 1.2}
+MOST_EVALS = 5000  # a bound for runs that a changed constant would make very long
 
 
 @contextmanager
 def changed(module, name, factor):
-    """Multiply a constant of a module, for the time of the context."""
+    """Multiply a constant of a module by a factor for the time of the context."""
     before = getattr(module, name)
     value = max(SMALLEST.get(name, 0), type(before)(factor * before))
     value = min(value, LARGEST.get(name, value))
@@ -59,7 +57,7 @@ def changed(module, name, factor):
 
 
 def follow(seed, horizon):
-    """Gradients, those of rejected steps, and the last loss."""
+    """Follow a flow; return its gradients, those of rejected steps, the last loss."""
     generator = torch.Generator().manual_seed(seed)
     network = ResidualNetwork(3, 1, depth=8, width=32, generator=generator)
     x = torch.randn(60, 3, generator=generator)
@@ -79,7 +77,7 @@ def follow(seed, horizon):
 
 
 def compare(runs, reference):
-    """What a change of a constant does, beside the runs as they are."""
+    """Compare runs with a changed constant with those as they are."""
     pairs = list(zip(runs, reference, strict=True))
     return {
         "gradients": sum(a[0] / b[0] for a, b in pairs) / len(pairs),

@@ -22,9 +22,15 @@ from sklearn.datasets import make_friedman1
 from odenet import GradientFlow, ResidualNetwork
 from odenet._optim.explicit_euler import ExplicitEuler
 
+# The loss has risen if it is so many times that at the start: more than by rounding.
+HIGHEST = 1.01
+# Explicit Euler is stable up to 2 / curvature. The largest stable step, times the
+# curvature at the end, is sought between these bounds, up to this ratio of the two.
+STABLE, UNSTABLE, CLOSE = 1.0, 6.0, 1.1
+
 
 def make_problem(depth, n_samples, seed):
-    """A network and its loss on standardised Friedman-1 data."""
+    """Make a network, and standardised Friedman-1 data."""
     X, y = make_friedman1(n_samples, noise=1.0, random_state=seed)
     X = torch.tensor((X - X.mean(axis=0)) / X.std(axis=0), dtype=torch.float32)
     y = torch.tensor((y - y.mean()) / y.std(), dtype=torch.float32)[:, None]
@@ -34,7 +40,7 @@ def make_problem(depth, n_samples, seed):
 
 
 def follow(optimizer, network, X, y, horizon):
-    """Loss and seconds at the horizon; None where the loss rises above its start."""
+    """Follow a flow; return loss and seconds at the end, None if the loss has risen."""
 
     def closure():
         optimizer.zero_grad()
@@ -46,7 +52,7 @@ def follow(optimizer, network, X, y, horizon):
     while optimizer.flow_time < horizon:
         loss = optimizer.step(closure).item()
         first = loss if first is None else first
-        if optimizer.diverged or not isfinite(loss) or loss > 1.01 * first:
+        if optimizer.diverged or not isfinite(loss) or loss > HIGHEST * first:
             return None
     return loss, perf_counter() - start
 
@@ -77,10 +83,10 @@ def run_euler(network, X, y, stretch, learning_rate):
 
 
 def largest_stable_euler(network, X, y, stretch, radius):
-    """Bisection, to a tenth, for the largest step that ends the stretch."""
-    stable, unstable = 1.0 / radius, 6.0 / radius
+    """Find the run with the largest step that is stable, by bisection to a tenth."""
+    stable, unstable = STABLE / radius, UNSTABLE / radius
     best = run_euler(network, X, y, stretch, stable)
-    while unstable / stable > 1.1:
+    while unstable / stable > CLOSE:
         middle = (stable * unstable) ** 0.5
         result = run_euler(network, X, y, stretch, middle)
         if result is None:

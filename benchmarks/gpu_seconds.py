@@ -11,10 +11,10 @@ cpu     a gradient as the estimators compute it on the CPU
 They take turns, and each turn ends when the GPU has finished; ms are medians. Where
 there is no GPU, only the CPU is measured.
 
-Expected: a replayed graph is three to ten times as fast as the two others for thin
-layers or few samples, which wait for their launches, and still ahead where the products
-dominate. Against the CPU a GPU gains little for few samples of thin layers, and by far
-for many of wide ones.
+Expected: for thin layers or few samples a replayed graph is three to ten times as fast
+as the two others, which wait for the launches of their kernels. Where the products
+dominate, it is still ahead. The GPU is little faster than the CPU for few samples and
+thin layers, and much faster for many samples and wide layers.
 
 Run:  python benchmarks/gpu_seconds.py [--quick] [--json FILE] [--png FILE]
 """
@@ -41,7 +41,9 @@ from _report import (
     seconds_per_call,
 )
 
+# The columns: the first three are on CUDA.
 CONTESTANTS = ("graph", "module", "plain", "cpu")
+# Sizes (q, m), depths and numbers of samples, of a full and of a quick run.
 SIZES, DEPTHS, SAMPLES = [(16, 32), (64, 64), (128, 256)], [16, 64, 256], [100, 10_000]
 QUICK = [(16, 32)], [8], [50]
 
@@ -58,7 +60,7 @@ def gradients_on(device, n, q, m, depth):
 
 
 def until_finished(call):
-    """Call, and wait for the GPU."""
+    """Call a function, and wait until the GPU has finished."""
     result = call()
     torch.cuda.synchronize()
     return result

@@ -10,17 +10,18 @@ plain   the formula as a loop over the layers in torch (``_plain.py``)
 skorch  an epoch of `NeuralNetRegressor` with that loop, one batch, without callbacks
 jax     `lax.scan` over the layers, compiled ("-" where JAX is not installed)
 
-The others run on one thread and on all of them, and the better one counts. They
-take turns; ms are medians. GFLOP/s counts the six matrix products of a layer, 12 n q m
-operations; the share is that of the fastest float32 matrix product of this machine, on
-as many threads.
+The others run on one thread and on all of them, and the faster run counts. All take
+turns, and ms are medians. GFLOP/s counts the six matrix products of a layer, 12 n q m
+operations. The share is relative to the fastest float32 matrix product of this machine,
+on as many threads.
 
 The cores must be free: two threads on one free core take 10 to 1000 times as long. The
 load is printed first.
 
-Expected: two to three times faster than the plain loop on few samples and thin layers,
-where what counts is the overhead of a layer; about level where the products dominate.
-skorch adds its loader to the loop; JAX is ahead in shallow networks of thin layers.
+Expected: on few samples and thin layers, where the overhead of a layer counts, odenet
+is two to three times faster than the plain loop; where the products dominate, both are
+about level. skorch adds its loader to the loop. JAX is ahead in shallow networks of
+thin layers.
 
 Run:  python benchmarks/gradient_seconds.py [--quick] [--json FILE] [--png FILE]
 """
@@ -55,13 +56,13 @@ from _report import (
 
 from odenet._utils.devices import torch_threads
 
-OURS = ("odenet", "module")
-OTHERS = ("module", "plain", "skorch", "jax")
-LARGEST = 3e9
+OURS = ("odenet", "module")  # contestants on the threads that estimators would use
+OTHERS = ("module", "plain", "skorch", "jax")  # contestants beside odenet
+LARGEST = 3e9  # n q m L of the largest points, which take seconds each
 
 
 def make_contestants(n, q, m, depth):
-    """Network, plain network and samples; a gradient of each but JAX's."""
+    """Make the gradients of all contestants but JAX, and the arrays for JAX."""
     network = random_network(q, m, depth)
     X, y = random_samples(n, q - 2)
     X_1 = with_constant(X)
@@ -76,7 +77,7 @@ def make_contestants(n, q, m, depth):
 
 
 def check_losses(calls, arrays, workers):
-    """All must compute the same."""
+    """Raise an error if a contestant computes another loss."""
     losses = {name: call().item() for name, call in calls.items()}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "problem.npz")
@@ -88,12 +89,13 @@ def check_losses(calls, arrays, workers):
 
 
 def n_threads_of_estimators(n, q, m):
+    """Return the number of threads on which an estimator computes a gradient."""
     with torch_threads(n * q * m):
         return torch.get_num_threads()
 
 
 def measure(point, workers, shortest, budget, n_rounds):
-    """Median seconds of all contestants at one point, and what follows from them."""
+    """Measure the median seconds of all contestants at one point."""
     n, q, m, depth = point
     calls, arrays = make_contestants(*point)
     check_losses(calls, arrays, workers)

@@ -1,10 +1,10 @@
 """What does the training loop cost beside the gradients?
 
-The same training twice, side by side: by the estimators' skorch net, and by a bare loop
-over the same optimizer, network and samples. Depth 16, 100 samples. The share is the
-part of the net's seconds that the bare loop does not need.
+The same training runs twice, side by side: by the skorch net of the estimators, and by
+a bare loop with the same optimizer, network and samples, at depth 16 on 100 samples.
+The share is the part of the net's seconds that the bare loop does not need.
 
-Expected: under 15 % of a fit with the flow.
+Expected: the share is below 15 % with the flow.
 
 Run:  python benchmarks/loop_overhead.py [--quick] [--json FILE]
 """

@@ -1,13 +1,13 @@
 """What memory does a gradient take, and does it stay flat?
 
-One gradient of 2000 samples (q = 16, m = 64, float32): what it adds at most to the
-resident memory of a fresh process, gradients included, for the loop that anybody would
+First, the most that one gradient of 2000 samples (q = 16, m = 64, float32) adds to the
+resident memory of a fresh process, gradients included: for the loop that anybody would
 write in torch, for `ResidualNetwork` with stored and with rebuilt states, and for a
 prediction without gradients. Then the resident memory after 5 and after 50 fits of a
 small estimator in one process.
 
-Expected: the stored states take less than the plain loop's; rebuilt ones and
-predictions grow with the weights only; 45 fits more add next to nothing.
+Expected: stored states take less than those of the plain loop. The memory of rebuilt
+states and of predictions grows with the weights only. 45 more fits add next to nothing.
 
 Run:  python benchmarks/memory.py [--quick] [--json FILE] [--png FILE]
 """
@@ -28,11 +28,12 @@ from sklearn.datasets import make_friedman1
 from odenet import ResODERegressor
 from odenet._utils.devices import torch_threads
 
+# The columns: the plain loop, odenet with stored and rebuilt states, a prediction.
 CONTESTANTS = ("plain", "stored", "rebuilt", "predict")
 
 
 def make_call(name, n, q, m, depth):
-    """One gradient, or one prediction."""
+    """Return a function that computes one gradient, or one prediction."""
     backward = "rebuilt" if name == "rebuilt" else "stored"
     network = random_network(q, m, depth, backward=backward)
     X, y = random_samples(n, q - 2)
@@ -44,7 +45,7 @@ def make_call(name, n, q, m, depth):
 
 
 def peak_mb(name, n, q, m, depth):
-    """What one call adds at most to the resident memory of this process."""
+    """Return the most MB that one call adds to the resident memory of this process."""
     call = make_call(name, n, q, m, depth)
     make_call(name, 2, q, m, 2)()  # loads what torch loads late
     with torch_threads(n * q * m):
@@ -52,7 +53,7 @@ def peak_mb(name, n, q, m, depth):
 
 
 def resident_after_fits(first, last, flow_time):
-    """Megabytes after so many fits, and after more of them."""
+    """Return the resident MB after the ``first``-th and the ``last``-th fit."""
     X, y = make_friedman1(100, random_state=0)
     measured = []
     for k in range(1, last + 1):

@@ -1,12 +1,13 @@
 """How far is a trained network from its neural ODE, and what does the ODE cost?
 
-Networks of depths 16 to 256, trained on three real sets: the gap ||F_L - F_ode|| /
-||F_ode|| on the training inputs by an adaptive solver and by Richardson's estimate, the
-slope of the gap in log L, the error that is left of 2 F_2L - F_L, and the evaluations
-that dopri5 needs at rtol=1e-3.
+Networks of depths 16 to 256 are trained on three real sets. Measured on the training
+inputs are the gap ||F_L - F_ode|| / ||F_ode|| by an adaptive solver, Richardson's
+estimate of it, the error that 2 F_2L - F_L still has, and the evaluations that dopri5
+needs at rtol=1e-3; and the slopes of the first three in log L.
 
-Expected: slope -1 of the gap and -2 of what is left for "tied" and "gaussian_process",
-with the same number of evaluations at every depth; for "iid" no such thing.
+Expected: for "tied" and "gaussian_process" the gap has the slope -1 and the error of
+2 F_2L - F_L the slope -2, with the same number of evaluations at every depth. For "iid"
+none of that holds.
 
 Run:  python benchmarks/ode_gap.py [--quick] [--json FILE]
 """
@@ -21,7 +22,7 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 
 from odenet import ResODEClassifier, ResODERegressor
 
-DATA = {
+DATA = {  # by name: estimator, samples and the flow time to train for
     "diabetes": (ResODERegressor, load_diabetes, 10.0),
     "breast cancer": (ResODEClassifier, load_breast_cancer, 300.0),
     "digits": (ResODEClassifier, load_digits, 300.0),
@@ -48,7 +49,7 @@ def measure(name, init, depth, n_samples):
 
 
 def extrapolation_error(model, X):
-    """Relative distance of 2 F_2L - F_L from the neural ODE."""
+    """Return the relative distance of 2 F_2L - F_L from the neural ODE."""
 
     def outputs(model):
         return getattr(model, "decision_function", model.predict)(X)
@@ -75,7 +76,7 @@ def main():
         names, depths, n_samples = ["diabetes"], [4, 8], 60
 
     results = []
-    print("gap to the neural ODE, Richardson's estimate, what is left of 2 F_2L - F_L")
+    print("gap to the neural ODE, Richardson's estimate, error left of 2 F_2L - F_L")
     for name in names:
         for init in ("tied", "gaussian_process", "iid"):
             rows = [measure(name, init, depth, n_samples) for depth in depths]

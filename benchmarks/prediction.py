@@ -1,11 +1,11 @@
 """What does a prediction cost beside its matrix products?
 
-The estimator's ``predict`` of 10,000 rows (10 features, q = m = 64), which computes in
-float64, and nothing but its 2 L products, into memory that is there before: in blocks
-of rows that stay in the cache, on one thread or all, whichever is faster. Medians,
+The estimator predicts 10,000 rows (10 features, q = m = 64), in float64. Beside it
+stand its 2 L matrix products alone, written into memory that is kept, in blocks of rows
+that stay in the cache, on one thread or all, whichever is faster. Seconds are medians,
 measured in turn.
 
-Expected: less than twice the products.
+Expected: a prediction takes less than twice the time of its products.
 
 Run:  python benchmarks/prediction.py [--quick] [--json FILE] [--png FILE]
 """
@@ -26,7 +26,7 @@ from _report import (
 
 from odenet import ResODERegressor
 
-ROWS_AT_ONCE = 1000
+ROWS_AT_ONCE = 1000  # rows of a block, whose states (0.5 MB) stay in the cache
 
 
 class Products:
@@ -49,7 +49,7 @@ class Products:
 
 
 def cost_of_prediction(depth, n, budget):
-    """Seconds of a prediction and of its products alone."""
+    """Measure the seconds of a prediction and of its products alone."""
     q = m = 64
     X = np.random.default_rng(0).normal(size=(n, 10))
     model = ResODERegressor(

@@ -4,15 +4,15 @@ One forward and backward of the residual stack, for 2000 samples in float32, sta
 dimension 16, width 64, and weights that are smooth functions of depth time.
 
 MB is the largest sum of the tensors alive at any time, counted to the byte by torch's
-profiler (the size of the process says less: it reuses what was freed before). Samples
-and weights, which were there before, do not count, and of the gradients, which both
-ways return, the bytes are subtracted: they have a column of their own. Seconds are
-medians, measured side by side; the error is the largest relative difference between
-the two gradients of the first states, of V or of W.
+profiler. (The size of the process says less, because it uses freed memory again.)
+Samples and weights do not count, since they were there before. The gradients, which
+both ways return, are subtracted and have a column of their own. Seconds are medians,
+measured side by side. The error is the largest relative difference between the two
+gradients of the first states, of V or of W.
 
-Expected: in proportion to the depth if stored; if rebuilt nearly the same at every
-depth, 1/200 at depth 1024 (1/80 with the gradients), for less than three times the
-seconds; errors of rounding.
+Expected: the memory of stored states grows in proportion to the depth. That of rebuilt
+states is nearly the same at every depth: at depth 1024 it is 1/200 (1/80 with the
+gradients), for less than three times the seconds. The errors are those of rounding.
 
 Run:  python benchmarks/rebuilt_memory.py [--quick] [--json FILE]
 """
@@ -33,6 +33,7 @@ from odenet._network.fast_layers import residual_stack
 from odenet._network.rebuilt_layers import rebuilt_stack
 from odenet._network.scratch import current_scratch
 
+# The two ways to compute the layers.
 STACKS = {"stored": residual_stack, "rebuilt": rebuilt_stack}
 
 
@@ -54,7 +55,7 @@ def gradients(stack, h, V, W):
 
 
 def megabytes(stack, problem):
-    """Peak of the tensors made, and the gradients among them."""
+    """Measure the peak of the tensors without the gradients, and the gradients."""
     current_scratch().free()
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         n_bytes = sum(t.nbytes for t in gradients(stack, *problem))
@@ -74,7 +75,7 @@ def seconds(stack, problem):
 
 
 def error(problem):
-    """Largest relative difference of the gradients of h, V and W."""
+    """Return the largest relative difference of the gradients of h, V and W."""
     pairs = zip(*(gradients(stack, *problem) for stack in STACKS.values()), strict=True)
     return max(((a - b).norm() / a.norm()).item() for a, b in pairs)
 

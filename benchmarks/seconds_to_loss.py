@@ -51,7 +51,7 @@ def make_samples():
 
 
 def fit(X, y, depth, flow_time, n_rounds):
-    """A fitted estimator, and the median seconds of its fits."""
+    """Fit an estimator; return it with the median seconds of its fits."""
     model = ResODERegressor(
         depth,
         **SIZES,
@@ -67,7 +67,7 @@ def fit(X, y, depth, flow_time, n_rounds):
 
 
 def seconds_per_gradient(model, X, y, learning_rate, settings, compiles):
-    """Of every way to compute it, at the weights of a fitted estimator."""
+    """Measure every way to compute a gradient, at the weights of a fitted estimator."""
     network, X_1 = model.module_, with_constant(X)
     calls = {"plain": Descent(network, X_1, y, 1e-9 * learning_rate)}
     for name, adjoint in {"torchdiffeq": False, "torchdiffeq adjoint": True}.items():
@@ -82,7 +82,7 @@ def seconds_per_gradient(model, X, y, learning_rate, settings, compiles):
 
 
 def compare(depth, fitted, descent, seconds):
-    """The rows of one depth."""
+    """Return the rows of the table for one depth."""
     model, fit_seconds = fitted
     n_gradients = model.n_grad_evals_
     rows = [("odenet", n_gradients, fit_seconds / n_gradients, fit_seconds, False)]

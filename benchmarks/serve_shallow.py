@@ -1,11 +1,12 @@
 """What does a trained network lose when it is served in fewer layers?
 
-Networks trained at depth 128, on digits, diabetes and, in the folder ODENET_DATA,
-uci_concrete: test scores after ``with_depth``, plain and with ``imitate=True``, and
-seconds to predict 10,000 rows (medians, interleaved) of the latter.
+Networks are trained at depth 128 on digits, diabetes and, from the folder ODENET_DATA,
+uci_concrete. Measured are test scores after ``with_depth``, plain and with
+``imitate=True``, and for the latter the seconds to predict 10,000 rows (medians,
+measured in turn).
 
-Expected: by imitation depth 8 loses at most 0.5 % of the accuracy and 1 % of the R2,
-and predicts at least 8 times faster.
+Expected: with ``imitate=True``, depth 8 loses at most 0.5 % of the accuracy and 1 % of
+the R2, and predicts at least 8 times faster.
 
 Run:  python benchmarks/serve_shallow.py [--quick] [--json FILE]
 """
@@ -35,7 +36,7 @@ def load_all():
 
 
 def seconds_to_predict(models, X, n_repeats):
-    """Medians; the models take turns."""
+    """Measure the median seconds to predict; the models take turns."""
     seconds = {depth: [] for depth in models}
     for _ in range(n_repeats):
         for depth, model in models.items():

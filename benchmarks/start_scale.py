@@ -4,7 +4,7 @@ Test scores of the estimators with ``init=Tied(scale)`` for several scales, on b
 data and, where the environment variable ODENET_DATA names their folder, on further real
 sets (at most 2,500 rows of each), one split and seed. Depth 8, everything else default.
 
-The paper's scale is 1; names of schemes stand for scale 4 in the estimators.
+The paper's scale is 1. In the estimators, the names of schemes stand for scale 4.
 
 Run:  python benchmarks/start_scale.py [--quick] [--json FILE]
 """
@@ -28,9 +28,9 @@ from sklearn.model_selection import train_test_split
 from odenet import ResODEClassifier, ResODERegressor
 from odenet.schemes import Tied
 
-SCALES = [1.0, 2.0, 4.0, 8.0]
+SCALES = [1.0, 2.0, 4.0, 8.0]  # of W; 1 is the paper's, 4 the estimators'
 REGRESSION = {"Friedman-1", "diabetes", "california_housing"}
-FILES = [
+FILES = [  # of the folder ODENET_DATA
     "uci_concrete",
     "uci_energy",
     "uci_kin8nm",

@@ -1,36 +1,37 @@
 """How good are the estimators on tables, beside what else one would take?
 
-Test score, seconds and rank of odenet with default settings and of its search along
-the path ("odenet CV", on sets of at most 2000 training rows), of a dummy (mean or
-majority), ridge or logistic regression ("linear"), scikit-learn's perceptron with early
-stopping ("MLP") and with 1000 iterations, its HistGradientBoosting, and, where they are
-installed, XGBoost, LightGBM and pytabkit's RealMLP; beside them published scores, which
-come from protocols of their own.
+The tables have test scores, seconds and ranks of these models: odenet with default
+settings, and its search along the path ("odenet CV", on sets of at most 2000 training
+rows); a dummy (mean or majority); ridge or logistic regression ("linear");
+scikit-learn's perceptron with early stopping ("MLP") and with 1000 iterations; its
+HistGradientBoosting; and XGBoost, LightGBM and pytabkit's RealMLP, if they are
+installed. Beside them stand published scores, which come from other protocols.
 
-Data are the 19 tables of the folder ODENET_DATA, else those that scikit-learn brings
-along or fetches. The splits are standard ones (uci_*; the test rows of adult), else
-five of 80/20. Scores are accuracies, or root mean squared errors in units of the
-target; classifiers have log loss and Brier score besides. A standard error is that of
-the mean over splits, which share samples: it is a scale, not a test.
+The data are the 19 tables of the folder ODENET_DATA, or without it those that
+scikit-learn has or fetches. The splits are the standard ones if there are any (uci_*;
+the test rows of adult), otherwise five of 80/20. Scores are accuracies, or root mean
+squared errors in units of the target. Classifiers also have log loss and Brier score. A
+standard error is that of the mean over splits. These share samples, so that it is only
+a scale, and not a test.
 
-All models run with default settings, one thread, and the split's number for a seed.
-Perceptron and linear model see standardised columns and categories one-hot; odenet and
-the trees see the raw table, categories as such. The perceptron's target is standardised
-as well, for it has no scale of its own and would lose by the units alone.
+All models run with default settings, on one thread, and with the number of the split as
+seed. The perceptron and the linear model see standardised columns and one-hot
+categories; odenet and the trees see the raw table. The perceptron's target is
+standardised as well, because it would lose by the units of the target alone.
 
-Ranks compare means over the splits that all the models ranked have; two mean ranks that
+Ranks compare means over the splits that all ranked models have. Two mean ranks that
 differ by less than the critical difference (Nemenyi, 5 %) are not told apart. A model
 that has failed, or lacks a set, is not ranked.
 
-Every result is a line in the file of results, and is not computed again: start the
-script again after an end of any kind; start it anew, with another file, after a change
-of the code. Processes that share the work write to the same file or to several:
+Every result is a line in the file of results, and is not computed again. After an
+interruption, start the script again. After a change of the code, start it with another
+file. Processes that share the work write to the same file or to several:
 
     python benchmarks/tabular.py --part 1/2 --results a.jsonl
     python benchmarks/tabular.py --part 2/2 --results b.jsonl
     python benchmarks/tabular.py --table --results a.jsonl b.jsonl
 
-Expected: trees and RealMLP in front, odenet no worse than the better perceptron.
+Expected: trees and RealMLP are in front; odenet is no worse than the better perceptron.
 
 Run:  python benchmarks/tabular.py [--quick] [--json FILE] [--png FILE]
 """
@@ -69,9 +70,15 @@ from tqdm import tqdm
 
 import odenet
 
+# The packages of models that may be missing.
 PACKAGES = {"XGBoost": "xgboost", "LightGBM": "lightgbm", "RealMLP": "pytabkit"}
 MODELS = (*OWN, "dummy", "linear", *PERCEPTRONS, "HistGB", *PACKAGES)
+# The sets and the most rows of a quick run.
 QUICK_SETS, QUICK_ROWS = ("diabetes", "wine"), 150
+# The least probability in the log loss of all models. A single zero would make it
+# infinite.
+LEAST_PROBABILITY = 1e-15
+# The fitted attributes that are recorded.
 FACTS = ("depth_", "flow_time_", "n_iter_", "n_grad_evals_", "stop_reason_")
 
 
@@ -79,7 +86,7 @@ FACTS = ("depth_", "flow_time_", "n_iter_", "n_grad_evals_", "stop_reason_")
 
 
 def make_models(table, seed, quick=False):
-    """Functions that make the estimators, by name."""
+    """Return functions that make the estimators, by name."""
     classify = table.task == "classification"
     trees = (
         HistGradientBoostingClassifier if classify else HistGradientBoostingRegressor
@@ -122,7 +129,7 @@ def make_mlp(table, seed, **settings):
 
 
 def prepared(table, model):
-    """The model behind standardised columns and one-hot categories."""
+    """Put standardised columns and one-hot categories before a model."""
     if not table.has_categories:
         return make_pipeline(StandardScaler(), model)
     one_hot = OneHotEncoder(
@@ -160,7 +167,7 @@ def make_realmlp(classify, seed):
 
 
 def measure(make, table, split, quick):
-    """Scores and seconds of one fit, or the error that it raised; warnings by name."""
+    """Return the scores and seconds of one fit, or its error, and its warnings."""
     train, test = (rows[: QUICK_ROWS if quick else None] for rows in split)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -193,7 +200,7 @@ def classification_scores(model, X, y, predicted):
     n_classes = 1 + max(y.max(), model.classes_.max())
     probabilities = np.zeros((len(y), n_classes))
     probabilities[:, model.classes_] = model.predict_proba(X)
-    likelihoods = probabilities[np.arange(len(y)), y].clip(1e-15)  # of all models alike
+    likelihoods = probabilities[np.arange(len(y)), y].clip(LEAST_PROBABILITY)
     squares = (probabilities - np.eye(n_classes)[y]) ** 2
     return {
         **score,
@@ -203,7 +210,7 @@ def classification_scores(model, X, y, predicted):
 
 
 def facts(model):
-    """What a fitted network of odenet knows of itself; nothing for other models."""
+    """Return what a fitted estimator of odenet says of itself; nothing for others."""
     if not hasattr(model, "depth_smoothness_"):
         return {}
     return {
@@ -218,9 +225,10 @@ def facts(model):
 
 
 def share_of_work(tables, models, options):
-    """Splits, sets and models of this part: every part gets its share of every model.
+    """Return the splits, sets and models of this part, a share of every model.
 
-    All models of one set and split follow each other, on the machine as it then is.
+    All models of one set and split follow each other, so that they find the machine in
+    about the same state.
     """
     pieces = [
         (split, name, model)
@@ -253,14 +261,14 @@ def run(pieces, tables, files, quick):
 
 
 def end_line(file):
-    """Set a line that a kill has cut off apart from the next one."""
+    """End the last line of a file, which an interruption may have cut off."""
     if Path(file).exists() and not Path(file).read_text().endswith("\n"):
         with open(file, "a") as stream:
             stream.write("\n")
 
 
 def read(files):
-    """Rows of results by set, model and split; a line cut off by a kill is none."""
+    """Read rows of results by set, model and split, without lines that are cut off."""
     rows = {}
     for line in "\n".join(
         Path(file).read_text() for file in files if Path(file).exists()
@@ -293,7 +301,7 @@ def parse_options():
 
 
 def part(text):
-    """The numbers of "I/N"."""
+    """Parse the numbers of "I/N"."""
     i, n = map(int, text.split("/"))
     if not 1 <= i <= n:
         raise argparse.ArgumentTypeError(f"I of I/N must be in 1 ... N, got {text}.")
@@ -301,7 +309,7 @@ def part(text):
 
 
 def load_all(names):
-    """Tables by name; those that cannot be had are said."""
+    """Load tables by name, and print which cannot be loaded."""
     tables = {}
     for name in names:
         try:
@@ -312,7 +320,7 @@ def load_all(names):
 
 
 def installed(models, quick):
-    """The models that can run; those that cannot are said."""
+    """Return the models whose packages are installed, and print which are not."""
     found = []
     for model in models:
         if model in PACKAGES and find_spec(PACKAGES[model]) is None:
@@ -323,7 +331,7 @@ def installed(models, quick):
 
 
 def compute(options, files):
-    """All results that are asked for and not there yet; tells the machine."""
+    """Compute all results that are asked for and not there yet; return the machine."""
     torch.set_num_threads(1)
     here = machine(options.quick)
     print(describe(here))

@@ -1,12 +1,12 @@
 """What do ten folds cost that are trained as one, beside ten that are trained alone?
 
-Sweeps of ``ResODERegressorCV`` to flow time 30 at depth 64, on ten folds of Friedman-1
-with 5 features (so that q = 16), one torch thread: each fold by itself, and all of them
-along an axis of models. The difference is the largest one of the folds' R2.
+``ResODERegressorCV`` sweeps to flow time 30 at depth 64, on ten folds of Friedman-1
+with 5 features (so that q = 16) and on one torch thread: each fold by itself, or all of
+them along an axis of models. The difference is the largest one of the R2 of a fold.
 
-Expected: at most a third of the seconds for thin networks of few samples, with the
-schedule of depths, where calls cost more than the products; no gain where the products
-count. The scores agree to the solver's tolerance.
+Expected: thin networks on few samples with the depth schedule, where calls cost more
+than products, take at most a third of the seconds. Where products count there is no
+gain. The scores agree to the tolerance of the solver.
 
 Run:  python benchmarks/together.py [--quick] [--json FILE] [--png FILE]
 """
@@ -31,6 +31,7 @@ from sklearn.model_selection import KFold
 from odenet import ResODERegressor
 from odenet._search.sweep import Sweep
 
+# Number of samples and width: the first are thin, in the last the products count.
 SIZES = [(50, 8), (50, 16), (100, 16), (100, 32), (100, 64), (400, 64)]
 CASES = [(*size, "doubling") for size in SIZES] + [(*size, None) for size in SIZES[:4]]
 

@@ -2,9 +2,9 @@
 Searching over depth
 ====================
 
-How deep should a network be? A grid search over depth, for residual networks that are
-neural ODEs and for scikit-learn's multilayer perceptrons, on two real data sets: the
-same depths, width, folds and early stopping for both.
+How deep should a network be? A grid search over depth answers that on two real data
+sets, for residual networks that are neural ODEs and for scikit-learn's multilayer
+perceptrons. Both have the same depths, width, folds and early stopping.
 """
 
 # %%
@@ -26,7 +26,7 @@ mlp_settings = {"early_stopping": True, "max_iter": 1000, "random_state": 0}
 mlp_layers = [(64,) * depth for depth in depths]
 
 # %%
-# A candidate is a pipeline with the grid of its depths.
+# A candidate is an estimator with the grid of its depths.
 candidates = {
     "diabetes": {
         "ResODERegressor": (
@@ -57,8 +57,8 @@ data = {
 }
 
 # %%
-# The searches: three folds, two processes. The table shows the cross-validated score of
-# every depth, the test score of the winner, and how smooth its weights are in depth.
+# The searches use three folds and two processes. The table shows the cross-validated
+# score of every depth, the test score of the best one, and how smooth its weights are.
 print(
     f"{'data':<9} {'model':<17} "
     + " ".join(f"{f'L={depth}':>7}" for depth in depths)

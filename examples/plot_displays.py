@@ -2,9 +2,9 @@
 What a fit looks like
 =====================
 
-Four displays show a fitted model: how the loss fell, how the hidden states move on the
-trajectories of the neural ODE, how the weights depend on depth, and how smooth they
-are. Here for 178 wines of three cultivars, from 13 chemical measurements.
+Four displays show a fitted model: how the loss fell, how the hidden states move along
+the trajectories of the neural ODE, how the weights depend on depth, and how smooth they
+are. The model here tells three cultivars of wine apart by 13 chemical measurements.
 """
 
 # %%
@@ -27,8 +27,9 @@ model = ResODEClassifier(depth=32, early_stopping=True, random_state=0).fit(X, y
 print(model.summary())
 
 # %%
-# The loss: the flow is followed with a part of the samples held out, which chooses the
-# flow time, and then to that time on all samples. Layers are added on the way.
+# The loss. At first the flow is followed with some samples held out, which choose the
+# flow time. Then it is followed to that time on all samples. Layers are added on the
+# way.
 fig, axes = plt.subplots(2, 2, figsize=(10, 8), layout="constrained")
 LossCurveDisplay.from_estimator(model, ax=axes[0, 0])
 
@@ -42,11 +43,11 @@ networks = {f"L = {depth}": model.with_depth(depth) for depth in (8, 16, 32)}
 WeightProfileDisplay.from_networks(networks, entries=3, ax=axes[1, 0])
 
 # %%
-# Steps between layers, beside those that the same layers would have in random order.
+# The steps between layers, and those that the same layers would have in random order.
 DepthSmoothnessDisplay.from_estimator(model, ax=axes[1, 1])
 
 # %%
-# Every display has its data as a data frame.
+# Every display gives its data as a data frame.
 print(LossCurveDisplay.from_estimator(model).frame()[["depth", "train_loss"]].tail(3))
 path = Path(__file__).with_suffix(".png") if "__file__" in globals() else Path("x.png")
 fig.savefig(path, dpi=110)

@@ -4,9 +4,9 @@ Independent layers are no neural ODE
 
 A network whose layers start from independent weights stays rough in depth, however
 deep it is: it comes no closer to a neural ODE. Starts that are smooth in depth stay
-smooth, and their gap to the ODE closes like 1/L. The price: the independent layers fit
-these training data faster. A Gaussian process in depth has a part of that advantage,
-and is a discretised ODE all the same.
+smooth, and their gap to the ODE falls like 1/L. This has a price: independent layers
+fit these training data faster. A start from a Gaussian process in depth has some of
+that advantage, and its network is a discretised ODE all the same.
 """
 
 # %%
@@ -32,7 +32,7 @@ settings |= {"depth_schedule": None, "early_stopping": False, "standardize": Fal
 
 # %%
 # Every start at every depth: smoothness of the weights, gap to the ODE, training loss.
-# A gap of weights that are not smooth is measured with a warning.
+# If weights are not smooth, `ode_gap` warns, which is expected here.
 warnings.filterwarnings("ignore", message="The weights of this network are not smooth")
 models, rows = {}, {}
 print(f"{'start':<17} {'L':>2} {'Lipschitz':>9} {'ratio':>7} {'gap':>7} {'loss':>5}")

@@ -3,9 +3,9 @@ From the network to its neural ODE
 ==================================
 
 A trained residual network follows the trajectories of an ordinary differential equation
-step by step. Here are both, for the iris flowers: the states of a network of 8 layers,
-as dots, on the trajectories of its neural ODE, and the distance between the outputs of
-the two, which halves where the depth doubles.
+step by step. The left figure shows both for the iris flowers: the states of a network
+of 8 layers are dots on the trajectories of its neural ODE. The right figure shows the
+distance between the outputs of the two, which halves when the depth doubles.
 """
 
 # %%
@@ -24,8 +24,8 @@ settings = {"flow_time": 100.0, "early_stopping": False, "random_state": 0}
 model = ResODEClassifier(depth=8, **settings).fit(X, y)
 
 # %%
-# Hidden states: of the network at its 8 layers, of the ODE at any depth time s; both in
-# the first two principal components of the ODE's states.
+# The hidden states of the network after each of its 8 layers, and those of the ODE at
+# any depth time s, both in the first two principal components of the ODE's states.
 ode = model.to_ode(rtol=1e-6)
 s = np.linspace(0, 1, 101)
 trajectories = ode.trajectory(X, s)
@@ -38,7 +38,7 @@ curves, dots = (
 print(f"evaluations of the vector field: {ode.n_evals_} by dopri5, 8 by the network")
 
 # %%
-# The gap, for networks that were trained at every depth.
+# The gap of networks that are trained at several depths.
 depths = [8, 16, 32, 64, 128]
 gaps = []
 print(f"{'L':>4} {'gap':>9} {'estimate':>9} {'von Neumann':>12}")

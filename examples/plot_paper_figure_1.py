@@ -28,8 +28,9 @@ depths = [4, 8, 16, 32, 64, 128, 256, 512]
 models = {depth: ResODERegressor(depth, **settings).fit(X, y) for depth in depths}
 
 # %%
-# The largest step between two layers, and the distances from the deepest network: of
-# the weights, which are piecewise constant in depth, and of the outputs.
+# The largest step between two layers, and the distances of weights and outputs from
+# those of the deepest network. The weights are compared as piecewise constant functions
+# of depth.
 limit = models[depths[-1]]
 steps, weight_gaps, output_gaps = [], [], []
 for depth, model in models.items():

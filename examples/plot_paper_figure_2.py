@@ -2,15 +2,16 @@
 The long-time limit
 ===================
 
-A wide residual network interpolates its data: along the gradient flow the training loss
+A wide residual network interpolates its data. Along the gradient flow the training loss
 falls exponentially, in the end at the rate of the slowest direction, and the weights
-are smooth curves of depth all the time. So the limit is a neural ODE that interpolates.
+are smooth functions of depth all the time. So the limit of long training is a neural
+ODE that interpolates the data.
 This is figure 2 of Marion, Wu, Sander and Biau, *Implicit regularization of deep
 residual networks towards neural ODEs* (ICLR 2024), along the gradient flow.
 """
 
 # %%
-# Few samples and many weights. The flow is followed piece by piece, by warm starts.
+# There are few samples and many weights. Warm starts follow the flow piece by piece.
 from pathlib import Path
 
 import matplotlib.pyplot as plt

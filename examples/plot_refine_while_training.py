@@ -2,9 +2,10 @@
 Refining depth while training
 =============================
 
-The same 256 layers, trained twice along the same gradient flow: at full depth all the
-time, and by the default schedule, which starts with 4 layers that imitate 256 and adds
-more when the training loss would notice. Both arrive at the same network.
+A network of 256 layers is trained twice along the same gradient flow: at full depth all
+the time, and by the default schedule. The latter starts with 4 layers that imitate 256,
+and adds layers when more of them would change the training loss. Both arrive at the
+same network.
 """
 
 # %%
@@ -39,7 +40,7 @@ for label, model in models.items():
     )
 
 # %%
-# Where the depth changed, and by how much the loss and the outputs changed with it.
+# When the depth changed, and how much the loss and the outputs changed with it.
 path = models["refined"].depth_path_
 print(
     f"\n{'L':>4} {'flow time':>10} {'gradients':>10} {'loss gap':>9} {'output gap':>11}"

@@ -2,11 +2,12 @@
 A table as it comes
 ===================
 
-Numbers, categories and missing values in a data frame: a residual network takes it as
-it is; a perceptron needs columns that are imputed, scaled and one-hot. The network's
-probabilities are close to the shares of the class. The perceptron's are too sure unless
-it stops early: then it is faster by far, behind on the diabetes set, and on the census
-table adult (in the folder ODENET_DATA) on a par; ahead if given 3000 rows or more.
+A data frame holds numbers, categories and missing values. A residual network takes it
+as it is; a perceptron needs columns that are imputed, scaled and one-hot. The network's
+probabilities are close to the true shares of the class. Those of the perceptron are too
+extreme unless it stops early. Then it is much faster than the network: it is worse on
+the diabetes set, equally good on the census table adult (from the folder ODENET_DATA),
+and better there with 3000 rows or more.
 """
 
 # %%
@@ -46,8 +47,8 @@ else:
     y = (y > y.median()).astype(int)
 
 # %%
-# The network is only told that NaN may come; before the perceptron comes preprocessing.
-# Every row is predicted by a model that was trained on two other thirds of the rows.
+# The network is only told that there may be NaN. The perceptron needs preprocessing.
+# Every row is predicted by a model that was trained on the other two thirds of them.
 numbers = make_pipeline(SimpleImputer(add_indicator=True), StandardScaler())
 one_hot = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
 is_number = make_column_selector(dtype_include="number")

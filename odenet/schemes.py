@@ -1,12 +1,12 @@
 """Schemes: the weights at the start of training, as functions of depth.
 
-A scheme is a callable ``(depth, shape, generator) -> weights``; :class:`Scheme` says
-what it owes. The network draws W from it; V starts at zero, so that the network starts
-as the zero function, unless the scheme has a true attribute ``draws_V``.
+A scheme is a callable ``(depth, shape, generator) -> weights``, as :class:`Scheme`
+describes it. The network draws W from it. V starts at zero, so that the network starts
+as the zero function, unless the scheme has an attribute ``draws_V`` that is true.
 
-A further scheme is a class here and a line in ``SCHEMES``, from which parameter
-constraints, networks and tests read the names. A callable needs no name: it is passed
-as ``init`` itself.
+To add a scheme, write a class here and add a line to ``SCHEMES``, from which parameter
+constraints, networks and tests read the names. A callable needs no name: pass it as
+``init`` itself.
 """
 
 from dataclasses import dataclass
@@ -24,20 +24,21 @@ __all__ = [
     "resolve_scheme",
 ]
 
-# The terms of the series, 895 at this length scale, grow as its inverse square, and a
-# shorter one is not needed: neighbours of 16 layers have a correlation of
-# exp(-(1/16)^2 / (2 * 0.02^2)) < 0.01 already, and are as good as independent.
+# The shortest length scale allowed. The series has 895 terms there, and their number
+# grows as the inverse square of the length scale. A shorter one is not needed:
+# neighbours of 16 layers have a correlation of exp(-(1/16)^2 / (2 * 0.02^2)) < 0.01
+# already, and are as good as independent.
 SHORTEST_LENGTH_SCALE = 0.02
-# The series ends so many standard deviations beyond the mean of a Poisson law, and then
-# so many terms: scipy.stats.poisson.sf of it is below 3e-24 at every length scale
+# The series ends TAIL standard deviations and LEAST_TERMS terms beyond the mean of a
+# Poisson law. The rest is below 3e-24 (scipy.stats.poisson.sf) at every length scale
 # allowed, so that nothing is lost in float64.
 TAIL, LEAST_TERMS = 10, 20
 
 
 class Scheme(Protocol):
-    """What a scheme owes; any callable that keeps to it is one.
+    """The protocol of schemes: any callable with this signature is one.
 
-    Subclassing is not needed: a plain function will do, without ``draws_V``.
+    Subclassing is not needed. A plain function will do, even without ``draws_V``.
 
     Attributes
     ----------
@@ -46,7 +47,7 @@ class Scheme(Protocol):
 
     Examples
     --------
-    A start that turns from one matrix into another as depth time goes on:
+    A start that changes from one matrix into another along depth time:
 
     >>> import torch
     >>> from odenet import ResidualNetwork
@@ -70,18 +71,19 @@ class Scheme(Protocol):
         shape : tuple of int
             Shape of the weights of one layer.
         generator : torch.Generator
-            The only source of randomness, on the CPU; None is torch's global one.
+            The only source of randomness, on the CPU. None is torch's global one.
 
         Returns
         -------
         weights : Tensor or ndarray of shape (depth, *shape)
-            Finite values, of which the k-th belong to depth time (k - 1) / L.
+            Finite values. The k-th layer, with k = 1, ..., L, is at depth time
+            (k - 1) / L.
         """
         ...
 
 
 def _normal(shape, generator):
-    """Draw standard Gaussians in float64 on the CPU: the same ones for every device."""
+    """Draw standard Gaussians on the CPU and in float64: the same for every device."""
     return torch.randn(shape, generator=generator, dtype=torch.float64)
 
 
@@ -89,7 +91,7 @@ def _normal(shape, generator):
 class Tied(Scheme):
     r"""The same weights in every layer: :math:`W_k = W`, Gaussian.
 
-    The start of Marion, Wu, Sander and Biau (ICLR 2024, section 3).
+    This is the start of Marion, Wu, Sander and Biau (ICLR 2024, section 3).
 
     Parameters
     ----------
@@ -115,11 +117,10 @@ class Tied(Scheme):
 class GaussianProcess(Scheme):
     r"""Every weight an independent Gaussian process in depth time s.
 
-    Mean zero, covariance :math:`\exp(-(s - s')^2 / (2 \ell^2))` times the square of
-    the scale, sampled at :math:`s = (k-1)/L` (Marion, Wu, Sander and Biau, ICLR 2024,
-    section 4.3).
-    One draw of the generator is one function of s: networks of different depths
-    sample the same function.
+    The process has mean zero and the covariance
+    :math:`\exp(-(s - s')^2 / (2 \ell^2))` times the square of the scale. It is sampled
+    at :math:`s = (k-1)/L` (Marion, Wu, Sander and Biau, ICLR 2024, section 4.3). With
+    the same seed, networks of different depths sample the same function of s.
 
     Parameters
     ----------
@@ -168,7 +169,7 @@ def _squared_exponential_features(s, length_scale):
     :math:`e^{-(u-u')^2/2} = \sum_n \phi_n(u) \phi_n(u')` for
     :math:`\phi_n(u) = e^{-u^2/2} u^n / \sqrt{n!}`. The terms of the diagonal,
     :math:`\phi_n(u)^2`, are the probabilities of a Poisson law of mean :math:`u^2`, so
-    that its tail is what a series of finitely many terms leaves out.
+    that the tail of the law is what a series of finitely many terms leaves out.
     """
     u = (s - 0.5) / length_scale
     feature = torch.exp(-(u**2) / 2)
@@ -183,7 +184,7 @@ def _squared_exponential_features(s, length_scale):
 class Independent(Scheme):
     r"""Independent Gaussian weights in every layer.
 
-    The control experiment: such a network is *not* a discretised ODE.
+    This is for control experiments: such a network is *not* a discretised ODE.
 
     Parameters
     ----------
@@ -204,6 +205,7 @@ class Independent(Scheme):
         return self.scale * _normal((depth, *shape), generator)
 
 
+# The schemes by the names that ``init`` takes.
 SCHEMES = {
     "tied": Tied(),
     "gaussian_process": GaussianProcess(),
@@ -212,7 +214,7 @@ SCHEMES = {
 
 
 def draw_layers(init, depth, shape, generator):
-    """Draw the weights of all layers by a name or a callable, checked, in float64."""
+    """Draw the weights of all layers by a scheme, and check them; in float64."""
     scheme = resolve_scheme(init)
     weights = torch.as_tensor(scheme(depth, shape, generator), dtype=torch.float64)
     if weights.shape != (depth, *shape) or not weights.isfinite().all():
@@ -244,7 +246,7 @@ def resolve_scheme(init):
     Raises
     ------
     ValueError
-        If there is no such name.
+        If there is no scheme of this name.
 
     Examples
     --------

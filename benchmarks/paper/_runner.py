@@ -1,4 +1,4 @@
-"""What the experiments share: the paper's model and data, what is watched, slopes.
+"""What all experiments use: the paper's model and data, callbacks, and slopes.
 
 The model is equation 1 of Marion, Wu, Sander and Biau (ICLR 2024) with the start of
 their section 3, as an estimator of this package: W standard Gaussian and the same in
@@ -24,7 +24,7 @@ from _report import describe, machine, parse_options, save
 from odenet import ResODERegressor
 from odenet.schemes import Tied
 
-WATCHED = sys.stderr.isatty()  # somebody sees the bars of long trainings
+WATCHED = sys.stderr.isatty()  # whether somebody can see the progress bars
 
 __all__ = [
     "WATCHED",
@@ -43,18 +43,18 @@ __all__ = [
 
 
 def gaussian_pairs(n_samples, n_features, n_outputs, seed):
-    """Inputs and targets, all standard Gaussian and independent."""
+    """Draw inputs and targets, all standard Gaussian and independent."""
     rng = np.random.default_rng(seed)
     X = rng.standard_normal((n_samples, n_features))
     return X, rng.standard_normal((n_samples, n_outputs))
 
 
 def paper_regressor(X, y, depth, *, scale="unit inputs", **settings):
-    """The model of the paper, unfitted, for given data.
+    """Make the model of the paper, unfitted, for given data.
 
-    ``scale`` is the standard deviation of W: 1 as in the paper's section 3, or, by
-    default, sqrt(q), so that W h / sqrt(q) is as in the authors' scripts, which have
-    no 1 / sqrt(q).
+    ``scale`` is the standard deviation of W. In section 3 of the paper it is 1. The
+    default is sqrt(q), so that W h / sqrt(q) is as in the scripts of the authors, which
+    have no factor 1 / sqrt(q).
     """
     state_dim = X.shape[1] + 1 + y.shape[1]
     settings = {
@@ -77,7 +77,7 @@ class Watch(Callback):
     ----------
     visit : callable
     flow_times : sequence of float
-        Ascending; steps of an adaptive flow are made to end there.
+        In ascending order. Steps of an adaptive flow are made to end there.
     every_step : callable, default=None
         Called with the module after every step.
     """
@@ -88,10 +88,12 @@ class Watch(Callback):
         self.every_step = every_step
 
     def on_train_begin(self, net, **kwargs):
+        """Let the first step end at the first flow time, at the latest."""
         self.left = list(self.flow_times)
         self._limit_steps(net)
 
     def on_epoch_end(self, net, **kwargs):
+        """Call the functions that are due after a step."""
         if self.every_step is not None:
             self.every_step(net.module_)
         while self.left and net.flow_time >= self.left[0] * (1 - 1e-9):
@@ -99,12 +101,13 @@ class Watch(Callback):
         self._limit_steps(net)
 
     def _limit_steps(self, net):
+        """Let the next step end at the next flow time, at the latest."""
         net.optimizer_.horizon = min([net.horizon, *self.left[:1]])
 
 
 @torch.no_grad()
 def increments(module):
-    """The norms of Z_{k+1} - Z_k with Z = (V, W), shape (L - 1,)."""
+    """Return the norms of Z_{k+1} - Z_k with Z = (V, W), shape (L - 1,)."""
     squares = [
         (p[1:] - p[:-1]).flatten(1).square().sum(dim=1) for p in (module.V, module.W)
     ]
@@ -112,7 +115,7 @@ def increments(module):
 
 
 def log_slope(x, y, confidence=0.95):
-    """Slope of log y against log x by least squares: (slope, half width of its CI)."""
+    """Fit log y against log x; return the slope, and half its confidence interval."""
     if not np.all(np.array(y) > 0):
         return float("nan"), float("nan")
     fit = stats.linregress(np.log(x), np.log(y))
@@ -123,13 +126,13 @@ def log_slope(x, y, confidence=0.95):
 
 
 def without_warnings_about_training():
-    """Runs of a given length are meant to end where they end."""
+    """Ignore warnings of runs that are meant to end where they do, or to be rough."""
     warnings.filterwarnings("ignore", category=ConvergenceWarning)
     warnings.filterwarnings("ignore", message=".*not smooth in depth")
 
 
 class Parts:
-    """The results, part by part; those in the JSON file already are not run again."""
+    """The results, part by part. Parts that are in the JSON file are not run again."""
 
     def __init__(self, options):
         self.path = Path(options.json) if options.json else None
@@ -140,7 +143,7 @@ class Parts:
                 self.found = earlier["parts"]
 
     def __call__(self, name, run, *args):
-        """The result of ``run(*args)``, as JSON holds it."""
+        """Return the result of ``run(*args)``, as JSON holds it, or what was stored."""
         if name not in self.found:
             if WATCHED:
                 print(name, file=sys.stderr)
@@ -150,5 +153,5 @@ class Parts:
         return self.found[name]
 
     def results(self, **more):
-        """What goes into the JSON file."""
+        """Return the contents of the JSON file."""
         return {"quick": self.quick, **more, "parts": self.found}

@@ -1,9 +1,10 @@
 """What keeps a network a discretised ODE, and what destroys it?
 
-100 pairs of standard Gaussian inputs and targets in R^8, width 32, GELU, tied W of
-scale sqrt(q), V = 0, the flow to time 20, unless a row says something else. A row is
-one practice: a start, an activation, clipping, an optimizer with its mini-batches. Each
-is trained at L = 32 and at L = 128, with three seeds. Reported are
+Unless a row says something else, networks of width 32 with GELU, tied W of scale
+sqrt(q) and V = 0 follow the flow to time 20, on 100 pairs of standard Gaussian inputs
+and targets in R^8. A row is one practice: a start, an activation, clipping, or an
+optimizer with its mini-batches. Each is trained at L = 32 and at L = 128, with three
+seeds. Reported are
 
 - the von Neumann ratio at L = 128: about 1 for independent layers, O(1/L^2) for a
   discretised ODE;
@@ -16,19 +17,20 @@ is trained at L = 32 and at L = 128, with three seeds. Reported are
 The verdict is "smooth" for an exponent of at most 1/4 and a von Neumann ratio of at
 most 0.05, by the medians over the seeds.
 
-Rows of SGD have as many epochs as make a flow time of 40, the number of steps times the
-rate over 1 - momentum, and rows of AdamW 200 steps. They end with the running average
-of the weights over the last steps that the estimators keep, but for the cosine
-schedule. "AdamW, every layer" is torch's own, with a second moment of every layer's own
-in place of one for all layers. With the exponent beta = 1/2 of L in place of 1 the rate
-of V and W is 1 in place of L, so that the outputs move as fast.
+Rows of SGD have as many epochs as make a flow time of 40, which is the number of steps
+times the rate over 1 - momentum. Rows of AdamW have 200 steps. Both end with the
+running average of the weights over the last steps that the estimators keep, except for
+the cosine schedule. "AdamW, every layer" is torch's own: every layer has a second
+moment of its own, where odenet has one for all layers. With the exponent beta = 1/2 of
+L in place of 1, the rate of V and W is 1 in place of L, so that the outputs move as
+fast.
 
-Expected: ratios of 1 and constants that grow like L for independent layers, whatever
-beta; ratios below 0.005 and bounded constants for tied and Gaussian-process starts with
-smooth activations. ReLU has small ratios too, but kinks: constants that grow like the
-square root of L. Clipping, momentum, mini-batches, weight decay and schedules keep
-smoothness. AdamW does at small rates, with either second moment; rates of 0.4 destroy
-it, and so does 0.04 on the whole set, far into interpolation.
+Expected: independent layers have ratios of 1 and constants that grow like L, whatever
+beta is. Tied and Gaussian-process starts with smooth activations have ratios below
+0.005 and bounded constants. ReLU has small ratios too, but kinks, and so constants that
+grow like the square root of L. Clipping, momentum, mini-batches, weight decay and
+schedules keep smoothness. So does AdamW at small rates, with either second moment.
+Rates of 0.4 destroy it, and so does 0.04 on the whole set, far into interpolation.
 
 Run:  python benchmarks/paper/controls.py [--quick] [--json FILE] [--png FILE]
 """
@@ -60,12 +62,15 @@ from odenet.schemes import GaussianProcess, Independent, Tied
 from odenet.solvers import SGD, AdamW, Flow, GradientDescent
 
 N_SAMPLES, DIM, WIDTH = 100, 8, 32
-STATE_DIM = DIM + 1 + DIM
-SCALE = sqrt(STATE_DIM)
-DEPTHS = (32, 128)
+STATE_DIM = DIM + 1 + DIM  # inputs, their constant 1, and outputs
+SCALE = sqrt(STATE_DIM)  # of W, so that W h / sqrt(q) is as in the authors' scripts
+DEPTHS = (32, 128)  # shallow and deep, for the exponent
 SEEDS = (0, 1, 2)
-HORIZON = 20.0
+HORIZON = 20.0  # flow time of the trainings, unless a row says something else
+N_ADAMW_STEPS = 200  # about the number of steps of AdamW
+QUICK_SHARE = 1 / 40  # of all flow times, in a quick run
 MOST_EXPONENT, MOST_RATIO = 0.25, 0.05  # of a network that is called smooth
+SMALLEST_DRAWN = 1e-7  # ratio in the figure, for those that are 0
 COLOURS = {"smooth": "C0", "not": "C3"}
 
 
@@ -81,7 +86,7 @@ class WithV:
 
 
 class LayerAdamW(AdamW):
-    """torch's AdamW: a second moment of every layer's own."""
+    """torch's AdamW, in which every layer has a second moment of its own."""
 
     def make_optimizer(self, module, horizon):
         return torch.optim.AdamW(
@@ -93,7 +98,7 @@ class LayerAdamW(AdamW):
 
 
 def sgd(learning_rate, momentum, batch_size, **settings):
-    """SGD for as many epochs as cover the flow time."""
+    """Return the settings of SGD for as many epochs as make the flow time."""
     n_steps = 2 * HORIZON * (1 - momentum) / learning_rate
     n_epochs = max(1, round(n_steps / ceil(N_SAMPLES / batch_size)))
     solver = SGD(
@@ -103,13 +108,14 @@ def sgd(learning_rate, momentum, batch_size, **settings):
 
 
 def adamw(kind, learning_rate, batch_size, weight_decay=0.0):
-    """200 steps or so of one kind of AdamW."""
-    n_epochs = 200 // ceil(N_SAMPLES / batch_size)
+    """Return the settings of about 200 steps of one kind of AdamW."""
+    n_epochs = N_ADAMW_STEPS // ceil(N_SAMPLES / batch_size)
     solver = kind(learning_rate, weight_decay, batch_size, n_epochs)
     return {"solver": solver, "flow_times": None}
 
 
-LENGTHS = (0.1, 0.25, 0.5, 1, 2)
+LENGTHS = (0.1, 0.25, 0.5, 1, 2)  # length scales of Gaussian processes
+# The rows by group: parameters of the estimator, flow times to watch, or beta.
 PRACTICES = {
     "start": {
         "tied": {},
@@ -170,11 +176,11 @@ PRACTICES = {
 
 
 def measure(practice, depth, seed, quick):
-    """One training: a record for every flow time that is watched, or for its end."""
+    """Train once; return a record for every flow time that is watched, or the end."""
     settings = {"flow_times": (HORIZON,), "solver": Flow(), **practice}
     flow_times, beta = settings.pop("flow_times"), settings.pop("beta", None)
     if quick:
-        flow_times = flow_times and [t / 40 for t in flow_times]
+        flow_times = flow_times and [t * QUICK_SHARE for t in flow_times]
         settings["solver"].set_params(**({} if flow_times else {"max_epochs": 1}))
     X, y = gaussian_pairs(N_SAMPLES, DIM, DIM, seed)
     tensors = [torch.tensor(array, dtype=torch.float32) for array in (X, y)]
@@ -206,7 +212,7 @@ def measure(practice, depth, seed, quick):
 
 
 def follow_flow(x, y, depth, seed, init, beta, horizon):
-    """A network of an exponent that no estimator has, after training."""
+    """Train a network with an exponent beta that no estimator has."""
     network = ResidualNetwork(
         DIM,
         DIM,
@@ -245,7 +251,7 @@ def record(module, x, y, flow_time, seconds):
 
 
 def summarise(records, depths):
-    """One row: medians and ranges over the seeds, of pairs (shallow, deep)."""
+    """Return a row: medians and ranges over the seeds, for pairs (shallow, deep)."""
     growth = log(depths[1] / depths[0])
     exponents = [
         max(
@@ -298,7 +304,9 @@ def draw(figure, results):
         colour = COLOURS[row["verdict"]]
         style = {"color": colour, "marker": "o", "ms": 4, "lw": 0, "alpha": 0.7}
         left.plot(
-            [max(r, 1e-7) for r in row["ratios"]], [y] * len(row["ratios"]), **style
+            [max(r, SMALLEST_DRAWN) for r in row["ratios"]],
+            [y] * len(row["ratios"]),
+            **style,
         )
         right.plot(row["exponents"], [y] * len(row["exponents"]), **style)
     draw_groups((left, right), [group for group, _, _ in rows])
@@ -317,7 +325,7 @@ def draw(figure, results):
 
 
 def label(name, row):
-    """The name of a row, and its flow time where that is not the usual one."""
+    """Return the name of a row, with its flow time if that is not the usual one."""
     if row["flow_time"] in (None, HORIZON):
         return name
     return f"{name}, t = {row['flow_time']:g}"

@@ -1,32 +1,32 @@
 """Does a network that is smoother in depth generalise better?
 
 The penalty on the variation of the weights in depth, ``smoothness_penalty`` times
-L sum ||Z_{k+1} - Z_k||_F^2, over a grid from 0 to large, for three starts: tied, a
-Gaussian process of length 0.25, iid, all of scale 4. Networks of 16 layers and width 32
-follow the flow to time 50, without early stopping, on up to 200 rows; the other rows
-are the test set. Sets: diabetes, a noisy Friedman function, and of the folder
-ODENET_DATA, if there is one, concrete. Errors are mean squared errors over the variance
-of the training targets, means over the splits.
+L sum ||Z_{k+1} - Z_k||_F^2, takes values from 0 to large, for three starts: tied, a
+Gaussian process of length 0.25, and iid, all of scale 4. Networks of 16 layers and
+width 32 follow the flow to time 50, without early stopping, on up to 200 rows; the
+other rows are the test set. The sets are diabetes, a noisy Friedman function and, from
+the folder ODENET_DATA, concrete. Errors are mean squared errors over the variance of
+the training targets, averaged over the splits.
 
 P. Marion, *Generalization bounds for neural ODEs and deep residual networks* (NeurIPS
 2023) bounds the test error minus the training error by terms that grow with the
 magnitude of the difference between successive weights, for residuals with one matrix,
-W_k sigma(h). Its constants are not evaluated here, and residuals with two matrices are
-not those of its theorem. "Complexity" is the part that depends on the weights, as an
-argument of the same kind (Gronwall, and the entropy of functions that are Lipschitz in
-depth) gives it for them:
+W_k sigma(h). Its constants are not evaluated here, and its theorem does not treat
+residuals with two matrices. For these, "complexity" is the part that depends on the
+weights, from an argument of the same kind (Gronwall, and the entropy of functions that
+are Lipschitz in depth):
 
     exp(R) sqrt(K),  R = mean over k of 1.13 ||V_k||_2 ||W_k||_2 / sqrt(q m),
                      K = L max ||Z_{k+1} - Z_k||_F,
 
 where 1.13 is the Lipschitz constant of GELU. Its rank correlation (Spearman) with the
-gap, test minus training error, is over the grid of penalties.
+gap, the test error minus the training error, is taken over the values of the penalty.
 
-Expected: for one start on one set the gap falls with the Lipschitz constant, and with
-the complexity: correlations above 0.9. The test error falls with them on noisy sets, by
-0.01 from the tied start and by 0.03 to 0.05 from iid; on concrete it rises, by 0.03
-from iid. Across starts there is no such order: correlations of 0 to 0.35. A large
-penalty also shrinks independent weights, to their mean over depth.
+Expected: for one start on one set, the gap falls with the Lipschitz constant and with
+the complexity, with correlations above 0.9. On noisy sets the test error falls with
+them, by 0.01 from the tied start and by 0.03 to 0.05 from iid. On concrete it rises, by
+0.03 from iid. Across starts there is no such order: correlations are 0 to 0.35. A large
+penalty also shrinks independent weights to their mean over depth.
 
 Run:  python benchmarks/paper/generalisation.py [--quick] [--json FILE] [--png FILE]
 """
@@ -60,21 +60,22 @@ from odenet import ResODERegressor
 from odenet.schemes import GaussianProcess, Independent, Tied
 from odenet.solvers import Flow
 
+# Values of smoothness_penalty: from none to one that makes layers nearly equal.
 PENALTIES = [0.0, 1e-6, 1e-5, 1e-4, 3e-4, 1e-3, 1e-2, 1e-1]
 STARTS = {
     "tied": Tied(4.0),
     "Gaussian process": GaussianProcess(0.25, 4.0),
     "iid": Independent(4.0),
 }
-N_SPLITS, MOST_ROWS = 5, 200
-SLOPE_OF_GELU = 1.13
-BOUNDS = ("lipschitz", "complexity")  # what the gap is compared with
+N_SPLITS, MOST_ROWS = 5, 200  # splits of a set, and rows to train with
+SLOPE_OF_GELU = 1.13  # the largest slope of GELU, which is its Lipschitz constant
+BOUNDS = ("lipschitz", "complexity")  # the columns that the gap is compared with
 COLOURS = {"tied": "C0", "Gaussian process": "C1", "iid": "C2"}
 
 
 @cache
 def data_set(name):
-    """All rows."""
+    """Return all rows of a set."""
     if name == "diabetes":
         return load_diabetes(return_X_y=True)
     if name == "friedman":
@@ -84,13 +85,13 @@ def data_set(name):
 
 
 def data_sets():
-    """Names of the sets that are there."""
+    """Return the names of the sets that are there."""
     real = ("uci_concrete",) if os.environ.get("ODENET_DATA") else ()
     return ("diabetes", "friedman", *real)
 
 
 def split(X, y, seed):
-    """Rows to train with, half of all but at most 200, and the others."""
+    """Split rows into those to train with, half of all but at most 200, and others."""
     order = np.random.default_rng(seed).permutation(len(y))
     n_train = min(MOST_ROWS, len(y) // 2)
     train, test = order[:n_train], order[n_train:]
@@ -98,7 +99,7 @@ def split(X, y, seed):
 
 
 def measure(name, start, penalty, seed, horizon):
-    """One fit, and what is known of it."""
+    """Fit once, and return errors, smoothness and cost."""
     X_train, y_train, X_test, y_test = split(*data_set(name), seed)
     began = perf_counter()
     model = ResODERegressor(
@@ -131,7 +132,7 @@ def measure(name, start, penalty, seed, horizon):
 
 @torch.no_grad()
 def complexity(module):
-    """The part of the bound that depends on the weights, see above."""
+    """Compute the part of the bound that depends on the weights, see above."""
     V, W = module.V.double(), module.W.double()
     norms = torch.linalg.matrix_norm(V, 2) * torch.linalg.matrix_norm(W, 2)
     rate = SLOPE_OF_GELU * norms.mean() / sqrt(module.state_dim * module.width)
@@ -140,7 +141,7 @@ def complexity(module):
 
 
 def summarise(runs):
-    """Means over the splits, by penalty."""
+    """Return means over the splits, by penalty."""
     columns = ("lipschitz", "train", "test", "complexity")
     rows = []
     for penalty, results in runs.items():
@@ -163,13 +164,13 @@ def summarise(runs):
 
 
 def correlation(rows, name):
-    """Rank correlation of a column with the gap."""
+    """Compute the rank correlation of a column with the gap."""
     gaps, values = ([row[key] for row in rows] for key in ("gap", name))
     return float(spearmanr(values, gaps).statistic)
 
 
 def verdict(rows):
-    """What the best and the largest penalty do to the test error, beside 0."""
+    """Say how the best and the largest penalty change the test error."""
     best = min(rows, key=lambda row: row["test"])
     texts = []
     for name, row in (("best", best), ("largest", rows[-1])):

@@ -1,21 +1,22 @@
 """Figure 3 and table 1 of the paper: images, by a convolutional residual network.
 
-The paper trains a network of depth 256 on CIFAR-10 for 180 epochs on a GPU; here, on a
-CPU, it has 24 layers of 8 channels, on 10,000 images of CIFAR-10 for 12 epochs and on
-10,000 of MNIST for 4. Momentum 0.9, weight decay 5e-4, batches of 64, random shifts
-(and flips, on CIFAR-10), the same rate for all parameters, which falls along a cosine
-from 0.1 (the paper: 0.04); two seeds of the three starts on CIFAR-10. A last row has
-the rates of the gradient flow, L times as large for the layers, from 0.04. ``--full``
-runs what the paper runs, for a GPU. The data are cifar10_12k.npz and mnist.npz (arrays
-X_train, y_train, X_test, y_test) in the folder ODENET_DATA; without it, the digits of
+The paper trains a network of depth 256 on CIFAR-10 for 180 epochs on a GPU. Here, on a
+CPU, the network has 24 layers of 8 channels, and is trained on 10,000 images of
+CIFAR-10 for 12 epochs and on 10,000 of MNIST for 4. The settings are: momentum 0.9,
+weight decay 5e-4, batches of 64, random shifts (and flips, on CIFAR-10), and one
+learning rate for all parameters, which falls along a cosine from 0.1 (in the paper,
+0.04). The three starts with GELU have two seeds on CIFAR-10. A last row has the rates
+of the gradient flow, L times as large for the layers, from 0.04. ``--full`` runs what
+the paper runs, for a GPU. The data are cifar10_12k.npz and mnist.npz (arrays X_train,
+y_train, X_test, y_test) in the folder ODENET_DATA, or without it the digits of
 scikit-learn.
 
 For every activation and start: accuracies, the von Neumann ratio and the Lipschitz
 constant of the filters after training, and the test accuracy of the same functions of
 depth in half and twice as many layers.
 
-Expected: from the tied start GELU and the identity stay smooth (ratios below 0.05, the
-accuracy survives a change of depth), and ReLU nearly so; independent layers stay
+Expected: from the tied start, GELU and the identity stay smooth (ratios below 0.05, and
+the accuracy survives a change of depth), and ReLU nearly so. Independent layers stay
 independent (ratio near 1), and a change of depth destroys what the network has learned.
 
 Run:  python benchmarks/paper/images.py [--quick] [--full] [--json FILE] [--png FILE]
@@ -39,6 +40,7 @@ from _runner import WATCHED, Parts, describe, machine, parse_options, save
 from odenet import ResODEImageClassifier
 from odenet.solvers import SGD
 
+# Activation and start of the trainings; the last has the rates of the gradient flow.
 CONFIGURATIONS = [
     ("gelu", "tied"),
     ("gelu", "gaussian_process"),
@@ -48,21 +50,23 @@ CONFIGURATIONS = [
     ("identity", "tied"),
     ("gelu", "tied", "flow rates"),
 ]
-SIZES = {"depth": 24, "channels": 8}
-SETS = {  # epochs, and what is random about images
+SIZES = {"depth": 24, "channels": 8}  # that a CPU can train
+SETS = {  # epochs, and the augmentation of images
     "cifar10_12k": (12, {"random_shift": 4, "random_flip": True}),
     "mnist": (4, {"random_shift": 2}),
     "digits": (15, {"random_shift": 1}),
 }
-MOST_IMAGES = 10_000
+MOST_IMAGES = 10_000  # to train with, on a CPU
+# What the paper trains.
 FULL_SIZES = {"depth": 256, "channels": 64}
 FULL_EPOCHS = 180
-SHOWN = [(0, 0, 0, 0), (1, 2, 1, 1), (3, 1, 2, 0), (2, 3, 1, 2)]  # entries of a filter
+# The entries of a filter that the figure shows.
+SHOWN = [(0, 0, 0, 0), (1, 2, 1, 1), (3, 1, 2, 0), (2, 3, 1, 2)]
 
 
 @cache
 def load(name, n_train):
-    """Training and test images and labels."""
+    """Load training and test images, with their labels."""
     if name == "digits":
         X, y = load_digits(return_X_y=True)
         split = train_test_split(X.reshape(-1, 8, 8), y, random_state=0)
@@ -76,7 +80,7 @@ def load(name, n_train):
 
 
 def sets_here():
-    """Those of the folder of data, or the one that scikit-learn brings along."""
+    """Return the sets of the folder of data, or that of scikit-learn without one."""
     folder = os.environ.get("ODENET_DATA")
     names = [name for name in ("cifar10_12k", "mnist") if folder]
     found = [name for name in names if (Path(folder) / f"{name}.npz").exists()]
@@ -84,13 +88,13 @@ def sets_here():
 
 
 def seeds_of(name, configuration):
-    """Two where starts are compared, with GELU on CIFAR-10."""
+    """Return two seeds where starts are compared, with GELU on CIFAR-10, else one."""
     compares = name == "cifar10_12k" and configuration in CONFIGURATIONS[:3]
     return [0, 1] if compares else [0]
 
 
 def measure(name, configuration, seed, sizes, n_epochs, n_train):
-    """What one training leads to."""
+    """Train once, and return scores and smoothness."""
     X, y, X_test, y_test = load(name, n_train)
     activation, init, *flow_rates = configuration
     solver = SGD(
@@ -144,7 +148,7 @@ def print_row(name, rows):
 
 
 def draw(figure, results):
-    """Entries of the filters W against depth: one panel for a training."""
+    """Draw entries of the filters W against depth, one panel for each training."""
     sets = list(dict.fromkeys(key.split(", ")[0] for key in results["parts"]))
     figure.set_size_inches(2.2 * len(CONFIGURATIONS), 2.2 * len(sets) + 0.6)
     axes = figure.subplots(len(sets), len(CONFIGURATIONS), squeeze=False, sharex=True)

@@ -1,9 +1,9 @@
 """Figure 1 of the paper: as the depth L grows, training has a limit.
 
-100 pairs of standard Gaussian inputs and targets in R^16, width 32, GELU, tied start.
-Gradient descent, 500 iterations of step 0.01 L, from L = 2 to 2^14 (2^12 for all seeds
-but the first), and the same flow by the adaptive solver to the same flow time 5.
-Measured are
+Networks of width 32 with GELU and a tied start are trained on 100 pairs of standard
+Gaussian inputs and targets in R^16: by gradient descent, with 500 iterations of step
+0.01 L, from L = 2 to 2^14 (2^12 for all seeds but the first), and by the adaptive
+solver to the same flow time 5. Measured are
 
 - the largest step between layers, max over k and t of ||Z_{k+1} - Z_k||_F, over all
   iterations, or over all steps of the adaptive solver;
@@ -13,7 +13,8 @@ Measured are
 - the same for the hidden states and the outputs (root mean squares over the samples),
   and the difference of the losses, at the end.
 
-Expected: all of them fall like 1/L: slopes of -1 within 0.1 for L >= 16, every seed.
+Expected: all of them fall like 1/L, with slopes of -1 within 0.1 for L >= 16 and every
+seed.
 
 Run:  python benchmarks/paper/large_depth.py [--quick] [--json FILE] [--png FILE]
 """
@@ -43,8 +44,8 @@ from _runner import (
 
 from odenet.solvers import Flow, GradientDescent
 
-STEP = 0.01
-EXPERIMENTS = {
+STEP = 0.01  # of gradient descent, in flow time, as in the paper
+EXPERIMENTS = {  # settings of the runs, by name
     "gradient descent": {
         "solver": GradientDescent(learning_rate=STEP),
         "horizon": 500 * STEP,
@@ -59,13 +60,14 @@ EXPERIMENTS = {
     },
 }
 SEEDS = [0, 1, 2]
-DEEPEST_OF_OTHER_SEEDS = 2**12  # than the first
-SHALLOWEST_OF_SLOPE = 16
+DEEPEST_OF_OTHER_SEEDS = 2**12  # of all but the first
+SHALLOWEST_OF_SLOPE = 16  # the least depth in the fit of a slope
+# The distances from the reference.
 MEASURES = ("weights", "states", "outputs", "loss")
 
 
 class Run:
-    """One training at one depth: what is kept of it."""
+    """What is kept of one training at one depth."""
 
     def __init__(self, depth, seed, solver, horizon, deepest=None, **settings):
         X, y = gaussian_pairs(100, 16, 16, seed)
@@ -99,18 +101,18 @@ class Run:
 
 
 def every(states, most):
-    """States at depth times j / most, or at all layers of fewer."""
+    """Return the states at depth times j / most, or all if there are fewer layers."""
     depth = len(states) - 1
     return states[:: max(1, depth // most)]
 
 
 def piecewise_constant(Z, depth):
-    """Weights at the layers of another depth: those of the interval [(k-1)/L, k/L)."""
+    """Return the weights at more layers, each constant on [(k-1)/L, k/L)."""
     return Z[torch.arange(depth) * len(Z) // depth]
 
 
 def distance(run, reference):
-    """How far a run is from the reference, by every measure."""
+    """Return how far a run is from the reference, by every measure."""
     weights = {}
     for flow_time, Z in run.weights.items():
         limit = reference.weights[flow_time]
@@ -129,7 +131,7 @@ def distance(run, reference):
 
 
 def measure(experiment, seed):
-    """All depths of one seed; the deepest, which comes first, is the reference."""
+    """Train at all depths of one seed; the deepest comes first, as the reference."""
     deepest = experiment["deepest"]
     depths = [2**i for i in range(1, 15) if 4 * 2**i <= deepest]
     reference = Run(deepest, seed, **experiment)
@@ -163,9 +165,10 @@ def print_row(row):
 
 
 def slopes(rows):
-    """Slope in log L of every measure, with its 95 % confidence interval.
+    """Fit the slope in log L of every measure, with its 95 % confidence interval.
 
-    Distances from a reference are too small at depths near its own: up to an eighth.
+    Distances from the reference are too small at depths near its own, so that only
+    depths up to an eighth of it count.
     """
     deepest, result = rows[-1]["depth"], {}
     for name in ("step", *MEASURES):
@@ -177,7 +180,7 @@ def slopes(rows):
 
 
 def draw(figure, results):
-    """Of the first seed of gradient descent."""
+    """Draw the first seed of gradient descent."""
     rows = next(iter(results["parts"].values()))
     panels = figure.subplots(1, 2)
     figure.set_size_inches(9, 4)

@@ -1,27 +1,27 @@
 """Figure 2 of the paper: training goes on for long, and the weights stay smooth.
 
-50 pairs of standard Gaussian inputs and targets in R^16, L = 64, width 64, GELU, tied
-start, in float64 to flow time 400: by the adaptive solver, by the adaptive solver with
-W of scale 1 (see ``_runner.py``), and, for the first seed, by gradient descent, 80,000
-iterations of step 0.005 L. A run ends early where the loss is down to rounding.
-Measured are
+Networks of 64 layers and width 64 with GELU and a tied start are trained in float64 on
+50 pairs of standard Gaussian inputs and targets in R^16, to flow time 400: by the
+adaptive solver, by the adaptive solver with W of scale 1 (see ``_runner.py``) and, for
+the first seed, by gradient descent with 80,000 iterations of step 0.005 L. A run ends
+early if the loss is down to rounding. Measured are
 
 - the loss against flow time, the gradients to get there, and the rate of its fall,
-  -d log l / dt, from 1e-2 to 1e-6 of its start, or to the end;
-- the weights as functions of depth, their Lipschitz constant and von Neumann ratio;
+  -d log l / dt, from 1e-2 to 1e-6 of the loss at the start, or to the end;
+- the weights as functions of depth, with Lipschitz constant and von Neumann ratio;
 - along the path, the constant mu of the Polyak-Lojasiewicz condition
-  (``odenet.tangent_kernel``), below which no flow's loss can fall: the rate of the
-  kernel at the residual, and the one observed in the course of the loss.
+  (``odenet.tangent_kernel``), which is the least rate at which the loss of a flow can
+  fall; the rate that the kernel gives for the residual; and the rate observed.
 
-Expected: losses below 1e-6 at the end, by the flow with less than a tenth of the
-gradients of descent. The weights stay smooth: L ||dZ|| stops at 6.5 to 7.8 (4.4 to 5.1
+Expected: losses are below 1e-6 at the end, and the flow takes less than a tenth of the
+gradients of descent. The weights stay smooth: L ||dZ|| ends at 6.5 to 7.8 (4.4 to 5.1
 for W of scale 1), and the ratio is that of a straight line, 1.5e-3, up to a fifth. From
-start to end mu grows from 1e-2 to 0.11 or more (from 1e-4 to 0.02 or more); the loss
-falls faster, 27 times at t = 1 and 1.1 to 1.5 times late, for what is left are the
-slowest directions. So it is by descent; the adaptive solver does not resolve losses
-below 1e-7 or so, and there falls slower than mu, which no flow does: its steps are as
-long as the tolerance allows, and each damps stiff directions by little, however long it
-is.
+start to end mu grows from 1e-2 to 0.11 or more (from 1e-4 to 0.02 or more). The loss
+falls faster than at the rate mu: 27 times as fast at t = 1, and 1.1 to 1.5 times late,
+when only the slowest directions are left. Descent shows the same. The adaptive solver
+does not resolve losses below about 1e-7. There its loss falls slower than at the rate
+mu, which no exact flow does: its steps are as long as the tolerance allows, and each
+damps stiff directions by little, however long it is.
 
 Run:  python benchmarks/paper/long_time.py [--quick] [--json FILE] [--png FILE]
 """
@@ -49,21 +49,26 @@ from _runner import (
 from odenet import depth_smoothness, tangent_kernel
 from odenet.solvers import Flow, GradientDescent
 
-STEP = 5e-3
-EXPERIMENTS = {
+STEP = 5e-3  # of gradient descent, in flow time
+EXPERIMENTS = {  # settings of the runs, by name
     "flow": {"solver": Flow(rtol=1e-2)},
     "flow, W of scale 1": {"solver": Flow(rtol=1e-2), "scale": 1.0},
     "gradient descent": {"solver": GradientDescent(learning_rate=STEP)},
 }
+# The settings of a full and of a quick run.
 FULL = {"n_samples": 50, "dim": 16, "depth": 64, "width": 64, "horizon": 400.0}
 QUICK = {"n_samples": 6, "dim": 3, "depth": 4, "width": 8, "horizon": 4.0}
 SEEDS = [0, 1, 2]
-WATCHED = (0.0, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)  # of horizon
-EXPONENTIAL = 1e-2, 1e-6  # the losses, of that at the start, between which it falls so
-N_KEPT = 500  # points of a curve
-LARGEST_LOSS, LARGEST_SHARE = 1e-6, 0.1  # what is expected of loss and gradients
+# The flow times that are watched, as shares of the horizon.
+SHARES = (0.0, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
+# The losses, as shares of that at the start, between which the fall is exponential.
+EXPONENTIAL = 1e-2, 1e-6
+N_KEPT = 500  # points of a curve in the file
+N_FITTED = 200  # points of the exponential phase, evenly spaced, to fit a slope to
+# The expected bounds of the loss, and of the share of the gradients of descent.
+LARGEST_LOSS, LARGEST_SHARE = 1e-6, 0.1
 N_ENTRIES = 2  # of V_k and of W_k in the figure
-MEASURES = (
+MEASURES = (  # the columns of the table
     "flow_time",
     "loss",
     "pl_constant",
@@ -76,12 +81,12 @@ MEASURES = (
 
 
 class Run:
-    """One training: its course, and what was seen at some flow times."""
+    """One training: its losses, and what was measured at some flow times."""
 
     def __init__(self, seed, n_samples, dim, depth, width, horizon, **settings):
         self.X, self.y = gaussian_pairs(n_samples, dim, dim, seed)
         self.snapshots, self.weights = [], {"V": [], "W": []}
-        flow_times = [horizon * share for share in WATCHED]
+        flow_times = [horizon * share for share in SHARES]
         start, self.seconds_watching = perf_counter(), 0.0
         model = paper_regressor(
             self.X,
@@ -126,27 +131,27 @@ class Run:
         return np.interp(flow_times, self.times, np.log(self.losses))
 
     def observed_rate(self, flow_time):
-        """Mean rate over a tenth of the flow time on both sides, or to the end."""
+        """Return the mean rate over a tenth of the flow time on both sides."""
         around = np.minimum(flow_time * np.array([0.9, 1.1]), self.times[-1])
         before, after = self.log_loss(around)
         return (before - after) / (around[1] - around[0]) if flow_time else None
 
     def exponential_rate(self):
-        """Slope of the log loss, by least squares over the exponential phase."""
+        """Fit the slope of the log loss over the exponential phase."""
         first, last = (self.first_below(c * self.losses[0]) for c in EXPONENTIAL)
         if first is None:
             return None
         end = self.times[-1 if last is None else last]
-        grid = np.linspace(self.times[first], end, 200)
+        grid = np.linspace(self.times[first], end, N_FITTED)
         return -np.polyfit(grid, self.log_loss(grid), 1)[0]
 
     def first_below(self, loss):
-        """Index of the first step that ends below a loss, None if there is none."""
+        """Return the index of the first step that ends below a loss, or None."""
         below = np.flatnonzero(self.losses <= loss)
         return int(below[0]) if len(below) else None
 
     def entries(self):
-        """Changes of those that vary most over depth at the end, at the times seen."""
+        """Return how entries change with flow time: those that vary most over depth."""
         result = {}
         for name, weights in self.weights.items():
             varying = np.argsort(np.ptp(weights[-1], axis=0))[-N_ENTRIES:]
@@ -178,7 +183,7 @@ def measure(experiment, size, seed):
 
 
 def show(run):
-    """The table of a run."""
+    """Print the table of a run."""
     print(
         f"t = {run['flow_time']:.0f} ({run['stop_reason']}), loss {run['loss']:.2e}, "
         f"{run['n_grad_evals']:.0f} gradients "
@@ -206,7 +211,7 @@ def number(value):
 
 
 def compare(runs):
-    """Both solvers at the flow time that both have reached."""
+    """Compare both solvers at the last flow time that both have reached."""
     runs = {name: runs[name] for name in ("flow", "gradient descent")}
     flow_time = min(run["flow_time"] for run in runs.values())
     result = {"flow_time": flow_time}
@@ -255,7 +260,7 @@ def draw(figure, results):
 
 
 def draw_entries(ax, entries):
-    """From light to dark as training goes on."""
+    """Draw entries against depth, from light to dark as training goes on."""
     for i, values in enumerate(entries):
         shade = str(0.85 * (1 - i / max(1, len(entries) - 1)))
         for curve in np.transpose(values):

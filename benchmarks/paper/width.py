@@ -1,26 +1,27 @@
 """How wide must a network be for its training to converge exponentially?
 
-32 pairs of standard Gaussian inputs and targets in R^8, GELU, tied start, width m from
-n / 4 to 8 n, of 8 layers and of a single one: the gradient flow in float64 to flow time
-100. Measured are, as medians over seeds,
+Networks with GELU and a tied start are trained on n = 32 pairs of standard Gaussian
+inputs and targets in R^8. They have a width m from n / 4 to 8 n, and 8 layers or a
+single one. They follow the gradient flow in float64 to flow time 100. Measured are, as
+medians over seeds,
 
-- the loss at the end, of that at the start, and the largest of any seed;
+- the loss at the end, as a share of that at the start, and the largest of any seed;
 - the constant mu of the Polyak-Lojasiewicz condition at the start, the least from flow
   time 1 on, and at the end;
 - the rate -d log l / dt, from 1e-2 to 1e-6 of the loss at the start, or to the end.
 
-Theory: as long as V = 0 the kernel of every output is s s^T / m + 2 x x^T, with s the
-n inner states, x the inputs and their constant, and no coupling of the outputs. Its
-rank is at most m + 9, so that mu = 0 where m < n - 9, and any depth begins alike.
+Theory: as long as V = 0, outputs are not coupled, and the kernel of every output is
+s s^T / m + 2 x x^T, where s are the n inner states and x the inputs with their
+constant. Its rank is at most m + 9. So mu = 0 if m < n - 9, and all depths begin alike.
 
-Expected: mu is positive at the start from m = 3/4 n on, and it grows steeply up to
-2 n (1e-3 at n, 4e-3 at 2 n) and slowly beyond: c = 1 is enough, c = 2 is comfortable.
-From n on it grows by a factor of 15 to 130 in training, and the loss falls at 1.3 to
-1.8 times the mu of the end. The condition at the start is not needed: eight layers
-of m = n / 4 converge too, at a third of the rate of m = 8 n, for mu becomes positive
-with V (0.04 at the end). It is depth that does it: one layer of m = n / 4, which has
-fewer parameters than there are targets (208, without those that do nothing; 256), keeps
-mu = 0 and a tenth of its loss.
+Expected: at the start mu is positive from m = 3/4 n on. It grows steeply up to 2 n
+(1e-3 at n, 4e-3 at 2 n) and slowly beyond: m = n is enough, m = 2 n is comfortable.
+From n on mu grows by a factor of 15 to 130 in training, and the loss falls at 1.3 to
+1.8 times the mu of the end. The condition at the start is not needed: eight layers of m
+= n / 4 converge too, at a third of the rate of m = 8 n, because mu becomes positive
+with V (0.04 at the end). Depth is what does it: one layer of m = n / 4 has fewer
+parameters (208, without those that have no effect) than there are targets (256), and
+keeps mu = 0 and a tenth of its loss.
 
 Run:  python benchmarks/paper/width.py [--quick] [--json FILE] [--png FILE]
 """
@@ -45,13 +46,14 @@ from long_time import Run, number
 from odenet.solvers import Flow
 
 N_SAMPLES = 32
-WIDTHS = [8, 16, 24, 32, 64, 128, 256]
+WIDTHS = [8, 16, 24, 32, 64, 128, 256]  # from n / 4 to 8 n
 DEPTHS = [8, 1]
 SEEDS = [0, 1, 2]
-SETTLED = 1.0  # flow time from which the least constant is taken
+EARLIEST = 1.0  # flow time from which the least constant is taken
+# The settings of a full and of a quick run.
 FULL = {"n_samples": N_SAMPLES, "dim": 8, "horizon": 100.0}
 QUICK = {"n_samples": N_SAMPLES, "dim": 8, "horizon": 2.0}
-MEASURES = (
+MEASURES = (  # the columns of the table
     "loss",
     "mu at the start",
     "least mu",
@@ -67,7 +69,7 @@ def measure(depth, width, seed, size):
     return {
         "loss": run.losses[-1] / run.losses[0],
         "mu at the start": constants[0.0],
-        "least mu": min(mu for t, mu in constants.items() if t >= SETTLED),
+        "least mu": min(mu for t, mu in constants.items() if t >= EARLIEST),
         "mu at the end": constants[max(constants)],
         "exponential rate": run.exponential_rate(),
         "gradients": run.n_grad_evals[-1],
@@ -78,7 +80,7 @@ def measure(depth, width, seed, size):
 
 
 def summarise(runs):
-    """Medians over the seeds; None where a seed has no value."""
+    """Return medians over the seeds, None where a seed has no value."""
     row = {"largest loss": max(run["loss"] for run in runs)}
     for name in MEASURES:
         values = [run[name] for run in runs]
@@ -89,14 +91,14 @@ def summarise(runs):
 LINES = {  # panel, colour and label of the lines of a figure
     "loss": (0, "k", None),
     "mu at the start": (1, "0.6", r"$\mu$ at the start"),
-    "least mu": (1, "C1", rf"least $\mu$ from $t$ = {SETTLED:.0f} on"),
+    "least mu": (1, "C1", rf"least $\mu$ from $t$ = {EARLIEST:.0f} on"),
     "mu at the end": (1, "C0", r"$\mu$ at the end"),
     "exponential rate": (1, "k", "observed rate"),
 }
 
 
 def draw(figure, results):
-    """Zeros are left out."""
+    """Draw losses, constants and rates against m / n, without zeros."""
     axes = figure.subplots(1, 2)
     for table, style in zip(results["tables"].values(), ("o-", "s--"), strict=True):
         for name, (panel, color, label) in LINES.items():

@@ -11,33 +11,38 @@ from odenet._diagnostics.smoothness import depth_smoothness
 from odenet._network.ode import NeuralODE
 from odenet._utils.devices import evaluation_dtype, torch_threads
 
-# The integration is to be exact beside any gap of interest: 1.6e-6 was seen at depth
-# 128.
+# The relative tolerance of the integration. Its error must be small beside any gap of
+# interest, of which the smallest seen was 1.6e-6, at depth 128.
 GAP_RTOL = 1e-9
 # How much smaller the absolute tolerance is than the relative one, so that states near
 # zero are as exact as others.
 RTOL_TO_ATOL = 100
-# The relative tolerance where there is no float64, in units in the last place: with
-# less, rounding is taken for an error of the method, and steps are repeated in vain. A
-# network of 16 layers took 105 evaluations with 3, 10 and 100, and 117 and 267 with 1
-# and 0.1.
+# The smallest relative tolerance, in units of rounding, which counts where there is no
+# float64. With less, rounding is taken for an error of the method, and steps are
+# repeated in vain: a network of 16 layers took 105 evaluations with 3, 10 and 100
+# units, 117 with 1 and 267 with 0.1.
 ROUNDINGS = 10
-GAP_MAX_STEPS = 10_000_000  # a bound for what does not end; each layer takes a step
-RECORDED_ROWS = 64  # samples that a fit estimates its gap at: as cheap as one step
-# Half-way between smooth and independent layers, of von Neumann ratios O(1/L^2) and 1.
+# A bound for an integration that would not end. Every layer takes at least one step.
+GAP_MAX_STEPS = 10_000_000
+# The number of samples on which a fit estimates its gap, which is then as cheap as one
+# step of the training.
+RECORDED_ROWS = 64
+# A network is rough above this von Neumann ratio: half-way between smooth layers, where
+# it is O(1/L^2), and independent ones, where it is 1.
 ROUGH_RATIO = 0.5
 
 
 class ExtrapolatedNetwork(nn.Module):
     r"""Richardson's extrapolation of a network to its neural ODE: 2 F_{2L} - F_L.
 
-    F_L, of L layers, is at a distance O(1/L) from the ODE; the extrapolation, for
-    weights that are smooth in depth, at O(1/L^2). It costs 3 L layers.
+    The output F_L of L layers is at a distance O(1/L) from that of the ODE. If the
+    weights are smooth in depth, the extrapolation is at a distance O(1/L^2). It costs
+    as much as 3 L layers.
 
     Parameters
     ----------
     network : ResidualNetwork
-        It is copied.
+        The network, which is copied.
 
     Examples
     --------
@@ -76,17 +81,17 @@ def ode_gap(network, x, method="solver"):
     network : ResidualNetwork
     x : Tensor or array of shape (n, n_features)
     method : {"solver", "richardson"}, default="solver"
-        "solver" integrates the ODE, with an error far below 1e-6, for about 7
-        evaluations per layer: more of few layers, many more where the weights are not
-        smooth. "richardson" takes 2 F_{2L} - F_L for F, an estimate for 3 L layers:
-        right up to O(1/L^2) for smooth weights, though for few layers that may exceed
-        the gap, and wrong for others: with ``init="iid"`` more than twice the gap
-        (``benchmarks/ode_gap.py``).
+        "solver" integrates the ODE with an error far below 1e-6. It takes about 7
+        evaluations per layer: more if there are few layers, and many more if the
+        weights are not smooth. "richardson" is an estimate that puts 2 F_{2L} - F_L in
+        the place of F, and costs as much as 3 L layers. For smooth weights its error is
+        O(1/L^2), which may exceed the gap of few layers. For other weights it is wrong:
+        with ``init="iid"`` it is more than twice the gap (``benchmarks/ode_gap.py``).
 
     Returns
     -------
     gap : float
-        0.0 where the outputs are equal, zeros among them.
+        The relative distance; 0.0 if the outputs are equal, even if they are zero.
 
     Raises
     ------
@@ -119,7 +124,7 @@ def ode_gap(network, x, method="solver"):
 
 
 def _relative_distance(network, x, method):
-    """Return the gap, whether it can be trusted or not."""
+    """Return the gap, without a warning if it cannot be trusted."""
     device = network.V.device
     network = copy.deepcopy(network).to(evaluation_dtype(device))
     x = torch.as_tensor(x, dtype=network.V.dtype, device=device)
@@ -134,8 +139,8 @@ def is_rough(network):
     """Tell whether the weights are not smooth in depth, as far as L layers can tell.
 
     The von Neumann ratio is near 1 for independent layers and 6 / (L^2 - 1) for a
-    linear function of depth. Of two layers it is always 2, and of one layer 0: they
-    tell nothing.
+    linear function of depth. For two layers it is always 2, and for one layer 0, so
+    that networks of fewer than three layers are never called rough.
     """
     depth = network.depth
     if depth < 3:
@@ -145,14 +150,14 @@ def is_rough(network):
 
 
 def warn_if_rough(network):
-    """Warn that nothing said of an ODE can be trusted, if the weights are rough."""
+    """Warn that the gap cannot be trusted, if the weights are not smooth in depth."""
     if is_rough(network):
         warnings.warn(
             "The weights of this network are not smooth in depth: it is no discretised "
             "ODE, its gap need not shrink with depth, and Richardson's extrapolation "
-            "does not estimate it.",
+            "does not estimate it. Start from a smooth `init`, such as 'tied'.",
             UserWarning,
-            stacklevel=3,
+            stacklevel=3,  # the caller of the public function that warns
         )
 
 
@@ -169,11 +174,12 @@ def _extrapolated(network, x, output):
     return 2 * network.with_depth(2 * network.depth)(x) - output
 
 
+# The ways to compute the output of the ODE, by the values of ``method``.
 _LIMITS = {"solver": _solved, "richardson": _extrapolated}
 
 
 def gap_after_fit(network, X):
-    """Estimate the gap at some training samples, as a fit records it.
+    """Estimate the gap on some training samples, as ``ode_gap_`` of a fit.
 
     Parameters
     ----------

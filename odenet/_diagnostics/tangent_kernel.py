@@ -1,4 +1,4 @@
-"""The neural tangent kernel, and what it says of the speed of training."""
+"""The neural tangent kernel, and what it says about the speed of training."""
 
 import copy
 from dataclasses import dataclass, field
@@ -29,23 +29,24 @@ class TangentKernel:
         \ge \frac4n \lambda_{\min}(K) \, l.
 
     This is the Polyak-Lojasiewicz condition with :math:`\mu = 4 \lambda_{\min}(K) / n`:
-    where it holds on the way, :math:`l(t) \le e^{-\mu t} l(0)` (Marion, Wu, Sander and
-    Biau, ICLR 2024, theorem 6). ``float(kernel)`` is ``pl_constant``.
+    where it holds all along the flow, :math:`l(t) \le e^{-\mu t} l(0)` (Marion, Wu,
+    Sander and Biau, ICLR 2024, theorem 6). ``float(kernel)`` is ``pl_constant``.
 
     Attributes
     ----------
     pl_constant : float
-        The constant :math:`\mu`, 0 if outputs at the samples cannot all be moved.
+        The constant :math:`\mu`. It is 0 if the outputs at the samples cannot be moved
+        in all directions.
     curvature : float
         :math:`2 \lambda_{\max}(K) / n`, the largest curvature of l in the flow's metric
-        where the residuals are zero: gradient descent of steps above 2 / ``curvature``
-        is unstable.
+        where the residuals are zero. There, gradient descent with steps longer than
+        2 / ``curvature`` is unstable.
     n_samples : int
         Number n of samples.
     eigenvalues : ndarray of shape (n_samples * n_outputs,)
-        Of the matrix, ascending.
+        The eigenvalues of the matrix, in ascending order.
     matrix : ndarray of shape (n_samples * n_outputs, n_samples * n_outputs)
-        The kernel K; the outputs of a sample follow one another.
+        The kernel K. The outputs of a sample are neighbours in it.
 
     Examples
     --------
@@ -70,19 +71,19 @@ class TangentKernel:
         return self.pl_constant
 
     def rate(self, residual):
-        r"""Rate :math:`-\frac{d}{dt} \log l` at which the loss falls at this moment.
+        r"""Compute the rate :math:`-\frac{d}{dt} \log l` at which the loss falls now.
 
         It is :math:`\frac4n r^T K r / |r|^2`, never below ``pl_constant``.
 
         Parameters
         ----------
         residual : array-like of shape (n_samples, n_outputs) or (n_samples,)
-            Outputs minus targets, or a multiple.
+            Outputs minus targets, or any multiple of them.
 
         Returns
         -------
         rate : float
-            0.0 if there is no residual.
+            The rate per unit of flow time; 0.0 if all residuals are zero.
         """
         residual = np.asarray(residual, dtype=np.float64)
         n, size = self.n_samples, len(self.matrix)
@@ -99,20 +100,20 @@ class TangentKernel:
 def tangent_kernel(module, X):
     r"""Compute the neural tangent kernel of a network, in the flow's metric.
 
-    No Jacobian is formed. The gradient of an output by the weights of a layer is the
-    outer product of what is propagated back to it and of what has come forward, so that
-    an inner product of two of them is that of the former times that of the latter. The
-    memory is that of two such matrices and of the states, the time
-    :math:`O(L (n d')^2 (q + m))` for d' outputs; both in float64 where the device has
-    it.
+    No Jacobian is formed. The gradient of an output with respect to the weights of a
+    layer is an outer product of two vectors: one is propagated back to the layer, the
+    other comes forward to it. So the inner product of two gradients is the product of
+    two inner products of vectors. For d' outputs this takes the time
+    :math:`O(L (n d')^2 (q + m))`, and the memory of two kernels and of the states. It
+    is computed in float64 where the device has it.
 
     Parameters
     ----------
     module : ResidualNetwork
         For an estimator, its ``module_``.
     X : Tensor or array of shape (n, n_features)
-        Samples as the network takes them: of an estimator, those that it has
-        standardised, unless it has ``standardize=False``.
+        Samples as the network takes them. An estimator standardises its samples before
+        the network sees them, unless it has ``standardize=False``.
 
     Returns
     -------
@@ -121,7 +122,7 @@ def tangent_kernel(module, X):
     Raises
     ------
     TypeError
-        If the module is no residual network.
+        If the module is not a ResidualNetwork.
     ValueError
         If the samples are not finite or of another shape, or if the network imitates
         another depth.
@@ -156,7 +157,7 @@ def tangent_kernel(module, X):
 
 
 def _check_module(module):
-    """Refuse what is no residual network, or whose layers look ahead."""
+    """Raise an error if the module is no ResidualNetwork, or imitates a depth."""
     if not isinstance(module, ResidualNetwork):
         raise TypeError(
             f"`module` must be a ResidualNetwork, got a {type(module).__name__}."
@@ -169,7 +170,7 @@ def _check_module(module):
 
 
 def _checked_samples(X, network):
-    """Return the samples as a tensor of the network's dtype, if they fit it."""
+    """Return the samples as a tensor of the network's dtype, or raise an error."""
     X = X if torch.is_tensor(X) else np.array(X, dtype=np.float64)
     x = torch.as_tensor(X).to(network.V)
     n_features = network.embedding.shape[1] - 1
@@ -187,8 +188,8 @@ def _checked_samples(X, network):
 def _kernel(network, x):
     """Return the kernel, of shape (n, d', n, d'), summed from the last layer down.
 
-    The head's part needs no propagation; then g, the gradient of every output by the
-    state, goes back from layer to layer, beside the states that came forward.
+    The head comes first, whose gradients need no propagation. Then g, the gradient of
+    every output with respect to the state, is propagated back from layer to layer.
     """
     V, W, activation, scale = network.layers()
     rate_of_ends, rate_of_layers = (g["lr"] for g in network.parameter_groups())
@@ -211,6 +212,6 @@ def _kernel(network, x):
 
 
 def _add_products(K, g, s, factor):
-    """Add the inner products of the matrices g_ic s_i^T, of samples i and outputs c."""
+    """Add the inner products of the matrices g_ic s_i^T, for samples i, outputs c."""
     products = (g.flatten(0, 1) @ g.flatten(0, 1).mT).view_as(K)
     K.addcmul_(products, (s @ s.mT)[:, None, :, None], value=factor)

@@ -1,11 +1,13 @@
-"""Building a graph of the ONNX format, node by node."""
+"""A builder of graphs of the ONNX format, node by node."""
 
 from itertools import count
 
 import numpy as np
 
-OPSETS = {"": 17, "ai.onnx.ml": 2}  # old enough for runtimes since 2022
-IR_VERSION = 8  # of the time of opset 17, for runtimes that are older than the library
+# Versions of the operators and of the format. They are those of 2022, not the latest
+# ones, so that older runtimes can read the files.
+OPSETS = {"": 17, "ai.onnx.ml": 2}
+IR_VERSION = 8
 
 
 def import_onnx():
@@ -26,9 +28,9 @@ class Graph:
     ----------
     names : iterator of int, default=None
         Numbers for new names. The body of a loop shares those of the graph around it,
-        since no name may occur twice in both.
+        since both together must not have a name twice.
     reserved : iterable of str, default=()
-        Names that are not to be made.
+        Names that new values must not get.
     """
 
     def __init__(self, names=None, reserved=()):
@@ -38,7 +40,7 @@ class Graph:
         self.nodes, self.constants, self.inputs, self.outputs = [], [], [], []
 
     def add(self, operation, *inputs, n_outputs=1, domain="", **attributes):
-        """Add a node; return the name of its output, or a list of several."""
+        """Add a node; return the name of its output, or a list of names of several."""
         outputs = [self.new_name(operation) for _ in range(n_outputs)]
         self.nodes.append(
             self.onnx.helper.make_node(
@@ -48,14 +50,14 @@ class Graph:
         return outputs[0] if n_outputs == 1 else outputs
 
     def constant(self, values, dtype=None):
-        """Add an array, of objects if it holds texts; return its name."""
+        """Add a constant array (of objects if it holds texts), and return its name."""
         name = self.new_name("constant")
         array = np.asarray(values, dtype=dtype)
         self.constants.append(self.onnx.numpy_helper.from_array(array, name))
         return name
 
     def new_name(self, kind):
-        """Return a name that no other value has, given ones included."""
+        """Return a name that no other value has, and that is not reserved."""
         return next(
             name
             for name in (f"{kind}_{n}" for n in self.names)
@@ -63,21 +65,22 @@ class Graph:
         )
 
     def take(self, value, columns):
-        """Add the choice of some columns of a matrix."""
+        """Add a node that selects columns of a matrix."""
         return self.add("Gather", value, self.constant(columns, np.int64), axis=1)
 
     def concat(self, values):
-        """Add the matrix of several ones side by side."""
+        """Add a node that puts matrices side by side, unless there is only one."""
         return self.add("Concat", *values, axis=1) if len(values) > 1 else values[0]
 
     def cast(self, value, dtype):
-        """Add the change to another type of number."""
+        """Add a node that converts numbers to another type."""
         return self.add("Cast", value, to=self.type_of(dtype))
 
     def scan(self, body, states, stacks):
         """Add a loop over the first axis of stacks; return names of the last states.
 
-        ``body(graph, states, slices)`` adds one turn of it and returns the next states.
+        ``body(graph, states, slices)`` adds one turn of the loop to a graph of its own,
+        and returns the next states.
         """
         inner = Graph(self.names, self.reserved)
         given = [inner.input(self.new_name("given")) for _ in states + stacks]
@@ -96,18 +99,18 @@ class Graph:
     def input(self, name, dtype=np.float32, shape=None):
         """Declare an input and return its name, which new names will avoid.
 
-        Inputs come first: a name that was made before could be the same.
+        Declare inputs first: a name that was made before could be the same.
         """
         self.reserved.add(name)
         self.inputs.append(self._information(name, dtype, shape))
         return name
 
     def output(self, name, dtype=np.float32, shape=None):
-        """Declare that a value of the graph is an output."""
+        """Declare that a value of the graph is one of its outputs."""
         self.outputs.append(self._information(name, dtype, shape))
 
     def named_output(self, value, name, dtype, shape):
-        """Add an output under a name of its own."""
+        """Declare an output, and give its value a new name."""
         self.nodes.append(self.onnx.helper.make_node("Identity", [value], [name]))
         self.output(name, dtype, shape)
 
@@ -116,17 +119,17 @@ class Graph:
         return self.onnx.helper.make_tensor_value_info(name, self.type_of(dtype), shape)
 
     def type_of(self, dtype):
-        """Return the format's own code of a type."""
+        """Return the code that the format has for a type."""
         return self.onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
 
     def build(self, name):
-        """Return the graph in the format's own type."""
+        """Return the graph as an object of the library onnx."""
         return self.onnx.helper.make_graph(
             self.nodes, name, self.inputs, self.outputs, self.constants
         )
 
     def build_model(self, name, **facts):
-        """Return the checked model, with facts as its metadata."""
+        """Return the model, checked by the library onnx, with facts as its metadata."""
         helper = self.onnx.helper
         opsets = [helper.make_opsetid(*opset) for opset in OPSETS.items()]
         model = helper.make_model(

@@ -17,14 +17,14 @@ def add_inputs(graph, encoder, n_features, feature_names, outputs):
     ----------
     graph : Graph
     encoder : Encoder or Standardizer
-        What the network's inputs come from.
+        The map from columns to the inputs of the network.
     n_features : int
         The number of columns of the table.
     feature_names : sequence of str or None
-        Their names, for graphs that have an input per column. None stands for "x0",
-        "x1", ...
+        The names of the columns, for graphs that have an input per column. None stands
+        for "x0", "x1", ...
     outputs : list of str
-        The names that the graph's outputs will have, which no input may have.
+        The names that the graph's outputs will have. No input may have one of them.
 
     Returns
     -------
@@ -62,9 +62,10 @@ def add_inputs(graph, encoder, n_features, feature_names, outputs):
 
 
 class _Table:
-    """The columns of a table: of one input X, or one input each if some hold texts.
+    """The columns of a table, as inputs of a graph.
 
-    ONNX has no matrix of both numbers and texts.
+    They are one input X, or one input each if some hold texts: ONNX has no matrix of
+    both numbers and texts.
     """
 
     def __init__(self, graph, categories, n_features, feature_names, outputs):
@@ -84,7 +85,7 @@ class _Table:
         ]
 
     def columns(self, indices):
-        """Return columns side by side, or None if no index is given."""
+        """Return the name of some columns side by side, None if no index is given."""
         if self.inputs is not None:
             chosen = [self.inputs[j] for j in indices]
             return self.graph.concat(chosen) if chosen else None
@@ -94,7 +95,7 @@ class _Table:
 
 
 def _check_names(names, outputs):
-    """Raise if an input would have no name, or the name of an output."""
+    """Raise an error if an input has no name, or the name of an output."""
     wrong = [name for name in names if name in ("", *outputs)]
     if wrong:
         raise ValueError(
@@ -105,7 +106,7 @@ def _check_names(names, outputs):
 
 
 def _are_texts(j, known):
-    """Return whether a column holds texts; raise if it holds texts and other values."""
+    """Tell whether categories are texts; raise an error if only some of them are."""
     kinds = {
         "texts" if isinstance(value, str) else "numbers"
         for value in known
@@ -122,9 +123,9 @@ def _are_texts(j, known):
 
 
 def _check_distinct(j, known):
-    """Raise if two categories become one in a graph.
+    """Raise an error if a graph could not tell two categories apart.
 
-    A graph knows a missing text as "", and numbers in float64.
+    In a graph a missing text is the empty text, and numbers are float64.
     """
     served = [
         "" if value is None else float(value) if isinstance(value, Real) else value
@@ -139,7 +140,7 @@ def _check_distinct(j, known):
 
 
 def _add_marks(graph, table, j, known):
-    """Add marks of the category of a row: a column each, or one column for two."""
+    """Add a column of marks for every category, or one column for two categories."""
     column = table.columns([j])
     hot_of = _hot_of_texts if j in table.texts else _hot_of_numbers
     hot = hot_of(graph, column, known)
@@ -150,7 +151,7 @@ def _add_marks(graph, table, j, known):
 
 
 def _hot_of_texts(graph, column, known):
-    """Add a column of 0 and 1 for every text; a missing text is the empty one."""
+    """Add a column of 0 and 1 for every text; a missing text is the empty text."""
     index = {"" if text is None else text: i for i, text in enumerate(known)}
     found = graph.add(
         "LabelEncoder",
@@ -176,7 +177,7 @@ def _hot_of_numbers(graph, column, known):
 
 
 def _add_standardizer(graph, value, standardizer):
-    """Add what a standardizer does; the limit without hypot, which ONNX lacks."""
+    """Add the nodes of a standardizer; ONNX lacks hypot, so its limit takes a root."""
     centred = graph.add("Sub", value, graph.constant(standardizer.mean))
     scaled = graph.add("Div", centred, graph.constant(standardizer.scale))
     if np.all(np.isinf(standardizer.limit)):
@@ -190,9 +191,11 @@ def _add_standardizer(graph, value, standardizer):
 
 
 def _add_scores(graph, column, values, scores):
-    """Add an interpolation: the first score plus the passed share of every segment.
+    """Add the interpolation of normal scores between knots.
 
-    There are at least three values: a column of two numbers or fewer is not scored.
+    ONNX has no interpolation. So it is a sum: the first score, and for every segment
+    between two knots the rise of the score times the share of the segment below x.
+    There are at least three knots, because no column of fewer numbers has scores.
     """
     low, high = graph.constant(values[:-1]), graph.constant(values[1:])
     inside = graph.add("Min", graph.add("Max", column, low), high)

@@ -1,4 +1,4 @@
-"""Fitted estimators as files of the ONNX format, for servers without Python."""
+"""Export of fitted estimators to the ONNX format, for servers without Python."""
 
 import json
 
@@ -17,15 +17,15 @@ from odenet._version import __version__
 def to_onnx(model, path):
     """Write the fitted estimator to a file of the ONNX format.
 
-    The graph takes inputs as ``predict`` does, and returns what it returns:
-    standardisation, categories, missing numbers and labels are inside. Its size
-    does not grow with depth but by the weights. The network is evaluated in
-    float32, which agrees with ``predict`` to about 1e-6 of the outputs' scale.
+    The graph takes inputs as ``predict`` does, and returns what ``predict`` returns:
+    standardisation, categories, missing numbers and labels are inside. With depth only
+    its weights grow, for the layers are a loop. The network is evaluated in float32,
+    which agrees with ``predict`` to about 1e-6 of the outputs' scale.
 
     Parameters
     ----------
     path : str or path-like
-        A file that is there is replaced, once the new one is complete.
+        The file to write. An existing one is replaced when the new file is complete.
 
     Raises
     ------
@@ -34,17 +34,18 @@ def to_onnx(model, path):
     ImportError
         If the package onnx is missing: ``pip install "odenet[onnx]"``.
     ValueError
-        If a column has categories that are neither all numbers nor all texts, or
-        that the graph could not tell apart, if a feature that is an input of its
-        own has the name of an output, or none, or if labels are of several types.
+        If the categories of a column are neither all numbers nor all texts, or if the
+        graph could not tell them apart; if a feature that is an input of its own has
+        no name, or the name of an output; or if the labels are of several types.
 
     Notes
     -----
-    Input "X" is float64 of shape (batch, n_features), for any batch. Where columns
-    of categories hold texts, there is one input per column instead, by its name or
-    as "x0", "x1", ..., of shape (batch, 1): texts, where the empty one is a missing
-    one, or float64. A missing number is NaN. The graph checks nothing: where
-    ``predict`` refuses NaN or infinite numbers, they go through.
+    Input "X" is float64 of shape (batch, n_features), for any batch. If a column of
+    categories holds texts, there is one input per column instead, of shape (batch, 1)
+    and of texts or float64. It has the name of the column, or "x0", "x1", ... if
+    columns have no names. A missing text is the empty text, a missing number is NaN.
+    The graph checks nothing: it takes NaN or infinite numbers where ``predict`` refuses
+    them.
 
     A regressor has the output "y", float64 of the shape that ``predict`` returns; a
     classifier has "label", of shape (batch,), and "probabilities", float64 of shape
@@ -95,7 +96,7 @@ def _add_predictor(graph, predictor):
 
 
 def _add_targets(graph, targets, output):
-    """Add the targets in their own units and shape."""
+    """Add the predictions of a regressor, in the units and the shape of y."""
     standardizer = targets.standardizer
     y = graph.add("Mul", output, graph.constant(standardizer.inverse_scale))
     y = graph.add("Add", y, graph.constant(standardizer.mean))
@@ -106,10 +107,12 @@ def _add_targets(graph, targets, output):
 
 
 def _add_classes(graph, classes, logits):
-    """Add labels and probabilities."""
+    """Add the labels and the probabilities of a classifier."""
     if len(classes) == 2:
         negative = graph.add("Neg", logits)
-        logits = graph.concat([negative, logits])  # twice as far apart, a tie a tie
+        logits = graph.concat(
+            [negative, logits]
+        )  # twice as far apart; a tie stays a tie
         probabilities = graph.add("Sigmoid", logits)
     else:
         probabilities = graph.add("Softmax", logits, axis=1)
@@ -122,7 +125,7 @@ def _add_classes(graph, classes, logits):
 
 
 def _labels(classes):
-    """Return labels in a type that the format has: bool, int64, float64, or texts."""
+    """Return labels in a type of the format: bool, int64, float64, or texts."""
     kind = classes.dtype.kind
     if kind == "u" and classes.max() > np.iinfo(np.int64).max:
         raise ValueError(

@@ -17,7 +17,7 @@ BATCH_NORM_EPS = 1e-5  # torch's default in F.batch_norm
 def add_residual_network(graph, network, x):
     """Add a ResidualNetwork; return the name of its output, for inputs named x.
 
-    The constant 1 of the inputs is not appended: its column of A is added instead.
+    The constant 1 is not appended to the inputs. Its column of A is added instead.
     """
     A, V, W, B = map(to_numpy, (network.embedding, network.V, network.W, network.head))
     q, m = network.state_dim, network.width
@@ -37,9 +37,10 @@ def add_residual_network(graph, network, x):
 
 
 class _Step:
-    """A layer as a step of the loop: next states from states and one layer's weights.
+    """One step of the loop: it adds a layer, given the states and the layer's weights.
 
-    The states are h, and the point ahead of it where layers look ahead.
+    The states are h and, if the network imitates a deeper one, the point ahead of h
+    where the next layer evaluates its velocity.
     """
 
     def __init__(self, activation, ahead):
@@ -54,13 +55,13 @@ class _Step:
         return [after, _lerp(graph, h, after, 1 + self.ahead)]
 
     def state(self, graph, h, point, W, V):
-        """Add the layer whose velocity is taken at a point; return the state after."""
+        """Add a layer, its velocity evaluated at a point; return the state after it."""
         z = self.activation.to_onnx(graph, graph.add("MatMul", point, W))
         return graph.add("Add", h, graph.add("MatMul", z, V))
 
 
 def add_conv_network(graph, network, x):
-    """Add a ConvResidualNetwork in evaluation; return the name of its output."""
+    """Add a ConvResidualNetwork in evaluation mode; return the name of its output."""
     shape = graph.constant([0, *network.image_shape], np.int64)
     image = graph.add("Transpose", graph.add("Reshape", x, shape), perm=[0, 3, 1, 2])
     stem = _float32(graph, to_numpy(network.stem))
@@ -96,12 +97,12 @@ def add_conv_network(graph, network, x):
 
 
 def _convolution(graph, h, filters, size, **settings):
-    """Add a convolution that keeps the size of the maps, but for its strides."""
+    """Add a convolution that keeps the size of the maps, except for its strides."""
     return graph.add("Conv", h, filters, pads=[size // 2] * 4, **settings)
 
 
 def _affine(moments, norm):
-    """Return a batch normalisation in evaluation as factor and summand of each map."""
+    """Return batch normalisation as a factor and a summand of each map."""
     mean, variance = to_numpy(moments).swapaxes(0, -2)
     gain, shift = to_numpy(norm).swapaxes(0, -2)
     factor = gain / np.sqrt(variance + BATCH_NORM_EPS)
@@ -109,14 +110,15 @@ def _affine(moments, norm):
 
 
 def _add_normalisation(graph, h, factor, summand):
-    """Add the product with a factor, and the sum with a summand, of every map."""
+    """Add a batch normalisation: each map times its factor, plus its summand."""
     return graph.add("Add", graph.add("Mul", h, factor), summand)
 
 
 def _pooling(network):
-    """Return the average over a grid of cells as a matrix (n_places, n_cells).
+    """Return the matrix (n_places, n_cells) of an average over a grid of cells.
 
-    ONNX has no adaptive pooling; the matrix is what torch's gives for single places.
+    ONNX has no adaptive pooling. The matrix is what torch's pooling makes of the unit
+    vectors.
     """
     height, width = (-(-n // STRIDE) for n in network.image_shape[:2])
     places = torch.eye(height * width, dtype=torch.float64)
@@ -125,7 +127,7 @@ def _pooling(network):
 
 
 def _lerp(graph, a, b, share):
-    """Add a + share (b - a)."""
+    """Add the nodes of a + share (b - a)."""
     difference = graph.add("Sub", b, a)
     part = graph.add("Mul", difference, graph.constant(share, np.float32))
     return graph.add("Add", a, part)

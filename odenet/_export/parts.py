@@ -1,8 +1,9 @@
-"""What files call the parts of a predictor: names that older files have, too.
+"""Translation between the parts of a predictor and their names in files.
 
-A fitted estimator owns inputs and targets. In files they stand as ``_X_encoder``,
-``_columns``, ``_y_standardizer`` and ``_y_is_1d``, and images have ``image_shape_`` and
-``_black`` besides; so they were called when the first files were written.
+A fitted estimator owns inputs and targets. In files they are called ``_X_encoder``,
+``_columns``, ``_y_standardizer`` and ``_y_is_1d``, and for images ``image_shape_`` and
+``_black`` as well. Those were attributes of the estimators when the first files were
+written. The names stay, so that old files can be read.
 """
 
 from odenet._network.predictor import Predictor
@@ -10,16 +11,17 @@ from odenet._tables.images import ImageInputs
 from odenet._tables.reading import TableInputs
 from odenet._tables.targets import ClassTargets, RegressionTargets
 
-FROZEN = "_frozen"  # of the state: what the network and its training are made of
+# The entry of an estimator's state that holds its network (as weights) and training.
+FROZEN = "_frozen"
 
 
 def state_of_parts(state):
-    """Return the state of a fitted estimator with its parts by their names in files.
+    """Return the state of a fitted estimator with its parts under their names in files.
 
     Parameters
     ----------
     state : dict
-        With a predictor as "parts" in ``_frozen``.
+        The state of an estimator, with a predictor as "parts" in ``_frozen``.
 
     Returns
     -------
@@ -39,15 +41,15 @@ def state_of_parts(state):
 
 
 def parts_of_state(state, estimator_name):
-    """Return the state of an estimator from one with the names that files have.
+    """Return the state of an estimator, given a state with the names in files.
 
-    The inverse of :func:`state_of_parts`.
+    This is the inverse of :func:`state_of_parts`.
     """
     state = dict(state)
     features = estimator_name, state["n_features_in_"], state.get("feature_names_in_")
     encoder, standardizer = state.pop("_X_encoder"), state.pop("_y_standardizer")
-    state.pop("_columns", None)  # the encoder has them
-    state.pop("_black", None)  # follows from the encoder
+    state.pop("_columns", None)  # the encoder holds them as well
+    state.pop("_black", None)  # computed from the encoder
     if "image_shape_" in state:
         inputs = ImageInputs(*features, state.pop("image_shape_"), encoder)
     else:

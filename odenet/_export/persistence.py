@@ -1,7 +1,7 @@
 """Fitted estimators in files: tensors and a JSON header, of which nothing is executed.
 
-A file is one of safetensors. Its tensors are the weights of the network, such as
-"module_.V", and other arrays; its metadata are JSON with the versions, the class, and
+The format is safetensors. The tensors are the weights of the network, such as
+"module_.V", and other arrays. The metadata are JSON with the versions, the class, and
 the state of the estimator as data (:mod:`odenet._export.plain_data`). The tensor
 "sha256" is the hash of all that.
 """
@@ -26,10 +26,13 @@ from odenet._utils.files import replacing
 from odenet._utils.sklearn_private import CALLBACK_STATE
 from odenet._version import __version__
 
-SCHEMA = 1
-WEIGHT = "module_."  # before the names of weights
-MOST_COLUMNS = 10_000_000  # of a table, or pixels of an image
-DIGEST = "sha256"  # the name of a tensor
+SCHEMA = 1  # the version of the format, to be raised if old readers would fail
+WEIGHT = "module_."  # the beginning of the names of weights
+# The most columns of a table, or pixels of an image: a bound against damaged files,
+# which could ask for any amount of memory.
+MOST_COLUMNS = 10_000_000
+DIGEST = "sha256"  # the name of the tensor with the hash
+# What reading a damaged or foreign file may raise, wherever it is noticed.
 DAMAGES = (
     ArithmeticError,
     AttributeError,
@@ -39,17 +42,18 @@ DAMAGES = (
     TypeError,
     ValueError,
 )
-LEFT_OUT = (*CALLBACK_STATE, "_metadata_request")  # what scikit-learn adds
+# The attributes that scikit-learn adds to an estimator for its own use.
+LEFT_OUT = (*CALLBACK_STATE, "_metadata_request")
 
 
 def save(model, path):
     """Write the fitted estimator to a file of the safetensors format.
 
-    The file holds parameters, weights, the history of the training and what else
-    was fitted, as plain data; no training samples. What it does not hold: the
-    state of an optimizer (``partial_fit`` starts it anew), callbacks that were set
-    by ``set_callbacks``, requests of metadata routing. A file that is there is
-    replaced, once the new one is complete and was read.
+    The file holds parameters, weights, the history of the training and everything
+    else that was fitted, as plain data. It does not hold training samples, the state
+    of an optimizer (``partial_fit`` starts it anew), callbacks that were set by
+    ``set_callbacks``, or requests of metadata routing. A file of the same name is
+    replaced, but only when the new one is complete and has been read successfully.
 
     Parameters
     ----------
@@ -61,7 +65,7 @@ def save(model, path):
     NotFittedError
         If the estimator is not fitted.
     ValueError
-        If a parameter is no plain data, as callbacks are and functions.
+        If a parameter is not plain data. Callbacks and functions are not.
 
     Examples
     --------
@@ -87,7 +91,7 @@ def save(model, path):
     header = json.dumps(_header(type(model), state), allow_nan=False)
     arrays[DIGEST] = _digest(header, arrays)
     with replacing(path) as part, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # those of load are for who loads
+        warnings.simplefilter("ignore")  # load warns whoever loads the file
         save_file(arrays, part, metadata={"odenet": header})
         _check_readable(type(model), part)
 
@@ -95,8 +99,8 @@ def save(model, path):
 def load(cls, path):
     """Read a fitted estimator from a file that ``save`` has written.
 
-    Nothing in the file is executed. A model that was trained on a device that is
-    missing here comes to the CPU, with a warning.
+    Nothing in the file is executed. If the device that the model was trained on is
+    missing here, the model comes to the CPU, with a warning.
 
     Parameters
     ----------
@@ -112,15 +116,15 @@ def load(cls, path):
     OSError
         If the file cannot be read.
     ValueError
-        If the file is damaged or was changed, comes from something else or from a
-        later version that this one does not understand, or holds an estimator of
-        another class.
+        If the file is damaged or was changed, if odenet did not write it, if a later
+        version wrote it that this one does not understand, or if it holds an
+        estimator of another class.
     """
     path = Path(path)
     header, arrays = _header_and_arrays(path)
     if header["estimator"] != cls.__name__:
         raise ValueError(
-            f"{path} holds a {header['estimator']}, no {cls.__name__}: use "
+            f"{path} holds a {header['estimator']}, not a {cls.__name__}: use "
             f"{header['estimator']}.load."
         )
     try:
@@ -133,7 +137,7 @@ def load(cls, path):
 
 
 def _check_readable(cls, path):
-    """Raise if a file that was just written cannot be read."""
+    """Raise an error if a file that was just written cannot be read."""
     try:
         load(cls, path)
     except ValueError as error:
@@ -144,23 +148,24 @@ def _check_readable(cls, path):
 
 
 def _as_data(model, name, value, arrays):
-    """Turn a value of an estimator into data, or tell what to do where it is none."""
+    """Turn a value of an estimator into data, or say in an error what to do."""
     try:
         return to_data(value, arrays)
     except NotData as error:
-        remedy = "pickle does"
+        remedy = "Use pickle instead"
         if name in model.get_params(deep=False) and name != "solver":
             remedy = (
-                f"predictions do not need it, so `set_params({name}=...)` with "
-                f"plain data, as in {type(model).__name__}(), makes it possible"
+                f"Predictions do not need it: replace it by `set_params({name}=...)`, "
+                "for instance by its default, and save again"
             )
         raise ValueError(
-            f"`{name}` cannot be saved: {error}. A file holds numbers, texts and "
-            f"the objects of odenet only; {remedy}."
+            f"`{name}` cannot be saved: {error}. A file holds only numbers, texts and "
+            f"objects of odenet. {remedy}."
         ) from error
 
 
 def _header(kind, state):
+    """Return the header of a file: schema, class, versions and state."""
     return {
         "schema": SCHEMA,
         "estimator": kind.__name__,
@@ -176,8 +181,8 @@ def _header(kind, state):
 
 
 def _header_and_arrays(path):
-    """Header and arrays of a file, checked."""
-    with path.open("rb"):  # raises the errors of the system
+    """Read the header and the arrays of a file, and check them."""
+    with path.open("rb"):  # raises the errors of the system, such as a missing file
         pass
     try:
         with safe_open(path, framework="np") as file:
@@ -185,19 +190,25 @@ def _header_and_arrays(path):
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise ValueError(
-            f"{path} is no safetensors file, or an incomplete one: {error}."
+            f"{path} is not a safetensors file, or it is incomplete: {error}."
         ) from error
     if "odenet" not in metadata:
         raise ValueError(f"{path} is a safetensors file, but odenet did not write it.")
     header = _parsed(path, metadata["odenet"])
     digest = arrays.pop(DIGEST, np.zeros(0))
     if not np.array_equal(digest, _digest(metadata["odenet"], arrays)):
-        raise ValueError(f"{path} is damaged, or was changed after it was written.")
+        raise ValueError(
+            f"{path} is damaged, or was changed after it was written: save the model "
+            "again, or take another copy of the file."
+        )
     return header, arrays
 
 
 def _parsed(path, header):
-    """The header; a file of a later schema has one and a digest of its own."""
+    """Parse the header of a file and check its schema.
+
+    The schema is checked before the digest, since a later schema may have another one.
+    """
     try:
         header = json.loads(header)
         schema, version = header["schema"], header["versions"]["odenet"]
@@ -214,7 +225,7 @@ def _parsed(path, header):
 
 
 def _digest(header, arrays):
-    """SHA-256 of a header and of arrays with their names, types and shapes."""
+    """Compute the SHA-256 of a header and of arrays with names, types and shapes."""
     digest = hashlib.sha256(header.encode())
     for name in sorted(arrays):
         array = arrays[name]
@@ -224,7 +235,7 @@ def _digest(header, arrays):
 
 
 def _rebuilt(cls, state, arrays):
-    """An estimator with a state, which has been tried."""
+    """Return an estimator with the state of a file, after a trial prediction."""
     state = from_data(state, arrays)
     weights = {n: Z for n, Z in arrays.items() if n.startswith(WEIGHT)}
     state[FROZEN]["weights"] = {n.removeprefix(WEIGHT): Z for n, Z in weights.items()}
@@ -242,18 +253,23 @@ def _rebuilt(cls, state, arrays):
 
 
 def _is_no_data(cls, name):
-    """Whether an attribute of a class is one of its methods, or the like."""
+    """Tell whether a class has a method, or the like, of this name.
+
+    A file must not replace it.
+    """
     value = inspect.getattr_static(cls, name, None)
     return not isinstance(value, (type(None), bool, int, float, str, list, dict))
 
 
 def _try_out(model):
-    """Raise where the parts of a model do not fit together."""
+    """Raise an error if the parts of a model do not fit together."""
     n = model.n_features_in_
     if not 0 < n <= MOST_COLUMNS:
-        raise ValueError(f"{n} features")
+        raise ValueError(f"it has {n} features")
     row = torch.tensor(model._predictor.inputs(np.zeros((1, n))))
     with torch.no_grad():
         output = model.module_(row.to(model.module_.V))
     if output.shape != (1, model.n_outputs_) or not output.isfinite().all():
-        raise ValueError(f"an output of shape {tuple(output.shape)}, or not finite")
+        raise ValueError(
+            f"its output has shape {tuple(output.shape)}, or is not finite"
+        )

@@ -1,8 +1,8 @@
-"""Values as plain data, JSON and arrays, and back: nothing in it is ever executed.
+"""Values as plain data (JSON and arrays) and back: nothing in it is ever executed.
 
-JSON has no tuples, no keys but strings, no NaN and no arrays. What it lacks is an
-object with a single key that starts with "$". Arrays of numbers go into a dict beside
-the JSON, by names.
+JSON has no tuples, no keys but strings, no NaN and no arrays. A value of these kinds is
+written as an object with a single key that starts with "$". Arrays of numbers go into a
+dict beside the JSON, under names that the JSON refers to.
 """
 
 import dataclasses
@@ -19,6 +19,7 @@ from odenet._tables.standardizer import Standardizer
 from odenet.schemes import SCHEMES
 from odenet.solvers import SOLVERS
 
+# The fitted parts of tables, which no registry lists.
 TABLE_CLASSES = (Columns, Encoder, NormalScores, Standardizer)
 # The dtypes that safetensors can hold; it has no complex numbers, dates or texts.
 NUMBERS = (
@@ -27,16 +28,16 @@ NUMBERS = (
 
 
 class NotData(TypeError):
-    """The error of a value that cannot be written as data."""
+    """Says that a value cannot be written as plain data."""
 
 
 def classes_of_names():
     """Return the classes that a file may hold objects of, by their names in the file.
 
-    The registries are read at every call, so a solver or a scheme that somebody has
+    The registries are read at every call. So a solver or a scheme that a user has
     registered can be saved, and loaded where it is registered as well. Of two classes
-    of one name the first counts: nobody can take the name of one of the package's own.
-    A scheme may be a mere function, which has no parameters that could be written.
+    with the same name the first counts, so that none can replace one of the package.
+    A scheme that is a mere function is left out: it has no parameters to be written.
     """
     schemes = (type(scheme) for scheme in SCHEMES.values())
     known = {}
@@ -63,7 +64,7 @@ def to_data(value, arrays):
     Raises
     ------
     NotData
-        If the value, or something in it, is no plain data.
+        If the value, or something in it, is not plain data.
     """
     if isinstance(value, np.generic):
         value = value.item()
@@ -82,7 +83,7 @@ def to_data(value, arrays):
     if classes_of_names().get(cls.__name__) is cls:  # A subclass is another class.
         fields = {name: getattr(value, name) for name in _fields_of(cls)}
         return {"$object": [cls.__name__, to_data(fields, arrays)]}
-    raise NotData(f"{value!r}, of {type(value)}, is no plain data")
+    raise NotData(f"{value!r}, of {type(value)}, is not plain data")
 
 
 def from_data(data, arrays):
@@ -115,7 +116,7 @@ def from_data(data, arrays):
 
 
 def _dict_to_data(value, arrays):
-    """Return a dict as it is if JSON can say it, and else as a list of pairs."""
+    """Return a dict as a JSON object if its keys allow it, else as a list of pairs."""
     if all(isinstance(key, str) and not key.startswith("$") for key in value):
         return {key: to_data(item, arrays) for key, item in value.items()}
     return {"$dict": [to_data(list(pair), arrays) for pair in value.items()]}
@@ -131,8 +132,8 @@ def _fields_of(cls):
 def _object_from_data(data, arrays):
     """Make an object of a known class from its fields, by the class's own __init__.
 
-    Fields that the class does not have are refused here: a class whose __init__ takes
-    any keyword would not refuse them.
+    Fields that the class does not have are refused here, because a class whose __init__
+    takes any keyword would not refuse them.
     """
     name, fields = data
     known = classes_of_names()
@@ -146,7 +147,7 @@ def _object_from_data(data, arrays):
 
 
 def _array_to_data(array, arrays):
-    """Return the name of an array of numbers, or dtype, shape and values of another.
+    """Return the name of an array of numbers, or else dtype, shape and values.
 
     Numbers are written as little-endian in C order, as safetensors has them.
     """
@@ -156,16 +157,16 @@ def _array_to_data(array, arrays):
         arrays[name] = np.array(array, dtype=little_endian, order="C")
         return name
     if array.dtype.kind not in "OU":
-        raise NotData(f"an array of {array.dtype} is no plain data")
+        raise NotData(f"an array of {array.dtype} is not plain data")
     values = to_data(array.ravel().tolist(), arrays)
     return [array.dtype.kind, list(array.shape), values]
 
 
 def _array_from_data(data, arrays):
-    """Return the array of a name, or of dtype, shape and values.
+    """Return the array with a name, or make one from dtype, shape and values.
 
-    NumPy chooses the length of texts by the values. A dtype from a file could ask for
-    any amount of memory.
+    NumPy chooses the length of texts by the values. If the dtype in the file chose it,
+    a damaged file could ask for any amount of memory.
     """
     if isinstance(data, str):
         return arrays[data]
@@ -214,6 +215,7 @@ _TAGGED = {
         lambda data, arrays: torch.device(data),
     ),
 }
+# The functions from data, by the tags in the file.
 _DECODERS = {
     "$float": lambda data, arrays: float(data),
     "$dict": lambda data, arrays: dict(from_data(data, arrays)),

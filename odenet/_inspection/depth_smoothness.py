@@ -1,10 +1,11 @@
-"""A display of the steps between layers, beside those of layers in random order."""
+"""A display of the steps between layers, compared with layers in random order."""
 
 import numpy as np
 
 from odenet._diagnostics.smoothness import depth_smoothness
 from odenet._inspection.display import DARK, LIGHT, Display, network_to_draw, weights_of
 
+# The styles of V and W: they differ in lightness and marker, for prints without colour.
 STYLES = {"V": {"color": DARK, "marker": "o"}, "W": {"color": LIGHT, "marker": "s"}}
 
 
@@ -75,14 +76,17 @@ class DepthSmoothnessDisplay(Display):
         network = network_to_draw(cls, estimator)
         depth = network.depth
         if depth < 2:
-            raise ValueError("A network of one layer has no steps between layers.")
+            raise ValueError(
+                "A network of one layer has no steps between layers to draw: fit with "
+                "depth=2 or more."
+            )
         smoothness = depth_smoothness(network)
         rates = {name: depth * steps for name, steps in smoothness.increments.items()}
         shuffled = {n: _rate_when_shuffled(Z) for n, Z in weights_of(network).items()}
         return cls(rates, shuffled, smoothness).plot(ax)
 
     def draw(self, ax):
-        """Draw the rates of V and W, and the reference of layers in random order.
+        """Draw the rates of V and W, and those of layers in random order.
 
         Parameters
         ----------

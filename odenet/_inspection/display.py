@@ -1,4 +1,4 @@
-"""What every display owes, and what all of them share: the checks and the looks.
+"""The base of all displays, with their common checks, colours and lines.
 
 To add a display, write a subclass of :class:`Display` in a file of its own, and add it
 to ``DISPLAYS`` in :mod:`odenet._inspection.registry` and to ``odenet.__all__``.
@@ -14,11 +14,11 @@ from odenet._utils.sklearn_private import check_matplotlib_support, check_pandas
 
 # Lightness tells these colours apart, also on paper without colours.
 DARK, LIGHT, PALE = "#12355b", "#d1652c", "#9a9a9a"
-LINE_STYLES = ("-", "--", ":", "-.")
+LINE_STYLES = ("-", "--", ":", "-.")  # of lines of one colour, in turn
 
 
 class Display(ABC):
-    """A figure of a fitted estimator: one that is computed, stored and drawn apart.
+    """A figure of a fitted estimator, computed once, stored, and drawn on demand.
 
     A subclass owes four things. ``from_estimator`` computes the numbers, makes a
     display of them and returns ``display.plot(ax)``; ``__init__`` stores the numbers
@@ -30,7 +30,7 @@ class Display(ABC):
     @classmethod
     @abstractmethod
     def from_estimator(cls, estimator, *, ax=None):
-        """Compute what is to be shown of a fitted estimator, and draw it.
+        """Compute the numbers to show of a fitted estimator, and draw them.
 
         Parameters
         ----------
@@ -121,9 +121,9 @@ class Display(ABC):
 
 
 def check_drawable(display, estimator):
-    """Return the estimator, or raise if it is no fitted estimator of this package."""
+    """Return an estimator if it is a fitted one of odenet, or raise an error."""
     check_matplotlib_support(f"{display.__name__}.from_estimator")
-    # Asking the class, since the attribute of an unfitted estimator would raise.
+    # The class is asked, because the attribute of an unfitted estimator would raise.
     if hasattr(type(estimator), "depth_smoothness_"):
         check_is_fitted(estimator)
         return estimator
@@ -139,7 +139,7 @@ def check_drawable(display, estimator):
 
 
 def network_to_draw(display, drawn):
-    """Return the network of a fitted estimator; a network is returned as it is."""
+    """Return the network of a fitted estimator, or a network as it is."""
     if hasattr(drawn, "V") and hasattr(drawn, "W"):
         return drawn
     return check_drawable(display, drawn).module_

@@ -6,21 +6,26 @@ from sklearn.base import is_regressor
 from odenet._inspection.display import DARK, LIGHT, PALE, Display, check_drawable
 from odenet._training.history import history_columns
 
-AXIS_LABELS = {  # of the columns that losses can be drawn against
+# The labels of the columns that losses can be drawn against.
+AXIS_LABELS = {
     "flow_time": "flow time t",
     "n_grad_evals": "gradient evaluations",
     "seconds": "seconds of training",
     "epoch": "steps",
 }
-CURVES = {  # role, column: label, style
+# The curves: role of the rows and column of the history, then label and style.
+CURVES = {
     ("choose", "train_loss"): ("training, to choose t", {"color": PALE, "ls": "--"}),
     ("choose", "valid_loss"): ("held out", {"color": LIGHT, "ls": ":", "lw": 2.2}),
     ("fit", "train_loss"): ("training", {"color": DARK, "ls": "-"}),
     ("fit", "valid_loss"): ("held out", {"color": LIGHT, "ls": ":", "lw": 2.2}),
 }
-FEW_POINTS = 4  # Curves of fewer points have markers: a single point has no line.
-WIDE_SPAN = 30  # From here on, the decades alone label a logarithmic axis well enough.
-MIDDLE_SPAN = 5  # Below, all of 2, ..., 9 are labelled, since there is room for them.
+# Curves of fewer points have markers, because a single point has no line.
+FEW_POINTS = 4
+# If the largest loss is so many times the smallest, powers of ten are enough as labels
+# of a logarithmic axis (wide). Up to the smaller number (middle), there is room for all
+# of 2, ..., 9 between them.
+WIDE_SPAN, MIDDLE_SPAN = 30, 5
 
 
 class LossCurveDisplay(Display):
@@ -129,7 +134,7 @@ class LossCurveDisplay(Display):
         ax.legend()
 
     def _curves(self):
-        """Yield label and style, abscissae and losses of every curve with any point."""
+        """Yield (label, style), abscissae and losses of every curve that has points."""
         for (role, name), drawn_as in CURVES.items():
             there = self.history["role"] == role
             there &= ~np.isnan(self.history[name])

@@ -1,4 +1,4 @@
-"""A fitted estimator in words: a text, a table for notebooks, and its history.
+"""A description of a fitted estimator: a text, a table for notebooks, its history.
 
 The functions read public attributes of a fitted estimator only.
 """
@@ -8,14 +8,14 @@ from html import escape
 from odenet._training.history import history_columns
 from odenet._utils.sklearn_private import check_pandas_support
 
-NAME_WIDTH = 10  # Columns of the names in a text, as many as "smoothness" takes.
-ROW = (
+NAME_WIDTH = 10  # the length of the longest name in a text, "smoothness"
+ROW = (  # a row of an HTML table: a name and a text
     '<tr><th style="text-align: left">{}</th><td style="text-align: left">{}</td></tr>'
 )
 
 
 def facts(model):
-    """Return what there is to say of a fitted estimator, in the order to say it.
+    """Return facts about a fitted estimator, in the order in which they are shown.
 
     Parameters
     ----------
@@ -24,8 +24,8 @@ def facts(model):
     Returns
     -------
     facts : list of tuple (name, text)
-        Of the network, the training, the losses and the smoothness of the weights in
-        depth; and of the gap to the neural ODE, if the estimator has one.
+        Facts about the network, the training, the losses and the smoothness of the
+        weights in depth, and about the gap to the neural ODE if there is one.
     """
     said = [("search", _say_search(model))] if hasattr(model, "cv_results_") else []
     said += [
@@ -71,8 +71,8 @@ def history_frame(history):
     Raises
     ------
     AttributeError
-        If pandas is missing. This is no ImportError, since scikit-learn and notebooks
-        ask an estimator for all of its attributes, and expect just this error.
+        If pandas is missing. It is not an ImportError, because scikit-learn and
+        notebooks read all attributes of an estimator, and expect only this error.
     """
     try:
         pandas = check_pandas_support("history_")
@@ -104,7 +104,7 @@ def with_summary(html, facts):
 
 
 def _say_search(model):
-    """Say what a search has tried, and how good the best was."""
+    """Say how many pairs a search has tried, and the best mean score."""
     (n_pairs,) = model.cv_results_["param_depth"].shape
     return (
         f"{n_pairs} pairs of depth and flow time on {model.n_splits_} folds; "
@@ -125,7 +125,7 @@ def _say_network(network):
 
 
 def _say_training(model):
-    """Say how a model was trained, what that took, and why it ended."""
+    """Say how a model was trained, what the training cost, and why it ended."""
     how = type(model.solver_).__name__
     if model.flow_time_ is not None:
         how += f" to flow time {model.flow_time_:.4g}"
@@ -138,18 +138,18 @@ def _say_training(model):
 
 
 def _say_losses(training, held_out):
-    """Say the last loss of the training and the lowest one of held-out samples."""
+    """Say the last training loss, and the lowest loss of held-out samples."""
     parts = [f"{training[-1]:.4g} (training)"] if training else []
     parts += [f"{min(held_out):.4g} (held out)"] if held_out else []
     return ", ".join(parts) or "none: nothing was trained"
 
 
 def _say_smoothness(smoothness, depth):
-    """Say how smooth weights are, beside a straight line and independent layers.
+    """Say how smooth the weights are, and how a line and independent layers compare.
 
-    The ratio of a straight line of L points is 6 / (L^2 - 1): its steps are of one
-    length, 1, and its variance, divided by L, is (L^2 - 1) / 12. Two layers are always
-    on a straight line, so for fewer than three the comparison would say nothing.
+    The ratio of a straight line of L points is 6 / (L^2 - 1): its steps all have the
+    length 1, and the variance of its points is (L^2 - 1) / 12. Two layers are always on
+    a straight line, so that for fewer than three layers the comparison says nothing.
     """
     text = (
         f"Lipschitz constant {smoothness.lipschitz:.3g}, "
@@ -161,7 +161,7 @@ def _say_smoothness(smoothness, depth):
 
 
 def _say_gap(gap):
-    """Say how far the network is from its neural ODE; NaN is no gap at all."""
+    """Say how far the network is from its neural ODE; NaN says that it has none."""
     if gap is None:
         return "not measured: see ode_gap(X)"
     if gap != gap:

@@ -1,4 +1,4 @@
-"""A display of hidden states on their way through depth, of a network and its ODE."""
+"""A display of hidden states along depth, for a network and its neural ODE."""
 
 import numpy as np
 from sklearn.base import is_classifier
@@ -8,9 +8,9 @@ from sklearn.utils import check_consistent_length, check_random_state
 from odenet._inspection.display import Display, check_drawable
 from odenet._utils.sklearn_private import safe_indexing
 
-MARKERS = "os^Dv*Px"  # Of the classes in turn, so that these differ without colour.
-N_TIMES = 65  # Points of a curve of the ODE: 64 chords look smooth at any usual size.
-MOST_DOTS = 17  # Dots of a trajectory of the network: more run into each other.
+MARKERS = "os^Dv*Px"  # The markers of classes, which tell them apart without colour.
+N_TIMES = 65  # The points of a curve of the ODE: 64 chords look smooth at usual sizes.
+MOST_DOTS = 17  # The most dots on a trajectory of the network: more would overlap.
 
 
 class TrajectoryDisplay(Display):
@@ -65,15 +65,15 @@ class TrajectoryDisplay(Display):
     def from_estimator(
         cls, estimator, X, y=None, *, n_samples=60, random_state=None, ax=None
     ):
-        """Draw the way of samples through a fitted estimator.
+        """Draw the trajectories of samples through a fitted estimator.
 
         Parameters
         ----------
         estimator : fitted estimator of odenet
         X : array-like of shape (n_samples, n_features)
         y : array-like of shape (n_samples,), default=None
-            The targets or classes that the colours tell. By default, these are what
-            the estimator predicts. Of several targets, the first is taken.
+            The targets or classes that the colours show. By default, these are what
+            the estimator predicts. If there are several targets, the first is taken.
         n_samples : int, default=60
             The number of samples to draw. If X has more, they are chosen at random.
         random_state : int, RandomState instance or None, default=None
@@ -93,7 +93,10 @@ class TrajectoryDisplay(Display):
         """
         check_drawable(cls, estimator)
         if estimator.module_.state_dim < 2:
-            raise ValueError("States of one dimension have no two components to draw.")
+            raise ValueError(
+                "States of one dimension have no two components to draw: fit with "
+                "state_dim=2 or more."
+            )
         check_consistent_length(X, y)
         X, y = _choose_samples(X, y, n_samples, random_state)
         y = np.asarray(estimator.predict(X) if y is None else y)
@@ -139,7 +142,7 @@ class TrajectoryDisplay(Display):
         )
 
     def _styles(self, ax):
-        """Return colour and marker of every sample, and draw what explains them."""
+        """Return colour and marker of every sample; draw the legend or colour bar."""
         from matplotlib import colormaps
         from matplotlib.cm import ScalarMappable
         from matplotlib.colors import Normalize

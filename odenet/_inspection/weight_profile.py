@@ -11,11 +11,12 @@ from odenet._inspection.display import (
     weights_of,
 )
 
-FEW_LAYERS = 16  # Up to so many, dots show the layers; more dots would hide the line.
+# Up to so many layers, dots show them. More dots would hide the line.
+FEW_LAYERS = 16
 
 
 class WeightProfileDisplay(Display):
-    """Entries of the weights V and W against depth time, of one or several networks.
+    """Entries of the weights V and W against depth time, for one or several networks.
 
     Use :meth:`from_estimator` or :meth:`from_networks` to make a display.
 
@@ -150,9 +151,9 @@ class WeightProfileDisplay(Display):
                 axes.legend(fontsize="small")
 
     def _label(self, network, name, i):
-        """Return the label of a line: its entry or, of several networks, its network.
+        """Return the label of a line: its entry or, if there are several, its network.
 
-        A network has one colour and one label, which its first line brings.
+        All lines of a network have one colour, so that only the first has a label.
         """
         if len(self.profiles) == 1:
             return f"{name}{list(self.entries[name][i])}"
@@ -164,7 +165,7 @@ class WeightProfileDisplay(Display):
         return f"{len(self.entries[name])} entries of {name}{of_which}"
 
     def new_axes(self, ax):
-        """Return two axes, for V and for W: given, cut from one, or of a new figure.
+        """Return two axes, for V and W: those given, two parts of one, or new ones.
 
         Parameters
         ----------
@@ -183,7 +184,7 @@ class WeightProfileDisplay(Display):
             return figure.subplots(1, 2)
         ax.set_axis_off()
         place = ax.get_subplotspec()
-        if place is None:  # The axes stand at a place of their own, in no grid.
+        if place is None:  # The axes belong to no grid that could be divided.
             parts = [ax.inset_axes((x, 0, 0.44, 1)) for x in (0, 0.56)]
         else:
             parts = [ax.figure.add_subplot(p) for p in place.subgridspec(1, 2)]

@@ -1,17 +1,17 @@
-"""What a loss owes to the training."""
+"""The base of all losses."""
 
 
 class Loss:
-    """The base of all losses: how a training judges the outputs of a network.
+    """The base of all losses, by which a training judges the outputs of a network.
 
-    A loss is one file in this folder. For a regression it is one line in
-    ``odenet._losses.registry`` as well. Tensors have one row for each of n samples;
-    ``y`` are targets as the network is to meet them, standardised or as labels.
+    Every loss has a file of its own in this folder. A loss of regressions also has a
+    line in ``odenet._losses.registry``. Tensors have one row for each of n samples, and
+    ``y`` holds encoded targets: standardised numbers, or the indices of classes.
 
     Attributes
     ----------
     name : str
-        What the axis of a figure calls the loss, with its unit in parentheses.
+        The name of the loss on the axis of a figure, with its unit in parentheses.
     """
 
     name = None
@@ -37,12 +37,12 @@ class Loss:
         Returns
         -------
         gradient : Tensor of shape (n, n_outputs)
-            What autograd would return for the sum of ``per_sample``.
+            The same as autograd returns for the sum of ``per_sample``.
         """
         raise NotImplementedError
 
     def score(self, output, y, weight):
-        """Compute the score that scikit-learn would give, for a history.
+        """Compute the score of scikit-learn, which the history records.
 
         Parameters
         ----------
@@ -58,7 +58,7 @@ class Loss:
         raise NotImplementedError
 
     def decide(self, output):
-        """Turn outputs into predictions, of the kind that ``y`` are.
+        """Turn outputs into predictions that can be compared with ``y``.
 
         Returns
         -------

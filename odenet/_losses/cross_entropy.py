@@ -1,4 +1,4 @@
-"""The cross-entropy: of two classes from one output, of more from one output each."""
+"""The cross-entropies: of two classes from one output, and of more from one each."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from odenet._losses.base import Loss
 
 
 class _Classification(Loss):
-    """What the cross-entropies have in common."""
+    """The base of the cross-entropies: their name and their score."""
 
     name = "cross-entropy (nats)"
 
@@ -45,7 +45,7 @@ class LogisticLoss(_Classification):
         return (output[:, 0] > 0).long()
 
     def _smoothed(self, y):
-        """Return the probability of class 1 that a smoothed label stands for."""
+        """Return the probability of class 1 that a label has after smoothing."""
         return y + self.label_smoothing * (0.5 - y)
 
 

@@ -22,17 +22,17 @@ class SquaredError(Loss):
 
     @staticmethod
     def score(output, y, weight):
-        """Compute the weighted R2, the mean over the outputs; 0 for a constant one."""
+        """Compute the weighted R2, averaged over outputs; that of a constant y is 0."""
         weight = weight[:, None]
         residual = (weight * (y - output).square()).sum(dim=0)
         mean = (weight * y).sum(dim=0) / weight.sum()
         total = (weight * (y - mean).square()).sum(dim=0)
         r2 = 1 - residual / total
-        # the mean of equal values is rounded, so that their total is hardly ever zero
+        # The mean of equal values is rounded, so that their total may not be zero.
         varies = (total > 0) & (y != y[:1]).any(dim=0)
         return torch.where(varies, r2, torch.zeros_like(r2)).mean().item()
 
     @staticmethod
     def decide(output):
-        """Return the output: it is the prediction."""
+        """Return the output, which is the prediction itself."""
         return output

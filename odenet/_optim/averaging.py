@@ -1,21 +1,21 @@
-"""A running average of the weights that mini-batches leave behind.
+"""A running average of the weights after the last steps on mini-batches.
 
-Steps of constant length on mini-batches end in a random walk around the solution of
-their flow. The average over the last steps is close to it, without a schedule of the
-steps that would have to know in advance when training ends.
+Steps of constant length on mini-batches end in a random walk around the solution that
+the flow tends to. The average over the last steps is close to that solution. Shrinking
+steps would be, too, but their schedule must know in advance when the training ends.
 """
 
 from contextlib import contextmanager
 
 import torch
 
-# The average is about this share of all steps, the last ones. Rows "average of a fifth"
-# and "last weights, no average" of benchmarks/defaults.py try others.
+# The average is over about this share of all steps, the last ones. The rows "average of
+# a fifth" and "last weights, no average" of benchmarks/defaults.py try other shares.
 SHARE = 1 / 10
 
 
 class RunningAverage:
-    r"""Average of the weights of a network, over a constant share of all steps.
+    r"""The average of the weights of a network over a constant share of all steps.
 
     After step n the average moves towards the weights by :math:`1 / (1 + n\,SHARE)`
     of the way (polynomial-decay averaging: Shamir and Zhang, *Stochastic gradient
@@ -28,13 +28,13 @@ class RunningAverage:
 
     @torch.no_grad()
     def restart(self):
-        """Begin anew with the weights as they are now."""
+        """Begin the average anew, with the current weights."""
         self.n_steps = 0
         self.weights = {n: p.detach().clone() for n, p in self._parameters()}
 
     @torch.no_grad()
     def update(self):
-        """Take in the weights after a step."""
+        """Take the weights after a step into the average."""
         for name, p in self._parameters():
             self.weights[name].lerp_(p, 1 / (1 + SHARE * self.n_steps))
         self.n_steps += 1
@@ -52,4 +52,5 @@ class RunningAverage:
                 p.data = raw[name]
 
     def _parameters(self):
+        """Return the parameters of the network with their names."""
         return self.module.named_parameters()

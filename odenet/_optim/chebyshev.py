@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from functools import cache
 from math import ceil, sqrt
 
-# RKC's damping: inside the stability interval |P_s| is at most about 1 - DAMPING / 3,
-# so that stiff components decay. It costs a fiftieth of the interval's length.
+# The damping of RKC. Inside the stability interval |P_s| is at most about
+# 1 - DAMPING / 3, so that stiff components decay. It costs a fiftieth of the interval's
+# length.
 DAMPING = 2 / 13
 
-# The interval's length is about 2/3 (s^2 - 1) (1 - 2/15 DAMPING) (RKC, section 2).
-# Without damping there would be this much s^2 - 1 per unit of length: s is no smaller.
+# The interval's length is about 2/3 (s^2 - 1) (1 - 2/15 DAMPING) (RKC, section 2). So
+# s^2 - 1 is at least this multiple of the length, which it would be without damping.
 STAGES_PER_LENGTH = 3 / 2
 
 
@@ -29,7 +30,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Chebyshev:
-    r"""The method with ``s`` stages: stability polynomial and recurrence.
+    r"""The method with s stages: its stability polynomial and its recurrence.
 
     The stability polynomial is :math:`P_s(z) = a_s + b_s T_s(w_0 + w_1 z)`; it is
     bounded by one for z in ``[-stability_length, 0]``.
@@ -70,7 +71,7 @@ def _chebyshev_at(x, degree):
 
 @cache
 def chebyshev(n_stages):
-    """Make the second-order method with ``n_stages`` >= 2 stages."""
+    """Return the second-order method with ``n_stages`` stages, at least 2."""
     w0 = 1 + DAMPING / n_stages**2
     T, dT, d2T = _chebyshev_at(w0, n_stages)
     w1 = dT[-1] / d2T[-1]

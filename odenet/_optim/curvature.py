@@ -4,10 +4,10 @@ from math import inf, isfinite
 
 import torch
 
-# The iteration ends when an estimate is within this share of the one before. RKC asks
-# for 0.01 in up to 50 iterations, because it uses an estimate for 25 steps; here the
-# next step goes on with the direction found.
-SETTLED = 0.05
+# The iteration ends when an estimate differs from the one before by at most this share.
+# RKC asks for 0.01 in up to 50 iterations, because it uses an estimate for up to 25
+# steps. Here every step has its own estimate, which goes on with the direction found.
+CONVERGENCE = 0.05
 
 
 @torch.no_grad()
@@ -22,19 +22,19 @@ def largest_curvature(velocity_at, point, direction, n_iterations):
         Returns the velocity at scaled parameters y.
     point : Point
     direction : Tensor
-        Where to start from: the direction that an earlier call has found, or any.
+        The direction to start from: that which an earlier call has found, or any.
     n_iterations : int
         The most gradient evaluations.
 
     Returns
     -------
     curvature : float or None
-        None if a velocity was not finite.
+        The curvature; None if a velocity was not finite.
     direction : Tensor
         The direction of the largest curvature, as far as it is known.
     """
-    # Half of the digits: of a difference quotient, rounding and curvature of higher
-    # order then have the same share.
+    # Half of the digits: with a shift of this size, rounding and terms of higher order
+    # have about the same share in the error of the difference quotient.
     eps = torch.finfo(point.y.dtype).eps ** 0.5
     size, curvature = max(norm(point.y), eps), 0.0
     for _ in range(n_iterations):
@@ -47,7 +47,7 @@ def largest_curvature(velocity_at, point, direction, n_iterations):
         if not isfinite(curvature):
             return None, direction
         direction = change
-        if abs(curvature - before) <= SETTLED * curvature:
+        if abs(curvature - before) <= CONVERGENCE * curvature:
             break
     return curvature, direction
 
@@ -59,7 +59,7 @@ def stretch(change, shift):
 
 
 def norm(vector):
-    """Return the Euclidean norm as a float, of values whose squares overflow too."""
+    """Return the Euclidean norm as a float, even if the squares would overflow."""
     largest = vector.abs().max().item()
     if not 0 < largest < inf:
         return largest

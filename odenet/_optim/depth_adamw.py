@@ -8,10 +8,11 @@ from odenet._optim.optimizer import Optimizer
 class DepthAdamW(Optimizer):
     r"""AdamW with one second moment for all layers.
 
-    Adam divides the gradient of every weight by its running size. With a size of its
-    own in every layer, the step would be almost a sign: it would jump in depth where
-    the gradient, a smooth function of depth, passes through zero. The mean over depth
-    leaves the step a multiple of the momentum, and so as smooth in depth as that is,
+    Adam divides the gradient of every weight by its running size. If every layer had a
+    size of its own, the step would be almost the sign of the gradient: it would jump in
+    depth where the gradient, a smooth function of depth, passes through zero. With the
+    mean size over depth, the step is a multiple of the momentum, and so it is as smooth
+    in depth as that is,
 
     .. math::
         v \leftarrow \beta_2 v + (1 - \beta_2) \frac1L \sum_k g_k^2, \qquad
@@ -19,19 +20,20 @@ class DepthAdamW(Optimizer):
         \le \frac{\eta}{\sqrt{\min v}} \max_k \|\bar g_{k+1} - \bar g_k\|,
 
     with :math:`g_k = L\, \partial \ell / \partial Z_k`, which tends to a function of
-    depth as L grows, and :math:`\bar g` its running mean. So the flow that small steps
-    follow is the gradient flow with a preconditioner that does not know of depth.
+    depth as L grows, and :math:`\bar g` its running mean. So small steps follow the
+    gradient flow with a preconditioner that is the same at all depths.
 
     Parameters
     ----------
     groups : iterable of dict
-        As of ``ResidualNetwork.parameter_groups``. Gradients must have been multiplied
-        by the rates that they have there.
+        The groups of ``ResidualNetwork.parameter_groups``. Gradients must have been
+        multiplied by the rates of these groups.
     learning_rate : float
         Length of a step, for weights of every kind and depth.
     betas : tuple of float, default=(0.9, 0.95)
         Decay of the running means of the gradient and of its square.
     eps : float, default=1e-8
+        A number added to the size, against division by zero.
     weight_decay : float, default=0.0
         A step shrinks the weights by ``learning_rate * weight_decay``.
     """
@@ -45,7 +47,7 @@ class DepthAdamW(Optimizer):
 
     @torch.no_grad()
     def step(self, closure):
-        """Take one step; return the objective before it."""
+        """Take one step, and return the objective where it started."""
         with torch.enable_grad():
             objective = closure()
         for group in self.param_groups:
@@ -55,7 +57,7 @@ class DepthAdamW(Optimizer):
         return objective
 
     def _move(self, p, group):
-        """Move one parameter, by its gradient and the running means of it."""
+        """Move one parameter by its running means, and update these by its gradient."""
         state = self.state[p]
         gradient_square = p.grad.square()
         if group.get("has_depth"):

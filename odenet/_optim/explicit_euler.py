@@ -6,9 +6,10 @@ import torch
 
 from odenet._optim.flow_optimizer import FlowOptimizer, all_finite
 
-# A step longer than the learning rate by this share reaches the horizon: the flow time
-# is a sum of n steps, whose rounding is at most n * 1.1e-16 of it. So the share covers
-# ten million steps, and a step may be that much longer without any effect.
+# The last step may be longer than the learning rate by this share, if it then ends at
+# the horizon. Without it, rounding could leave a tiny step: the flow time is a sum of n
+# steps, with a relative rounding of at most n * 1.1e-16. The share covers ten million
+# steps, and is too small to have any other effect.
 ROUNDING = 1e-9
 
 
@@ -38,13 +39,13 @@ class ExplicitEuler(FlowOptimizer):
         return n_evals * self.learning_rate
 
     def _start(self, closure):
-        """Evaluate the flow at the parameters, whose shapes may be new."""
+        """Evaluate the flow at the current parameters, whose shapes may be new."""
         self._spare = None
         return super()._start(closure)
 
     @torch.no_grad()
     def _advance(self, start, closure):
-        """Take one step of Euler, in the memory of the point before the last."""
+        """Take one step, whose end uses the memory of the point before the last."""
         left = self.horizon - self.flow_time
         is_last = left <= self.learning_rate * (1 + ROUNDING)
         h = left if is_last else self.learning_rate

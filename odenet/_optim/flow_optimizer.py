@@ -21,12 +21,12 @@ class Point:
 class FlowOptimizer(Optimizer):
     r"""Base of the optimizers that follow :math:`d\theta/dt = -r \nabla l(\theta)`.
 
-    The rate r of a parameter group is its ``lr``; a group of stacked models has their
-    axis as ``models_axis``. In the scaled parameters
-    :math:`y = \theta / \sqrt{r}` the flow is Euclidean, :math:`dy/dt = -\nabla_y l`, so
-    that lengths and curvatures are measured there. All parameters together are one
-    vector y. A subclass implements ``reach``, and ``_advance(start, closure) -> (end,
-    h)``, which takes one step of length h in flow time from one :class:`Point` to
+    The rate r of a parameter group is its ``lr``. If a group holds several models along
+    an axis, its ``models_axis`` is the number of that axis. In the scaled parameters
+    :math:`y = \theta / \sqrt{r}` the flow is :math:`dy/dt = -\nabla_y l`, without a
+    rate, so that lengths and curvatures are measured there. All parameters together are
+    one vector y. A subclass implements ``reach``, and ``_advance(start, closure) ->
+    (end, h)``, which takes one step of length h in flow time from one :class:`Point` to
     another.
     """
 
@@ -49,9 +49,10 @@ class FlowOptimizer(Optimizer):
 
     @property
     def _progress(self):
-        """The dict of what is saved with the optimizer's state.
+        """The dict of everything that is saved with the optimizer.
 
-        It is the state of the first parameter, as in ``torch.optim.LBFGS``.
+        torch saves a state for each parameter. Like ``torch.optim.LBFGS``, this
+        optimizer has one state only, which is that of the first parameter.
         """
         return self.state[self._params[0]]
 
@@ -69,7 +70,7 @@ class FlowOptimizer(Optimizer):
         groups : callable
             Returns the parameter groups afterwards, with their new rates.
         resample : callable
-            Maps what is shaped like a parameter before to the shape after.
+            Maps a tensor in the old shape of a parameter to the new shape.
         """
         flat = self._progress["direction"]
         parts = None if flat is None else [resample(p) for p in self._unscaled(flat)]
@@ -85,7 +86,7 @@ class FlowOptimizer(Optimizer):
         return self._progress["n_grad_evals"]
 
     def resume(self, flow_time, n_grad_evals):
-        """Count on from an earlier integration of the same flow."""
+        """Go on counting where an earlier integration of the same flow ended."""
         self._progress.update(flow_time=flow_time, n_grad_evals=n_grad_evals)
 
     def step(self, closure):
@@ -94,8 +95,8 @@ class FlowOptimizer(Optimizer):
         Parameters
         ----------
         closure : callable
-            Clears the gradients, computes the loss, calls ``backward`` and returns the
-            loss, always of the same data.
+            A function that clears the gradients, computes the loss, calls ``backward``
+            and returns the loss, always for the same data.
 
         Returns
         -------
@@ -133,7 +134,7 @@ class FlowOptimizer(Optimizer):
         raise NotImplementedError
 
     def _start(self, closure):
-        """Evaluate the flow at the parameters as they are."""
+        """Evaluate the flow at the current parameters, for the first step or anew."""
         self._rates = self._current_rates()
         if not min(self._rates) > 0:
             raise ValueError(f"`lr` must be positive, got {min(self._rates)!r}.")
@@ -144,7 +145,8 @@ class FlowOptimizer(Optimizer):
         start = self._evaluate(self._scaled(self._params), closure)
         if not isfinite(start.loss) or not all_finite(start.velocity):
             raise FloatingPointError(
-                f"The loss (or its gradient) is not finite: loss = {start.loss}."
+                f"The loss (or its gradient) is not finite: loss = {start.loss}. "
+                "Scale the data, or start from smaller weights."
             )
         self._marks = [_mark(p) for p in self._params]
         return start
@@ -176,8 +178,8 @@ class FlowOptimizer(Optimizer):
         y : Tensor
         closure : callable
         out : Tensor, default=None
-            Memory for the velocity. For large networks new memory costs more than the
-            arithmetic: the system must supply its pages.
+            Memory for the velocity. In large networks, new memory costs more than the
+            arithmetic, because the system must supply its pages.
         """
         self._write(y)
         loss = closure()
@@ -216,38 +218,39 @@ class FlowOptimizer(Optimizer):
         local, size : Tensor
             The error and the absolute values, as scaled vectors.
         rtol, atol : float
-            Of the parameters as they are.
+            The tolerances, for the parameters before they are scaled.
         """
         ratio = local * self._scale / (atol + rtol * (size * self._scale))
         squares = [rows.square().mean(dim=1).max() for rows in self._rows(ratio)]
         return torch.stack(squares).max().sqrt().item()
 
     def _rows(self, flat):
-        """Yield the parts of a vector as matrices, one row for each stacked model."""
+        """Yield the part of every parameter as a matrix, with a row for each model."""
         axes = (g.get("models_axis") for g in self.param_groups for _ in g["params"])
         for part, axis in zip(self._parts(flat), axes, strict=True):
             whole = part.flatten()[None]
             yield whole if axis is None else part.movedim(axis, 0).flatten(1)
 
     def _parts(self, flat):
-        """View a vector as tensors in the parameters' shapes."""
+        """Return views of a vector as tensors in the parameters' shapes."""
         parts = flat.split([p.numel() for p in self._params])
         return [part.view(p.shape) for part, p in zip(parts, self._params, strict=True)]
 
 
 def _mark(p):
-    """Return what changes if a parameter does: torch's counter of changes, and a sum.
+    """Return numbers that change if a parameter does: a counter of torch, and a sum.
 
-    The counter misses what is written through ``p.data``, the sum hardly ever does. To
-    compare all values would take five times as long.
+    The counter misses what is written through ``p.data``, which the sum hardly ever
+    misses. To compare all values would take five times as long.
     """
     return p._version, p.shape, p.requires_grad, p.detach().sum().item()
 
 
 def all_finite(vector):
-    """Tell whether all entries are finite, by their sum where it can tell.
+    """Tell whether all entries are finite, by their sum if it is finite.
 
-    The sum is not finite if an entry is not, and hardly ever otherwise: only if it
-    overflows. It takes a fiftieth of the time of a test of every entry.
+    If any entry is not finite, neither is the sum. If the sum is not finite, every
+    entry is tested, since the sum may have overflowed. The sum takes a fiftieth of the
+    time of that test.
     """
     return isfinite(vector.sum().item()) or bool(vector.isfinite().all())

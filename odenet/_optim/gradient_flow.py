@@ -15,20 +15,23 @@ from odenet._optim.flow_optimizer import FlowOptimizer
 # matter, and steps must be able to grow; for the others it stays within a tenth.
 
 # The error of a step of length h is estimated as
-# 0.8 (y_0 - y_1) + 0.4 h (f_0 + f_1), which is of third order in h (RKC, section 2).
+# 0.8 (y_0 - y_1) + 0.4 h (f_0 + f_1), which is of third order in h (RKC, section 2). So
+# the step length that meets the tolerance goes with the cube root of the error.
 WEIGHT_OF_VALUES, WEIGHT_OF_VELOCITIES = 0.8, 0.4
 ERROR_EXPONENT = 1 / 3
 
-# The next step aims at 0.8 of the length that the estimate allows, as in RKC. RKC lets
-# it grow tenfold at once; here the estimate of the curvature must keep up.
+# The next step aims at 0.8 of the length that the estimate allows, as in RKC. It is at
+# least a tenth and at most twice as long as the last one. RKC lets it grow tenfold at
+# once, but here the estimate of the curvature must keep up.
 SAFETY = 0.8
 MOST_SHRINKING, MOST_GROWING = 0.1, 2.0
 
-# Of a rise of the loss nothing is known but that the step was too long.
+# The factor of a step after which the loss has risen: that says that the step was too
+# long, but not by how much.
 SHRINKING_AFTER_A_RISE = 0.5
 
-# The stages inside a step are no points of the flow, and their loss may be above that
-# of the start by this share of it; a step that is unstable raises it by far more.
+# The stages inside a step are not points of the flow. Their loss may be above that of
+# the start by this share of it. An unstable step raises it by far more.
 RISE_INSIDE = 0.1
 
 # A loss that is a mean of many terms is known up to several units of rounding.
@@ -41,27 +44,29 @@ ROUNDINGS_OF_A_MINIMUM = 1e3
 # A rejection shortens the step by a fifth or more: thirty, by a factor of over 800.
 MAX_REJECTIONS = 30
 
-# A step is stable for this multiple of the curvature where it starts. RKC takes 1.2
-# times an estimate for up to 25 steps; here it is renewed at every step, and multiplied
-# by its growth over the last step as well, but not by more than fourfold.
+# The curvature along a step is assumed to be this multiple of that where it starts. RKC
+# takes 1.2 times an estimate that serves for up to 25 steps. Here the estimate is
+# renewed at every step, and multiplied by its growth over the last step, at most
+# fourfold.
 MARGIN = 1.1
 MOST_GROWTH = 4.0
 
-# The most gradients for an estimate: of the first step, from any direction, and of the
-# others, which go on with the direction that is known.
+# The most gradients for an estimate of the curvature: at the first step, which begins
+# with any direction, and at the others, which go on with the direction that is known.
 FIRST_ITERATIONS, ITERATIONS = 10, 2
 
-# The first step is an eighth of the longest that explicit Euler could take, 2 over the
-# curvature: nothing is known of the error. Without any curvature, any length will do.
+# The length of the first step times the curvature. It is an eighth of that of the
+# longest stable step of explicit Euler, 2, because nothing is known of the error yet.
+# Without any curvature, any length will do.
 FIRST_STEP = 0.25
 STEP_WITHOUT_CURVATURE = 1.0
 
-# The first step after a change of the depth is one of at most so many gradients.
+# The first step after a change of the depth is one that so many gradients can take.
 RELAXING_STAGES = 6
 
 
 class _Rejected(Exception):
-    """A step that failed: the step length and spectral radius to go on with."""
+    """Says that a step failed, with the step length and curvature to go on with."""
 
     def __init__(self, step_size, spectral_radius):
         super().__init__()
@@ -75,26 +80,28 @@ class GradientFlow(FlowOptimizer):
     Integrates :math:`d\theta/dt = -r \nabla l(\theta)` with the second-order
     Runge-Kutta-Chebyshev method (Sommeijer, Shampine and Verwer 1998). A step of s
     gradient evaluations is stable up to length :math:`0.65 s^2 / \lambda`, where
-    :math:`\lambda` is the largest curvature, against :math:`2 / \lambda` for one step
-    of gradient descent. The step length follows an embedded error estimate, s follows a
-    running estimate of :math:`\lambda` (nonlinear power iteration), and a step that
-    raises the loss, or meets a value that is not finite, is rejected and taken again
-    shorter. Works for the parameters of any module, with a deterministic closure.
+    :math:`\lambda` is the largest curvature. One step of gradient descent is stable up
+    to :math:`2 / \lambda`. The step length follows from an embedded error estimate, and
+    s from a running estimate of :math:`\lambda` (nonlinear power iteration). If a step
+    raises the loss, or meets a value that is not finite, it is rejected and taken
+    again, but shorter. The method works for the parameters of any module, if the
+    closure is deterministic.
 
     Parameters
     ----------
     params : iterable of Tensor or dict
         Parameters, or groups of them, as for every torch optimizer.
     lr : float, default=1.0
-        The rate r of a group. For layers whose residuals are scaled by 1/L it is L.
+        The rate r of a group. It should be L for layers whose residuals are scaled by
+        1/L.
     rtol : float, default=1e-2
         Relative tolerance of the local error.
     atol : float, default=None
         Absolute tolerance of the local error; None is ``rtol / 10``.
     max_stages : int, default=100
-        Most gradient evaluations in one step.
+        The most gradient evaluations in one step.
     clip : float, default=None
-        Bound of every entry of the right-hand side: the clipped gradient flow of
+        Bound on every entry of the right-hand side: the clipped gradient flow of
         Marion, Wu, Sander and Biau (ICLR 2024, theorem 4). None is no bound.
     horizon : float, default=inf
         Flow time at which to stop: the last step ends there exactly.
@@ -104,8 +111,8 @@ class GradientFlow(FlowOptimizer):
     flow_time : float
         Flow time t reached.
     n_grad_evals : int
-        Number of gradient evaluations, those of rejected steps and of the power
-        iteration included.
+        Number of gradient evaluations, including those of rejected steps and of the
+        power iteration.
     n_rejected, n_wasted_evals : int
         Number of rejected steps, and of gradient evaluations spent on them.
     spectral_radius : float
@@ -187,7 +194,7 @@ class GradientFlow(FlowOptimizer):
         return length / radius if radius > 0 else inf
 
     def _radius_ahead(self):
-        """Return the curvature that is expected along the next step."""
+        """Return the largest curvature that is expected along the next step."""
         return MARGIN * self._progress["growth"] * (self.spectral_radius or 0.0)
 
     def _advance(self, start, closure):
@@ -219,7 +226,8 @@ class GradientFlow(FlowOptimizer):
     def reparametrised(self, groups, resample):
         """Let the parameters be replaced, see :class:`FlowOptimizer`.
 
-        The first step after such a jump is short, so that what is stiff of it fades.
+        The first step after such a jump is short, so that the stiff part of what the
+        jump has added decays.
         """
         with super().reparametrised(groups, resample):
             yield
@@ -231,20 +239,20 @@ class GradientFlow(FlowOptimizer):
             progress["step_size"] = min(progress["step_size"], shortest)
 
     def _forget_jump(self):
-        """Go on with the step length from before a jump."""
+        """Restore the step length from before a jump, if there was one."""
         before = self._progress["step_size_before"]
         if before is not None:
             self._progress.update(step_size=before, step_size_before=None)
 
     def _choose_step(self):
-        """Choose step length and method for the curvature expected along the step."""
+        """Choose step length and method by the curvature expected along the step."""
         h = min(self._progress["step_size"], self.horizon - self.flow_time)
         h = min(h, self.reach(self.max_stages))
         return h, chebyshev(stages_for(h * self._radius_ahead()))
 
     @torch.no_grad()
     def _integrate(self, start, h, method, closure):
-        """Run the stages of one step; the velocity at its end starts the next one."""
+        """Run the stages of one step; return its end, where the next step starts."""
         before, y = start, start.y + method.stages[0].mu_tilde * h * start.velocity
         free_y = free_velocity = None  # memory of the stage before the last
         for stage in method.stages[1:]:
@@ -263,7 +271,11 @@ class GradientFlow(FlowOptimizer):
         return end
 
     def _check_loss(self, start, before, point, h, slack):
-        """Reject a rise of the loss: the flow has none, so the curvature is larger."""
+        """Reject the step if the loss has risen, and raise the estimate of curvature.
+
+        The loss never rises along the flow. If it does, the step was unstable, because
+        the curvature is larger than estimated.
+        """
         if point.loss <= start.loss + slack * abs(start.loss):
             return
         radius, change = self.spectral_radius, point.velocity - before.velocity
@@ -274,7 +286,7 @@ class GradientFlow(FlowOptimizer):
         raise _Rejected(SHRINKING_AFTER_A_RISE * h, radius)
 
     def _judge(self, start, end, h):
-        """Return the factor for the next step length, or reject this step."""
+        """Return the factor of the next step length, or reject this step."""
         error = self._local_error(start, end, h)
         if error == 0:
             return MOST_GROWING
@@ -285,7 +297,7 @@ class GradientFlow(FlowOptimizer):
         return factor
 
     def _local_error(self, start, end, h):
-        """Estimate the error over the tolerance: the largest RMS of a parameter."""
+        """Estimate the error of a step, as a multiple of the tolerance."""
         local = WEIGHT_OF_VALUES * (start.y - end.y)
         local = local + WEIGHT_OF_VELOCITIES * h * (start.velocity + end.velocity)
         size = torch.maximum(start.y.abs(), end.y.abs())
@@ -295,7 +307,7 @@ class GradientFlow(FlowOptimizer):
         """Estimate the spectral radius anew, and its growth since the last step."""
         progress, old = self._progress, self.spectral_radius
         if progress["step_size_before"] is not None:
-            return  # just jumped: the estimate from before is as good
+            return  # the depth has just changed: the estimate from before is as good
         if old is None:
             progress["direction"] = point.velocity
             radius = self._estimate_radius(point, closure, FIRST_ITERATIONS)
@@ -309,7 +321,7 @@ class GradientFlow(FlowOptimizer):
         progress["spectral_radius"] = radius
 
     def _estimate_radius(self, point, closure, n_iterations):
-        """Estimate the largest curvature; keep the last one where it is not finite."""
+        """Estimate the largest curvature, or keep the last estimate if that fails."""
         radius, self._progress["direction"] = largest_curvature(
             lambda y: self._evaluate(y, closure).velocity,
             point,

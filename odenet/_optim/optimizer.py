@@ -1,4 +1,4 @@
-"""The base of the optimizers: torch's, without what torch loads at the first one."""
+"""The base of the optimizers: torch's, but without loading torch's compiler."""
 
 import inspect
 

@@ -1,4 +1,4 @@
-"""Choosing depth and flow time by cross-validation along the path."""
+"""Cross-validation of depth and flow time along the path of a flow."""
 
 import warnings
 from dataclasses import replace
@@ -33,8 +33,11 @@ from odenet._training.callbacks.scikit_learn import hand_on_callbacks
 from odenet._utils.sklearn_private import CALLBACK_STATE, StrOptions, fit_context
 from odenet.solvers import resolve_solver
 
+# The number of flow times of a default grid, a choice: neighbours differ by a factor of
+# 1.5 to 1.6.
 N_FLOW_TIMES = 16
-SETTLED = {  # parameters of the estimators that a search settles itself
+# The parameters of an estimator that a search chooses or sets itself.
+NOT_SHARED = {
     "depth",
     "flow_time",
     "gap_tol",
@@ -46,7 +49,7 @@ SETTLED = {  # parameters of the estimators that a search settles itself
 
 
 class PathSearchMixin:
-    """Fits by a sweep along the flow on every fold, and once more with the choice."""
+    """Fits by a sweep along the flow on every fold, and a fit with what it chose."""
 
     _own_constraints = {
         "depths": ["array-like"],
@@ -57,18 +60,19 @@ class PathSearchMixin:
         "one_standard_error": ["boolean"],
         "n_jobs": [Integral, None],
     }
-    early_stopping = warm_start = False  # what an estimator has and this one has not
+    # Parameters of an estimator that a search does not have, and that its code reads.
+    early_stopping = warm_start = False
     callbacks = None
 
     @available_if(lambda self: False)
     def partial_fit(self):
-        """Not for these estimators."""
+        """Refuse: a search has no ``partial_fit``, which hides the inherited one."""
 
     @classmethod
     def constraints_beside(cls, estimator_class):
-        """Constraints of the own parameters, and of those shared with the estimator."""
+        """Return the constraints of its own parameters and of those of an estimator."""
         shared = estimator_class._parameter_constraints.items()
-        return {k: v for k, v in shared if k not in SETTLED} | cls._own_constraints
+        return {k: v for k, v in shared if k not in NOT_SHARED} | cls._own_constraints
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None, **params):
@@ -83,8 +87,8 @@ class PathSearchMixin:
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples, in training and in the scores.
         **params : dict
-            For the splitter (``groups``) and the scorer, by metadata routing, which
-            ``sklearn.set_config(enable_metadata_routing=True)`` enables.
+            Metadata for the splitter (such as ``groups``) and for the scorer. They
+            need ``sklearn.set_config(enable_metadata_routing=True)``.
 
         Returns
         -------
@@ -94,11 +98,11 @@ class PathSearchMixin:
         with losing_nothing(self):
             notices = self._search(X, y, sample_weight, params)
         for text in notices:
-            warnings.warn(text, ConvergenceWarning, stacklevel=3)
+            warnings.warn(text, ConvergenceWarning, stacklevel=3)  # the caller of fit
         return self
 
     def _search(self, X, y, sample_weight, params):
-        """Choose and train, and return what the user is to be warned of."""
+        """Choose depth and flow time, train with them, and return texts of warnings."""
         self._check_solver()
         depths = _ascending("depths", self.depths, Integral)
         if self.flow_times is not None:
@@ -139,7 +143,7 @@ class PathSearchMixin:
         return failures
 
     def _shown(self, results, parts):
-        """Results as they come, with a bar over the folds if that is asked for."""
+        """Yield results as they come, and show a bar over the folds if asked for."""
         n_folds = sum(map(len, parts))
         with tqdm(
             total=n_folds, desc="folds", unit="fold", disable=not self.verbose
@@ -149,7 +153,7 @@ class PathSearchMixin:
                 yield part
 
     def _check_solver(self):
-        """Raise if the solver follows no flow."""
+        """Raise an error if the solver follows no flow."""
         if not resolve_solver(self.solver).follows_flow:
             raise ValueError(
                 f"`solver` must follow a flow, as 'flow' and 'gd' do, got "
@@ -157,19 +161,19 @@ class PathSearchMixin:
             )
 
     def _flow_times(self, targets):
-        """Return the flow times to choose from, ascending."""
+        """Return the flow times to choose from, in ascending order."""
         flow_times = self.flow_times
         if flow_times is None:
             flow_times = np.geomspace(1.0, targets.longest_flow_time, N_FLOW_TIMES)
         return _ascending("flow_times", flow_times, Real)
 
     def _estimator(self, depth):
-        """What is fitted on every fold, with the same seed, and at last."""
+        """Return the estimator to fit, with one seed for all folds and the last fit."""
         seed = self.random_state
         if seed is None:
             seed = int(np.random.SeedSequence().generate_state(1)[0])
         elif not isinstance(seed, Integral):
-            seed = seed.randint(2**31)
+            seed = seed.randint(2**31)  # the most that fits a C long on any system
         kind = estimator_class(type(self))
         names = kind().get_params(deep=False)
         params = {k: v for k, v in self.get_params(deep=False).items() if k in names}
@@ -177,16 +181,18 @@ class PathSearchMixin:
         return kind(**params)
 
     def _splitter(self, y):
+        """Return the splitter of ``cv``, stratified for a classifier by default."""
         return check_cv(self.cv, y, classifier=is_classifier(self))
 
     def _scorer(self):
+        """Return the scorer of ``scoring``, which takes the weights by default."""
         if self.scoring is None and get_config()["enable_metadata_routing"]:
             default = get_scorer("accuracy" if is_classifier(self) else "r2")
             return default.set_score_request(sample_weight=True)
         return check_scoring(estimator_class(type(self))(), scoring=self.scoring)
 
     def _route(self, sample_weight, params):
-        """What goes to the splitter and to the scorer."""
+        """Return the metadata of ``fit`` for the splitter and for the scorer."""
         if sample_weight is not None:
             params = {**params, "sample_weight": sample_weight}
         if get_config()["enable_metadata_routing"]:
@@ -202,7 +208,7 @@ class PathSearchMixin:
         return Bunch(splitter=Bunch(split={}), scorer=Bunch(score=params))
 
     def get_metadata_routing(self):
-        """Where ``fit`` sends its metadata: to the splitter and the scorer.
+        """Return where ``fit`` sends its metadata: to the splitter and the scorer.
 
         Returns
         -------
@@ -222,7 +228,7 @@ class PathSearchMixin:
         )
 
     def _choose(self, scores, depths, flow_times, failures):
-        """The results as a table, and its best row."""
+        """Store the results as a table, and choose its best row."""
         n_folds = len(scores)
         grid = np.meshgrid(depths, flow_times, indexing="ij")
         depth, flow_time = (values.ravel() for values in grid)
@@ -244,8 +250,9 @@ class PathSearchMixin:
         }
         if np.isnan(mean).all():
             raise ValueError(
-                "No score is a number: no fold has reached the first of `flow_times`="
-                f"{flow_times}, or the scorer has returned none. {' '.join(failures)}"
+                "No mean score is a number: some fold has not reached the first of "
+                f"`flow_times`={flow_times}, or the scorer has returned NaN. "
+                f"{' '.join(failures)}"
             )
         best = int(np.nanargmax(mean))
         if self.one_standard_error:
@@ -257,13 +264,13 @@ class PathSearchMixin:
 
 
 def estimator_class(search_class):
-    """Return the class of what a search fits: the one that it derives from as well."""
+    """Return the class that a search fits, which is its base besides the mixin."""
     kinds = search_class.__mro__
     return next(kind for kind in kinds if not issubclass(kind, PathSearchMixin))
 
 
 def _takes_weights(scoring):
-    """scikit-learn's scorers do; a function if it has such a parameter."""
+    """Tell whether a scorer takes weights: scikit-learn's do, functions may not."""
     if not callable(scoring) or hasattr(scoring, "set_score_request"):
         return True
     parameters = signature(scoring).parameters.values()
@@ -271,7 +278,7 @@ def _takes_weights(scoring):
 
 
 def _failures(stop_reasons):
-    """Return what a user is to be told of folds that have failed, in a list."""
+    """Return a list with a warning, if some folds have failed, or an empty list."""
     failed = sorted({str(reason) for reason in stop_reasons if reason.is_failure})
     if not failed:
         return []
@@ -283,7 +290,7 @@ def _failures(stop_reasons):
 
 
 def _ascending(name, values, kind):
-    """Distinct positive values as a sorted list."""
+    """Return the distinct values, sorted; raise an error if any is not positive."""
     values = list(values)
     if not values or not all(isinstance(v, kind) and 0 < v < inf for v in values):
         numbers = "integers" if kind is Integral else "numbers"

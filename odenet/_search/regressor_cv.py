@@ -13,9 +13,10 @@ class ResODERegressorCV(PathSearchMixin, ResODERegressor):
         Depths to choose from.
     flow_times : array-like of float, default=None
         Flow times to choose from; None is 16 of them from 1 to 300, in equal
-        ratios. From 30 on, a fold goes no further where its score has not improved for
-        three of them and three times the flow time; what not all folds have reached is
-        NaN in ``cv_results_`` and cannot be chosen.
+        ratios. From flow time 30 on, a fold stops early if its score has not improved
+        for three of them, over which the flow time has grown at least threefold. A flow
+        time that some fold has not reached is NaN in ``cv_results_`` and cannot be
+        chosen.
     cv : int, splitter or iterable, default=None
         Folds, as in scikit-learn; None is five.
     scoring : str or callable, default=None
@@ -24,11 +25,11 @@ class ResODERegressorCV(PathSearchMixin, ResODERegressor):
         Whether to choose, instead of the best mean score, the shortest flow time (and
         then the smallest depth) within one standard error of it.
     n_jobs : int, default=None
-        Folds at a time, by joblib.
+        Number of folds that joblib runs at the same time.
     width, state_dim, activation, init : optional
         As in :class:`ResODERegressor`.
     solver : {"flow", "gd"} or solver object, default="flow"
-        A solver that follows the flow; "auto" does.
+        A solver that follows the flow. "auto" stands for "flow" here.
     depth_schedule, alpha, smoothness_penalty, standardize : optional
         As in :class:`ResODERegressor`; the ``depth_schedule`` is "doubling" or None.
     categorical_features, allow_nan : optional
@@ -41,25 +42,25 @@ class ResODERegressorCV(PathSearchMixin, ResODERegressor):
     depth_ : int
         The depth chosen.
     flow_time_ : float
-        The flow time chosen, or that where the flow became stationary before.
+        The flow time chosen, or the earlier one at which the flow became stationary.
     cv_results_ : dict of ndarray
         "param_depth", "param_flow_time", "mean_test_score", "std_test_score",
-        "rank_test_score", "params" and "split{k}_test_score" of every pair; for a data
-        frame.
+        "rank_test_score", "params" and "split{k}_test_score" of every pair of depth and
+        flow time. ``pandas.DataFrame(cv_results_)`` shows them as a table.
     best_index_, best_score_ : int, float
-        Row of the choice in ``cv_results_`` and its mean score.
+        The row of ``cv_results_`` that was chosen, and its mean score.
     n_splits_ : int
         Number of folds.
 
-    All fitted attributes of :class:`ResODERegressor` are there too, of the network
-    that was trained at last, on all samples.
+    All fitted attributes of :class:`ResODERegressor` are there too. They belong to the
+    last network, which was trained on all samples.
 
     Notes
     -----
-    Every fold follows the flow once, at the few layers that the schedule of depths
-    asks for. At a flow time of the grid the network's score at every depth is taken:
-    by imitation of more layers (up to O(1/l^2) of its own l layers), by resampling to
-    fewer.
+    Every fold follows the flow once, with as few layers as the depth schedule allows.
+    Whenever it reaches one of the flow times, the network is scored at every depth. To
+    get there from its own l layers, it imitates more layers (up to O(1/l^2)), or it is
+    resampled to fewer.
 
     Examples
     --------

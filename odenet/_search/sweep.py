@@ -17,26 +17,31 @@ from odenet._training.many_networks import JointLoss, JointNet, join_samples
 from odenet._training.stop_reason import StopReason
 from odenet._utils.sklearn_private import safe_indexing
 
-PATIENCE = 3.0  # times the flow time of the best score, after which a sweep ends
-MIN_WAIT = 3  # flow times since the best score
-SETTLED_TIME = 30.0  # flow time before which a score may stand still for long
-THIN = 100_000  # multiplications in a layer up to which folds gain from one batch
-MAX_TOGETHER = 16  # folds in one batch
+# A sweep ends when the flow time is so many times that of the best score, and so many
+# flow times of the grid have been scored since, but not before the given flow time:
+# before it a score can rest on a plateau. All three are choices.
+TIMES_THE_BEST, SCORES_SINCE_THE_BEST, EARLIEST_END = 3.0, 3, 30.0
+# The most multiplications in a layer with which folds are trained as one batch: with so
+# few, calls cost as much as products. Folds of 90 samples with q = 16 and m = 64 have
+# 92,160, and take half of the time in a batch (benchmarks/together.py).
+THIN = 100_000
+MAX_TOGETHER = 16  # folds in one batch, which bounds its memory
 
 
 class Sweep:
-    """Scores along one training, of a network that imitates every depth in turn.
+    """Scores networks of all depths along one training for every fold.
 
     Parameters
     ----------
     estimator : BaseResODE
-        Unfitted, of the largest depth.
+        An unfitted estimator, of the largest depth.
     depths, flow_times : list
-        Ascending.
+        In ascending order.
     scorer : callable
+        A scorer as scikit-learn has them.
     announced : Announced
-        All labels and all categories, of which a fold may lack some, so that the
-        networks of the folds are alike.
+        All labels and all categories. A fold may lack some of them, and all folds must
+        have networks of the same shape.
     """
 
     def __init__(self, estimator, depths, flow_times, scorer, announced):
@@ -47,7 +52,7 @@ class Sweep:
         self.announced = announced
 
     def parts(self, splits, n_inputs):
-        """Return the splits in parts to be run: thin folds are trained as one."""
+        """Return the splits in lists to run together: several if networks are thin."""
         estimator = self.estimator
         state_dim = estimator.state_dim or default_state_dim(n_inputs, 1)
         n_rows = max(len(train) for train, _ in splits)
@@ -56,7 +61,7 @@ class Sweep:
         return [splits[i : i + size] for i in range(0, len(splits), size)]
 
     def run(self, X, y, splits, sample_weight, score_params):
-        """Train and score some folds, as one if there are several.
+        """Train and score some folds, by one training if there are several.
 
         Returns
         -------
@@ -68,16 +73,17 @@ class Sweep:
         if len(folds) == 1:
             folds[0].run(self.flow_times)
         elif self._run_together(folds).is_failure:
-            # One fold has failed, which is not to end the others.
+            # One fold has failed, which must not end the others: run each alone.
             parts = [[split] for split in splits]
             alone = (self.run(X, y, p, sample_weight, score_params) for p in parts)
             return list(chain.from_iterable(alone))
         return [(fold.scores, fold.stop_reason) for fold in folds]
 
     def _run_together(self, folds):
-        """Train the networks of some folds as one, and return why that ended."""
+        """Train the networks of some folds as one; return why the training ended."""
 
         def visit(net, index):
+            """Score every fold that goes on; tell whether any does."""
             for i, fold in enumerate(folds):
                 if fold.stop_reason is None:
                     fold.visit(network_at(net.module_, i), index)
@@ -110,10 +116,10 @@ class Fold:
     X, y : array-like
         All samples.
     split : tuple of array-like
-        Indices of those to train on, and of those to score.
+        Indices of the samples to train on, and of those to score.
     sample_weight : array-like or None
     score_params : dict
-        What the scorer takes besides, with one entry a sample.
+        Further arguments of the scorer, with one entry for every sample.
     """
 
     def __init__(self, sweep, X, y, split, sample_weight, score_params):
@@ -138,6 +144,7 @@ class Fold:
         """Train and score this fold alone."""
 
         def visit(net, index):
+            """Score this fold; tell whether it goes on."""
             self.visit(net.module_, index)
             return self.stop_reason is None
 
@@ -146,7 +153,7 @@ class Fold:
         self.finish(outcome.network, outcome.stop_reason)
 
     def visit(self, network, index):
-        """Take the scores at a flow time."""
+        """Score the network at all depths, at the flow time of an index."""
         sweep = self.sweep
         if len(sweep.depths) > 1 and is_rough(network):
             raise ValueError(
@@ -166,7 +173,7 @@ class Fold:
             self.stop_reason = StopReason.CALLBACK
 
     def finish(self, network, stop_reason):
-        """Complete the scores after the training."""
+        """Complete the scores after the training, and keep why it ended."""
         if stop_reason is StopReason.INTERRUPTED:
             raise KeyboardInterrupt
         if self.stop_reason is None and stop_reason is StopReason.STATIONARY:
@@ -174,16 +181,16 @@ class Fold:
         self.stop_reason = self.stop_reason or stop_reason
 
     def _goes_on(self, scores):
-        """Tell whether a score has improved not long ago."""
-        if self.sweep.flow_times[scores.shape[1] - 1] < SETTLED_TIME:
+        """Tell whether the sweep goes on: not if the best score is long past."""
+        if self.sweep.flow_times[scores.shape[1] - 1] < EARLIEST_END:
             return True
         best = np.nan_to_num(scores, nan=-np.inf).max(axis=0).argmax()
         last = scores.shape[1] - 1
         elapsed = self.sweep.flow_times[last] / self.sweep.flow_times[best]
-        return last - best < MIN_WAIT or elapsed < PATIENCE
+        return last - best < SCORES_SINCE_THE_BEST or elapsed < TIMES_THE_BEST
 
     def _keep_last_score(self, network):
-        """Give later times the last score: a stationary flow has the same there."""
+        """Fill later flow times with the score where the flow became stationary."""
         unvisited = np.flatnonzero(np.isnan(self.scores[0]))
         if len(unvisited):
             self.visit(network, unvisited[0])
@@ -191,7 +198,7 @@ class Fold:
 
 
 def at_depth(network, depth):
-    """Return a network at a depth: imitated if it has fewer layers, else resampled."""
+    """Return a network at a depth: imitating more layers, or resampled to fewer."""
     if depth <= network.depth:
         return network.with_depth(depth)
     imitating = copy.deepcopy(network)

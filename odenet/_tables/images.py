@@ -19,9 +19,9 @@ class ImageInputs:
     Parameters
     ----------
     estimator_name : str
-        Whom errors speak of.
+        The name of the estimator, for errors.
     n_features : int
-        Number of pixels times channels.
+        Number of pixels times number of channels.
     feature_names : ndarray of str or None
         Names of the pixels, if they had any.
     image_shape : tuple (height, width, n_channels)
@@ -34,10 +34,11 @@ class ImageInputs:
     image_shape: tuple
     encoder: Standardizer
 
-    rows_at_once: ClassVar = 1024  # in one evaluation, which bounds its memory
+    # The most images in one evaluation of the network, which bounds its memory.
+    rows_at_once: ClassVar = 1024
 
     def read(self, X, y=NO_Y, **checks):
-        """Check images against those of the training; return rows of pixels, and y."""
+        """Check images against those of the training; return rows of pixels (and y)."""
         owner = stand_in(self.estimator_name, self.n_features, self.feature_names)
         read, shape = read_images(owner, X, y, **checks)
         if len(shape) > 1 and with_channels(shape) != self.image_shape:
@@ -71,7 +72,7 @@ def read_images(owner, X, y=NO_Y, *, reset=False, **checks):
 
 
 def fit_channels(X, weight, n_channels):
-    """Fit the scaling of every channel, for rows of pixels."""
+    """Fit one mean and one scale for every channel, for rows of pixels."""
     n_cells = X.shape[1] // n_channels
     channels = fit_standardizer(X.reshape(-1, n_channels), np.repeat(weight, n_cells))
     return Standardizer(
@@ -89,12 +90,12 @@ def find_image_shape(asked, shape, n_pixels):
     shape : tuple
         The shape of X without its first axis.
     n_pixels : int
-        Numbers in an image.
+        Number of values in an image: pixels times channels.
 
     Raises
     ------
     ValueError
-        If these do not agree.
+        If the shapes do not agree.
     """
     if asked is not None:
         return _checked(tuple(asked), shape, n_pixels)
@@ -105,7 +106,7 @@ def find_image_shape(asked, shape, n_pixels):
 
 
 def _checked(asked, shape, n_pixels):
-    """Return the shape that is asked for, if the images can have it."""
+    """Return the shape that is asked for, or raise an error if it does not fit."""
     if len(asked) not in (2, 3) or not all(
         isinstance(n, Integral) and n > 0 for n in asked
     ):

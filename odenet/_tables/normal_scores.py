@@ -1,17 +1,17 @@
-"""Normal scores: columns by the ranks of their values, whatever their distribution."""
+"""Normal scores: columns mapped to a normal distribution by the ranks of values."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import ndtri
 
-# The knots of the map from a column to its scores, so that it stays small. For 20,000
+# The most knots of the map from a column to its scores, which keep it small. For 20,000
 # numbers (normal, exponential, Cauchy, or two clusters), scores by 256 knots differ
 # from those by all values by at most 0.02, and by 0.001 in the mean; 32 knots, by 0.15
 # and 0.01.
 MOST_KNOTS = 256
-# The least share of all mass below a value: its score is -6.0. A value of almost no
-# weight would have an infinite one.
+# The least share of all weight below a value, which bounds scores by 6.0. Without it a
+# value of almost no weight would have an infinite score.
 TINY = 1e-9
 
 
@@ -20,8 +20,8 @@ class NormalScores:
     r"""A map of every column x to :math:`\Phi^{-1}(F(x))`, F its distribution function.
 
     ``knots`` holds, for every column, some of its values and their scores. The map is
-    piecewise linear between them, and constant beyond the first and the last. The score
-    of a constant column is zero.
+    linear between neighbouring knots, and constant beyond the first and the last. The
+    score of a constant column is zero.
     """
 
     knots: tuple
@@ -63,7 +63,7 @@ def fit_normal_scores(X, weight, gain=1.0):
     -------
     scores : NormalScores
     """
-    weight = weight / weight.max()  # Sums of weights of any unit are finite.
+    weight = weight / weight.max()  # so that sums of weights of any unit are finite
     known = ~np.isnan(X)
     return NormalScores(
         tuple(
@@ -74,10 +74,10 @@ def fit_normal_scores(X, weight, gain=1.0):
 
 
 def _knots(x, weight, gain):
-    """Return knots of a column: its values and their scores.
+    """Return the knots of a column: some of its values and their scores.
 
     The score of a value is the normal quantile of half its own mass and all mass below
-    it. Of many values those are kept whose scores are about evenly spaced.
+    it. If there are many values, those are kept whose scores are about evenly spaced.
     """
     values, where = np.unique(x, return_inverse=True)
     mass = np.bincount(where, weight)

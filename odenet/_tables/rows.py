@@ -1,13 +1,15 @@
 """Rows of a training set: repeated rows are merged before some are held out.
 
 A fit sees distinct rows with their total weights, in an order that depends on what the
-rows hold and not on where they stood. So a weight of 2 is a repetition to the last bit.
+rows hold and not on where they stood. So a row of weight 2 leads to the same fit as a
+row that is there twice, to the last bit.
 """
 
 import numpy as np
 
-GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio, made odd.
-# About half of 64 bits: so high bits, which are well mixed, reach the low ones.
+# 2^64 over the golden ratio, made odd: the multiplier that Knuth recommends.
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+# About half of 64 bits, so that the well mixed high bits reach the low ones.
 SHIFT = np.uint64(29)
 
 
@@ -25,7 +27,7 @@ def merge_repeated(X, y, weight, seed):
     weight : ndarray of shape (n,)
         Positive weights.
     seed : int
-        The seed of the order.
+        The seed of the random order.
 
     Returns
     -------
@@ -75,7 +77,8 @@ def validation_mask(weight, fraction, strata=None):
     fraction : float
         Between 0 and 1, exclusive.
     strata : ndarray of shape (n,), default=None
-        Labels of strata, by default one for all. Every stratum keeps a row to train on.
+        The stratum of every row; by default all rows are in one. At least one row of
+        every stratum is left to train on.
 
     Returns
     -------

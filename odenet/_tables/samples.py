@@ -1,4 +1,4 @@
-"""Samples as tensors."""
+"""The samples of a training, as tensors."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ import torch
 
 @dataclass(frozen=True)
 class Samples:
-    """Inputs, targets and weights of the loss, with one row a sample."""
+    """Inputs, targets and weights in the loss, with one row for every sample."""
 
     X: torch.Tensor
     y: torch.Tensor
@@ -17,7 +17,7 @@ class Samples:
         return len(self.y)
 
     def batch(self, index=slice(None)):
-        """Return inputs and targets in the form that skorch hands around."""
+        """Return inputs and targets, of the rows of an index, in the form of skorch."""
         return {"X": self.X[index], "weight": self.weight[index]}, self.y[index]
 
 
@@ -28,11 +28,11 @@ def to_samples(predictor, rows, *, weights_have_mean_one=True):
     ----------
     predictor : Predictor
     rows : Rows
-        Encoded targets, and weights.
+        Rows of a table, with encoded targets, and weights.
     weights_have_mean_one : bool, default=True
         Whether to divide the weights by their mean, so that the objective is a mean
-        over the samples whatever the unit of the weights. A part of a stream keeps
-        them: the parts are weighed against each other.
+        over the samples, whatever the unit of the weights is. The parts of a stream
+        keep their weights, by which they are weighed against each other.
 
     Returns
     -------

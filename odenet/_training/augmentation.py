@@ -7,7 +7,7 @@ import torch
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Shift images by a few pixels, with black at their edges, and mirror half of them.
+    """Shifts images by a few pixels, with black at the edges, and mirrors half of them.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ class Augmentation:
         return images.reshape(x.shape)
 
     def _shift_images(self, images, generator):
-        """Cut every image, at a random place, out of itself with a black margin."""
+        """Shift every image at random, by cutting a window out of it and a margin."""
         n, (height, width, _) = len(images), self.image_shape
         s = self.shift
         padded = images.new_tensor(self.background).repeat(

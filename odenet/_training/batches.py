@@ -6,18 +6,19 @@ import torch
 
 
 class SliceLoader:
-    """Batches by slicing tensors, shuffled by a generator unless there is only one.
+    """Yields batches of samples, shuffled unless there is only one batch.
 
-    torch's DataLoader takes 5 to 20 times as long as the step itself where a batch is
-    the whole training set (``python benchmarks/loop_overhead.py``).
+    Batches are slices of tensors. torch's DataLoader puts a batch together sample by
+    sample, which can take longer than the step itself: see the column "skorch" of
+    ``python benchmarks/gradient_seconds.py``.
 
     Parameters
     ----------
     samples : Samples
     batch_size : int or None
-        Most samples of a batch; None is all.
+        The most samples of a batch; None is all.
     generator : torch.Generator or None
-        Of the order.
+        Draws the order of the samples.
     """
 
     def __init__(self, samples, batch_size, generator):

@@ -1,4 +1,4 @@
-"""One fit: a training, and the one that follows where it has chosen a flow time."""
+"""One fit: a training, and a second one if the first has only chosen a flow time."""
 
 import copy
 from contextlib import contextmanager
@@ -19,8 +19,8 @@ from odenet._utils.devices import torch_threads
 def train(network, data, plan):
     """Train a network, in place, as a plan says.
 
-    Where held-out samples choose the flow time of a flow, it is followed to that time
-    once more, from the same start and on all samples.
+    If held-out samples have chosen a flow time, the flow is followed once more: from
+    the same start, to the flow time chosen, and on all samples.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def train(network, data, plan):
 
 
 def sweep(network, samples, horizon, plan):
-    """Follow a flow for what the plan's observer sees on the way.
+    """Follow a flow up to a horizon, so that the observer of the plan sees its steps.
 
     Returns
     -------
@@ -60,7 +60,7 @@ def sweep(network, samples, horizon, plan):
 
 
 class _Training:
-    """The trainings of one fit, which share a network and a path through the depths."""
+    """The trainings of one fit, which share a network and a path of depths."""
 
     def __init__(self, network, plan):
         self.network = network
@@ -100,7 +100,7 @@ class _Training:
         return Outcome(self.network, net, self.depth_path, net.stop_reason, notices)
 
     def _schedule(self, only_chooses):
-        """Return the way through the depths, None where the depth is to stay."""
+        """Return the schedule of depths, or None if the depth is to stay as it is."""
         plan = self.plan
         if plan.past is not None and len(plan.depths) == 1:
             return None
@@ -114,17 +114,19 @@ class _Training:
 
 
 def _follow_to_the_chosen_time(training, chosen, samples, start):
-    """Follow the flow from the start again, on all samples.
+    """Follow the flow from the start again, on all samples, to the flow time chosen.
 
-    Where that fails, the network gets the weights back that were chosen.
+    If that fails, the network gets back the weights from the end of the first training.
 
     Parameters
     ----------
     training : _Training
     chosen : Outcome
+        The outcome of the training that chose the flow time.
     samples : Samples
+        All samples.
     start : dict
-        Weights.
+        The weights at the start.
 
     Returns
     -------
@@ -132,6 +134,7 @@ def _follow_to_the_chosen_time(training, chosen, samples, start):
     """
     plan, network = training.plan, training.network
     history = list(chosen.net.history)
+    # The rows of this fit so far belong to the training that only chose the flow time.
     for row in history[len(plan.past.history) if plan.past else 0 :]:
         row["role"] = "choose"
     weights = copy.deepcopy(network.state_dict())
@@ -157,7 +160,9 @@ def _follow_to_the_chosen_time(training, chosen, samples, start):
 
 
 def make_net(network, plan, **settings):
-    """Make a net that trains a network as a plan says; ``settings`` are of TrainingNet.
+    """Make a net that trains a network as a plan says.
+
+    ``settings`` are further parameters of TrainingNet.
 
     Returns
     -------
@@ -189,9 +194,9 @@ def _has_callbacks_of(net, plan):
 
 
 def run_net(net, samples, held_out=None):
-    """Let a net train its network on samples, by as many threads as pay.
+    """Let a net train its network on samples, with one thread where more are slower.
 
-    What gradients keep for the next one is freed at the end.
+    The buffers of the gradients are kept during the training, and freed at its end.
     """
     network = net.module_
     n_rows = samples.weight.numel()
@@ -206,7 +211,7 @@ def run_net(net, samples, held_out=None):
 
 
 def restored_net(network, plan):
-    """Make a net as if it had trained a network: with the history of the plan's past.
+    """Make a net as if it had trained a network, with the history of the plan's past.
 
     Returns
     -------
@@ -227,8 +232,8 @@ def train_on_part(network, samples, plan, net=None):
     samples : Samples
     plan : Plan
     net : TrainingNet, default=None
-        What has trained a copy of the network before. It goes on, with its optimizer
-        and its own copy, if it trains on parts and as the plan says.
+        The net of the part before. It goes on, with its optimizer and its own copy of
+        the network, if it trains on parts and its settings are those of the plan.
 
     Returns
     -------
@@ -266,7 +271,7 @@ def _leaving_no_trace(net):
 
 
 def _can_go_on(net, network, plan):
-    """Tell whether a net would train a copy of its network on a part as a plan says."""
+    """Tell whether a net trains on parts, with the settings of a plan."""
     mine, asked = net.module_, network
     return (
         net.trains_on_parts
@@ -277,5 +282,5 @@ def _can_go_on(net, network, plan):
 
 
 def _only_watches(callback):
-    """Tell whether a callback of the user's leaves no trace in a training."""
+    """Tell whether a callback of the user only watches, and changes no training."""
     return getattr(callback, "only_watches", False)

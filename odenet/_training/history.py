@@ -1,4 +1,4 @@
-"""The history of a training as a table: one row for every step or epoch."""
+"""The history of a training as a table, with one row for every step or epoch."""
 
 import re
 from numbers import Number
@@ -33,8 +33,8 @@ def history_columns(history):
     -------
     columns : dict of str to ndarray of shape (n_rows,)
         The leading columns first, then those that solvers and callbacks have recorded.
-        "seconds" are summed over the steps so far. "n_grad_evals" is the number of
-        mini-batches so far, if the solver does not count its gradients.
+        "seconds" is the sum of the durations of the steps so far. "n_grad_evals" is the
+        number of mini-batches so far, if the solver does not count its gradients.
     """
     rows, seconds, n_batches = [], 0.0, 0
     for row in history:

@@ -1,9 +1,9 @@
 """Many networks of equal shapes trained as one: their gradient flows are one flow.
 
-The sum of their losses has each network's own gradient in each network's weights. So
-the flow of all is that of the sum, and its steps, which suit the stiffest of them, are
-taken once for all. A network ends where it would have ended alone, up to the solver's
-tolerance.
+The gradient of the sum of their losses with respect to one network's weights is the
+gradient of that network's own loss. So one flow, that of the sum, trains all of them.
+Its steps suit the stiffest network. Each network ends where it would have ended alone,
+up to the solver's tolerance.
 """
 
 from torch.nn.utils.rnn import pad_sequence
@@ -13,9 +13,10 @@ from odenet._training.net import TrainingNet
 
 
 def join_samples(samples):
-    """Join samples along an axis of models; short sets end in samples without weight.
+    """Join the samples of several models along a new first axis.
 
-    The objective on them is the sum of the models' own, which are means of n samples.
+    Shorter sets are padded by samples of weight zero. The objective on the joined
+    samples is the sum of the models' own objectives, which are means over samples.
     """
     n_models = len(samples)
     X, y, weight = (
@@ -41,7 +42,7 @@ class JointLoss:
         return losses.view(output.shape[:2])
 
     def gradient(self, output, y):
-        """Compute its gradient by the outputs, shape (n_models, n, n_outputs)."""
+        """Compute every sample's gradient, shape (n_models, n, n_outputs)."""
         gradients = self.loss.gradient(output.flatten(0, 1), y.flatten(0, 1))
         return gradients.view_as(output)
 
@@ -55,7 +56,7 @@ class JointNet(TrainingNet):
         return (X["weight"] * losses).sum() / len(y_true)
 
     def loss_of_zero(self, samples):
-        """Compute the loss of networks whose output is zero."""
+        """Compute the sum of the losses of networks whose outputs are zero."""
         X, y = samples.batch()
         output = X["X"].new_zeros(*X["weight"].shape, self.module_.head.shape[-2])
         return self.get_loss(output, y, X=X).item()

@@ -1,4 +1,4 @@
-"""What follows a training from epoch to epoch, and applies what the rules decide."""
+"""The monitor: a callback that follows a training and does what the rules decide."""
 
 from math import inf, isfinite
 
@@ -8,14 +8,16 @@ from skorch.callbacks import Callback
 from odenet._training.stop_reason import StopReason
 from odenet._training.stopping import Observation, StoppingRule
 
-LARGEST_RISE = 10.0  # of the loss over that at the start: beyond it, fits diverge
+# A training has diverged if its last loss is so many times the larger of two losses: at
+# the start, and of a network that predicts zero. A choice: sound trainings end below.
+LARGEST_RISE = 10.0
 
 
 class Monitor(Callback):
     """Records the flow, keeps the best weights, and lets the rules decide.
 
-    Whether to stop is a matter of the :class:`StoppingRule`, whether to change the
-    depth one of the schedule; each returns its decision, which is applied here.
+    The :class:`StoppingRule` decides whether to stop, the schedule whether to change
+    the depth. Each returns its decision, and the monitor applies it.
 
     Parameters
     ----------
@@ -32,7 +34,7 @@ class Monitor(Callback):
         self.epoch_weights = None
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
-        """Take the loss at the start: nothing can be trained if it is not finite."""
+        """Record the loss at the start, or raise an error if it is not finite."""
         train, held_out = X
         solver = net.solver
         self.rule = StoppingRule(
@@ -51,9 +53,10 @@ class Monitor(Callback):
                 f"The training loss is {self.start_loss} before the first step. Scale "
                 "the data, or leave `standardize=True`."
             )
-        if self.early_stopping and not isfinite(net.objective(held_out)):
+        if self.early_stopping and not isfinite(loss := net.objective(held_out)):
             raise FloatingPointError(
-                "The loss of the validation samples is not finite at the start."
+                f"The loss of the validation samples is {loss} before the first step. "
+                "Scale the data, or look for outliers in X_val and y_val."
             )
         self.largest_loss = LARGEST_RISE * max(self.start_loss, net.loss_of_zero(train))
         self.evals_before = getattr(net.optimizer_, "n_grad_evals", 0)
@@ -68,23 +71,24 @@ class Monitor(Callback):
             self._begin_anew(net, held_out)
 
     def _begin_anew(self, net, held_out):
-        """Judge from these weights on: they are to be beaten."""
+        """Begin to judge anew: later weights have to be better than these."""
         losses = net.losses(held_out)
         loss = (held_out.weight * losses).sum() / held_out.weight.sum()
         self.kept = net.weights(), self.flow_time
         self.rule.begin_anew(loss.item(), len(net.history), self.flow_time, losses)
 
     def on_epoch_begin(self, net, **kwargs):
-        """Record the depth, and keep the weights that the epoch's loss speaks of.
+        """Record the depth, and copy the weights that the epoch's loss belongs to.
 
-        The mean loss of mini-batches is one of the weights before them.
+        The loss of an epoch of mini-batches is computed while the weights change. It
+        is counted as the loss of the weights from which the epoch started.
         """
         net.history.record("depth", net.module_.depth)
         if not net.solver.follows_flow and not self.early_stopping:
             self.epoch_weights = net.weights(), None
 
     def on_epoch_end(self, net, dataset_train=None, dataset_valid=None, **kwargs):
-        """Record, keep the best weights, and apply what the rules decide."""
+        """Record the epoch, keep the best weights, and apply what the rules decide."""
         flow = net.optimizer_
         net.history.record("role", "fit")
         for name in ("flow_time", "n_grad_evals", "n_rejected", "spectral_radius"):
@@ -101,12 +105,16 @@ class Monitor(Callback):
         net.stop(reason)
 
     def _weights_of(self, net):
-        """Copy weights and their flow time, over those kept if they are no start."""
+        """Copy the weights, and return them with their flow time.
+
+        The memory of the weights kept so far is used again, unless they are those of
+        the start, which are still needed.
+        """
         is_start = self.kept is None or self.kept[0] is self.start[0]
         return net.weights(None if is_start else self.kept[0]), self.flow_time
 
     def _observation(self, net):
-        """Collect what the stopping rule looks at."""
+        """Collect the numbers that the stopping rule looks at."""
         flow, row = net.optimizer_, net.history[-1]
         return Observation(
             epoch=row["epoch"],
@@ -121,9 +129,10 @@ class Monitor(Callback):
         )
 
     def _follow_schedule(self, net, reason, samples, held_out):
-        """Let the schedule judge; what was concluded at one depth ends with it.
+        """Let the schedule act, and forget conclusions about a depth that it has left.
 
-        Where the held-out samples choose a flow time, depths are compared on them.
+        Depths are compared on the training samples, or on the held-out samples while
+        these choose a flow time.
         """
         schedule = self.schedule
         chooses = self.early_stopping and schedule.only_chooses
@@ -137,7 +146,7 @@ class Monitor(Callback):
         return reason
 
     def on_train_end(self, net, X=None, y=None, **kwargs):
-        """Go back to the weights kept where that is asked for, or needed."""
+        """Restore the best weights after early stopping or a divergence."""
         net.module_.set_weights(net.weights())
         net.average = None
         if self._is_lost(net, X[0]):
@@ -152,19 +161,19 @@ class Monitor(Callback):
         self.rule.kept_losses = None
 
     def _is_lost(self, net, samples):
-        """Tell whether the loss is far above that at the start, or not a number."""
+        """Tell whether the training loss is NaN, or above the largest allowed."""
         return not net.objective(samples) <= self.largest_loss
 
     def go_back(self, net):
-        """Restore the best weights if early stopping knows them, else the average."""
+        """Restore the best weights with early stopping, and the average without it."""
         if self.early_stopping:
             self._restore(net, self.kept)
         else:
             net.module_.set_weights(net.weights())
 
-    def _restore(self, net, point):
-        """Take weights and their flow time back, at the depth that the network has."""
-        weights, self.flow_time = point
+    def _restore(self, net, kept):
+        """Set weights, resampled to the depth of the network, and their flow time."""
+        weights, self.flow_time = kept
         if self.schedule is not None:
             weights = self.schedule.weights_at(weights, net.module_.depth)
         net.module_.set_weights(weights)

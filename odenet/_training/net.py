@@ -1,4 +1,4 @@
-"""Training by a skorch net: one path for all solvers.
+"""The skorch net that trains a network: one path for all solvers.
 
 An epoch is a pass over the batches: for the full-batch solvers, one step of the flow.
 """
@@ -22,22 +22,25 @@ from odenet._training.penalties import penalty
 from odenet._training.plan import Progress
 from odenet._training.stop_reason import StopReason
 
-# Of the states of all layers at once: half a gigabyte on the CPU; on a GPU a share of
-# its memory, of which all the captured graphs that are kept then take up half.
+# The most memory for the states of all layers at once. On the CPU it is half a
+# gigabyte, a choice. On a GPU it is a share of its memory, such that all captured
+# graphs that are kept take up half of it. More samples are taken in chunks, whose
+# gradients are added.
 MAX_STATE_BYTES = 2**29
 SHARE_OF_A_GPU = 1 / (2 * MAX_GRAPHS)
-IMAGE_ROWS = 1024  # images at once, where nothing is trained
+IMAGE_ROWS = 1024  # images at once where nothing is trained, which bounds the memory
 
 
 class StopTraining(KeyboardInterrupt):
-    """End skorch's loop the way its own callbacks do."""
+    """Ends skorch's loop, which takes a KeyboardInterrupt as the sign to stop."""
 
 
 class TrainingNet(NeuralNet):
     """A skorch net around a residual network, a loss and a solver.
 
-    ``partial_fit`` takes the pair (training samples, validation samples or None). A row
-    of the history has the role to "fit", or to "choose" a flow time.
+    ``partial_fit`` takes the pair (training samples, validation samples or None). Every
+    row of the history has a role: "fit", or "choose" if that training only chose a flow
+    time.
 
     Parameters
     ----------
@@ -46,21 +49,24 @@ class TrainingNet(NeuralNet):
     loss : Loss
     solver : Solver
     horizon : float, default=inf
-        Flow time at which a flow ends. A schedule of depths may bring it nearer.
+        Flow time at which a flow ends. A schedule of depths may lower it.
     alpha, smoothness_penalty : float, default=0.0
+        Factors of the penalties on the weights.
     generator : torch.Generator, default=None
+        Draws the order of mini-batches and the augmentation of images.
     monitor : Monitor, default=None
         Decides when training ends, and which weights are kept.
     augmentation : callable, default=None
         ``augmentation(X, generator)`` varies the inputs of a batch.
     callbacks : list of skorch callbacks, default=None
     max_epochs : int, default=None
-        Passes over every part of a stream; None is the solver's, over all samples.
+        Passes over every part of a stream of samples. None is the solver's
+        ``max_epochs``, over all samples.
 
     Attributes
     ----------
     stop_reason : StopReason or None
-        Why training ends after the current epoch, or has ended.
+        Why the training ends after the current epoch, or why it has ended.
     """
 
     def __init__(
@@ -121,7 +127,7 @@ class TrainingNet(NeuralNet):
         return self
 
     def initialize_optimizer(self, triggered_directly=None):
-        """The optimizer comes from the solver."""
+        """Let the solver make the optimizer."""
         self.optimizer_ = self.solver.make_optimizer(self.module_, self.horizon)
         return self
 
@@ -135,16 +141,16 @@ class TrainingNet(NeuralNet):
 
     @property
     def averages(self):
-        """Whether a fit ends with an average of weights.
+        """Whether a fit ends with a running average of the weights.
 
-        It does not where batch normalisation has recorded moments, which are those of
-        other weights.
+        With batch normalisation it does not: the moments that it has recorded belong
+        to the weights themselves, not to their average.
         """
         return self.solver.averages and not self.module_.couples_samples
 
     @property
     def progress(self):
-        """What another net needs to go on from here."""
+        """How far the training has come, for another net that goes on from here."""
         return Progress(list(self.history), self.flow_time, self.n_grad_evals)
 
     def stop(self, reason):
@@ -157,7 +163,10 @@ class TrainingNet(NeuralNet):
             self.stop(StopReason.CALLBACK)
 
     def resume(self, progress):
-        """Go on where another net has ended: by steps as short as its last ones."""
+        """Go on where another net has ended.
+
+        Steps on mini-batches go on as short as they became when layers were added.
+        """
         self.rows_before = len(progress.history)
         self.evals_before = progress.n_grad_evals
         self.history.extend(progress.history)
@@ -175,7 +184,7 @@ class TrainingNet(NeuralNet):
 
     @property
     def n_grad_evals(self):
-        """Number of gradients computed: for the flow's steps, or of mini-batches."""
+        """Number of gradient evaluations; every mini-batch takes one."""
         if hasattr(self.optimizer_, "n_grad_evals"):
             return self.optimizer_.n_grad_evals
         rows = self.history[self.rows_before :]
@@ -193,7 +202,7 @@ class TrainingNet(NeuralNet):
 
     @property
     def has_chosen_flow_time(self):
-        """Whether a validation loss has told how far the flow is to be followed."""
+        """Whether a validation loss has chosen how far the flow is to be followed."""
         is_conclusive = self.stop_reason is not None and self.stop_reason.is_conclusive
         return bool(is_conclusive and self.monitor.early_stopping and self.flow_time)
 
@@ -205,11 +214,11 @@ class TrainingNet(NeuralNet):
         Parameters
         ----------
         name : str
-            The column.
+            The name of the column.
         having : str, default="role"
-            Only rows that have this column.
+            Rows without a column of this name are left out.
         role : {"fit", "choose"}, default=None
-            Only rows of this role.
+            Rows of another role are left out; None keeps all.
         """
         n_read, values = self.curves.get((name, having, role), (0, []))
         rows = self.history[n_read:]
@@ -222,30 +231,30 @@ class TrainingNet(NeuralNet):
         return list(values) or None
 
     def get_split_datasets(self, X, y=None, **fit_params):
-        """X is already the pair of training and validation samples."""
+        """Return X, which is the pair of training and validation samples already."""
         return X
 
     def get_iterator(self, dataset, training=False):
-        """Batches of slices; validation samples are one batch."""
+        """Return an iterator over mini-batches, or over all samples as one batch."""
         batch_size = self.solver.rows_of_a_batch(len(dataset)) if training else None
         return SliceLoader(dataset, batch_size, self.generator)
 
     def infer(self, x, **fit_params):
-        """Output of the network, without the sample weights."""
+        """Compute the outputs of the network for a batch."""
         return self.module_(x["X"])
 
     def predict(self, X):
-        """Predictions as skorch's scoring callbacks want them."""
+        """Return predictions as an array, for the scoring callbacks of skorch."""
         outputs = torch.cat(list(self.forward_iter(X)))
         return self.loss.decide(outputs).cpu().numpy()
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
-        """Weighted mean of the loss, without the penalties."""
+        """Compute the weighted mean of the loss, without the penalties."""
         losses = self.loss.per_sample(y_pred, y_true)
         return (X["weight"] * losses).sum() / X["weight"].sum()
 
     def validation_step(self, batch, **fit_params):
-        """skorch's, and the loss of every sample and the score."""
+        """Evaluate the validation samples, and record their losses and their score."""
         with self.average.shown() if self.average else nullcontext():
             step = super().validation_step(batch, **fit_params)
         X, y = batch
@@ -256,7 +265,11 @@ class TrainingNet(NeuralNet):
         return step
 
     def train_step(self, batch, **fit_params):
-        """One step of the optimizer; a flow's loss is the one where the step ends."""
+        """Take one step of the optimizer, and return its loss and the outputs.
+
+        The loss of a flow is that where the step ends; mini-batches have that of the
+        weights before the step.
+        """
         outputs = []
 
         def closure():
@@ -298,7 +311,7 @@ class TrainingNet(NeuralNet):
         return outputs, total
 
     def _multiply_gradients_by_rates(self):
-        """Give the gradients the flow's rates, for optimizers that know of none."""
+        """Multiply gradients by the rates of the flow, which the optimizer ignores."""
         for group in self.module_.parameter_groups():
             for p in group["params"]:
                 if p.grad is not None:  # as of one that is frozen
@@ -340,9 +353,10 @@ class TrainingNet(NeuralNet):
         return self.get_loss(output, y, X=X).item()
 
     def _chunks(self, *tensors):
-        """Slice tensors so that the stored states fit into the memory for them.
+        """Yield slices of tensors whose stored states fit into the memory for them.
 
-        A training batch that is normalised is one: its moments are its own.
+        With batch normalisation a training batch is not sliced: its moments are taken
+        over the whole batch.
         """
         module = self.module_
         if module.couples_samples:
@@ -358,7 +372,7 @@ class TrainingNet(NeuralNet):
         return zip(*(tensor.split(size) for tensor in tensors), strict=True)
 
     def fit_loop(self, X, y=None, epochs=None, **fit_params):
-        """Run skorch's loop; remember why it ended, and forget the data."""
+        """Run skorch's loop, record why it ended, and let go of the data."""
         self.stop(None)
         self.valid_losses = self.valid_weight = None
         try:
@@ -375,7 +389,11 @@ class TrainingNet(NeuralNet):
         return self
 
     def notify(self, method_name, **cb_kwargs):
-        """Stop after an epoch that all callbacks have seen, as for evaluation."""
+        """Call the callbacks, and stop after an epoch if that was asked for.
+
+        At the end of an epoch they find the network in evaluation mode. It stops only
+        when all of them have seen the epoch.
+        """
         if method_name == "on_epoch_end":
             self._set_training(False)
         super().notify(method_name, **cb_kwargs)
@@ -384,7 +402,7 @@ class TrainingNet(NeuralNet):
 
     @contextmanager
     def observed_by(self, callback):
-        """Show the training to one callback more, if it is one, within the context."""
+        """Add a callback, unless it is None, for the time of the context."""
         if callback is None:
             yield
             return
@@ -403,7 +421,7 @@ def _state_bytes(device):
 
 
 def _from_skorch(interrupt):
-    """Tell whether one of skorch's callbacks raised it, as its EarlyStopping does."""
+    """Tell whether an interrupt was raised by a callback of skorch, not by Ctrl-C."""
     traceback = interrupt.__traceback__
     while traceback.tb_next is not None:
         traceback = traceback.tb_next

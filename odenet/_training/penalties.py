@@ -2,14 +2,15 @@
 
 
 def penalty(module, alpha, smoothness_penalty):
-    r"""Compute the L2 and smoothness penalties, integrals over depth time as L grows.
+    r"""Compute the sum of the L2 penalty and the smoothness penalty.
 
     .. math::
         \frac{\alpha}{2} \Big(\|A\|^2 + \|B\|^2 + \frac{1}{L} \sum_k \|Z_k\|^2\Big)
         + \lambda L \sum_k \|Z_{k+1} - Z_k\|^2.
 
-    The second follows the bound of Marion, *Generalization bounds for neural ODEs and
-    deep residual networks* (NeurIPS 2023).
+    As L grows, both tend to integrals over depth time. The second follows the bound of
+    Marion, *Generalization bounds for neural ODEs and deep residual networks* (NeurIPS
+    2023).
     """
     total = module.V.new_zeros(())
     if alpha > 0:
@@ -25,8 +26,9 @@ def penalty(module, alpha, smoothness_penalty):
 
 
 def _share_of_depth(imitated_depth, depth):
-    """Return the factor that makes the penalty that of the depth imitated.
+    """Return the factor that turns the penalty into that of the imitated depth.
 
-    The L - 1 increments of L layers span a share 1 - 1/L of the depth times.
+    The L - 1 increments of L layers span a share 1 - 1/L of the depth times. So the
+    penalty of a shallow network, whose increments span less, would be too small.
     """
     return (1 - 1 / (imitated_depth or depth)) / (1 - 1 / depth)

@@ -13,22 +13,25 @@ from odenet._tables.samples import Samples
 from odenet._training.stop_reason import StopReason
 from odenet.solvers._base import Solver
 
-UNJUDGED_FLOW_TIME = 100.0  # horizon where no validation loss says when to stop
+# The horizon of a flow where neither the user nor a validation loss says when to stop:
+# a choice, a round number.
+UNJUDGED_FLOW_TIME = 100.0
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a training has come: what another one needs to go on from there.
+    """How far a training has come, for another training that goes on from there.
 
     Parameters
     ----------
     history : list of dict
         Rows of skorch's history.
     flow_time : float or None
-        None of mini-batches.
+        None for mini-batches.
     n_grad_evals : int
+        Number of gradient evaluations.
     depth_path : list of dict
-        The depths walked through.
+        The depths that the network has had, as in ``depth_path_``.
     """
 
     history: list
@@ -48,29 +51,30 @@ class Plan:
     depths : sequence of int
         The depths to train at, in ascending order.
     gap_tol : float, default=None
-        If given, the last depth is settled on the way: see
+        If given, the last depth is found during the training: see
         :class:`odenet._training.depth.walk.DepthWalk`.
     flow_time : float, default=None
-        The horizon of a flow that was asked for.
+        The horizon that the user asked for.
     longest_flow_time : float, default=inf
-        The horizon where held-out samples decide.
+        The horizon where held-out samples decide when to stop.
     alpha, smoothness_penalty : float, default=0.0
         Factors of the penalties on the weights.
     early_stopping : bool, default=False
         Whether held-out samples decide when to stop and which weights to keep.
     callbacks : sequence of skorch callbacks, default=()
-        The user's.
+        The callbacks that the user gave.
     shows_progress : bool, default=False
+        Whether a progress bar is shown.
     observer : skorch callback, default=None
-        One more that sees every training of the fit.
+        A further callback, which sees every training of the fit.
     generator : torch.Generator, default=None
-        Of the order of mini-batches, and of what is random about images.
+        Draws the order of mini-batches and the augmentation of images.
     augmentation : callable, default=None
         ``augmentation(X, generator)`` varies the inputs of a batch.
     past : Progress, default=None
-        Of an earlier fit that is continued.
+        How far an earlier fit came that this one continues.
     net_class : type, default=None
-        The kind of net; None is :class:`odenet._training.net.TrainingNet`.
+        The class of the net; None is :class:`odenet._training.net.TrainingNet`.
     """
 
     solver: Solver
@@ -92,16 +96,16 @@ class Plan:
 
     @property
     def flow_time_before(self):
-        """Flow time at which the training begins."""
+        """The flow time at which the training begins."""
         return (self.past.flow_time or 0.0) if self.past is not None else 0.0
 
     def horizon(self, *, judged):
-        """Return the flow time at which to stop; mini-batches have none.
+        """Return the flow time at which to stop, infinite for mini-batches.
 
         Parameters
         ----------
         judged : bool
-            Whether held-out samples may stop the flow before.
+            Whether held-out samples may stop the flow earlier.
         """
         if not self.solver.follows_flow:
             return inf
@@ -118,10 +122,12 @@ class TrainingData:
     Parameters
     ----------
     samples : Samples
-        All of them, but those that the user gave to stop by.
+        The whole training set. Samples that the user gave as ``X_val`` and ``y_val``
+        are not among them.
     train : Samples, default=None
-        Those that are not held out; None where none are.
+        The samples that are not held out; None where none are.
     held_out : Samples, default=None
+        The samples to stop early by, held out or given by the user; None without any.
     """
 
     samples: Samples
@@ -131,19 +137,20 @@ class TrainingData:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a training has come to.
+    """What came of a training.
 
     Parameters
     ----------
     network : nn.Module
-        Trained: the one that was given.
+        The network that was given, which is trained now.
     net : TrainingNet
-        What trained it last, with the history of the whole fit.
+        The net that trained it last, with the history of the whole fit.
     depth_path : list of dict
-        The depths walked through.
+        The depths that the network has had, as in ``depth_path_``.
     stop_reason : StopReason
+        Why the training ended.
     notices : tuple of str
-        What a user is to be warned of.
+        Texts of warnings for the user, besides that of the stop reason.
     """
 
     network: nn.Module
@@ -153,7 +160,7 @@ class Outcome:
     notices: tuple = ()
 
     def attributes(self):
-        """Return the fitted attributes that tell of the training, by their names."""
+        """Return the fitted attributes that describe the training, by their names."""
         net, reason = self.net, self.stop_reason
         losses = net.curve("train_loss", role="fit")
         return {

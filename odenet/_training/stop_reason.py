@@ -4,20 +4,20 @@ from enum import StrEnum
 
 
 class StopReason(StrEnum):
-    """Why a training ended; equal to the word in ``stop_reason_``."""
+    """The reason why a training ended, equal to the word in ``stop_reason_``."""
 
     EARLY_STOPPING = "early_stopping"  # the held-out loss has risen, or stopped falling
     HORIZON = "horizon"  # the flow time that was asked for is reached
     STATIONARY = "stationary"  # the loss does not fall any more
-    MAX_EVALS = "max_evals"  # of a flow: the solver's bound of gradients
-    MAX_EPOCHS = "max_epochs"  # of mini-batches: all epochs are over
+    MAX_EVALS = "max_evals"  # a flow has used the solver's gradients
+    MAX_EPOCHS = "max_epochs"  # mini-batches have used the solver's epochs
     CALLBACK = "callback"  # a callback asked for it
     INTERRUPTED = "interrupted"  # Ctrl-C
     DIVERGED = "diverged"  # the loss is not finite, or far above its start
 
     @property
     def is_conclusive(self):
-        """Whether the data, or the user's horizon, say that training is done."""
+        """Whether the data or the horizon decided that the training is complete."""
         return self in (self.EARLY_STOPPING, self.HORIZON, self.STATIONARY)
 
     @property
@@ -32,10 +32,11 @@ class StopReason(StrEnum):
 
     @property
     def advice(self):
-        """What a warning tells the user, None where there is nothing to warn of."""
+        """The text of a warning for the user; None if nothing is wrong."""
         return _ADVICE.get(self)
 
 
+# What happened, what became of the weights, and what the user can do.
 _ADVICE = {
     StopReason.DIVERGED: "Training diverged, and the best weights met on the way were "
     "restored. Lower the solver's learning_rate, use solver='flow', or scale the data.",

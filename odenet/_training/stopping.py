@@ -1,4 +1,4 @@
-"""The rule that says when a training stops, and which of two networks is better."""
+"""The rule that says when a training stops, and which weights are better."""
 
 from dataclasses import dataclass
 from math import inf, isfinite, log
@@ -7,18 +7,28 @@ import torch
 
 from odenet._training.stop_reason import StopReason
 
-SETTLED_TIME = 10.0  # flow time before which nothing is concluded from a curve
-PATIENCE = 3.0  # a flow goes on for so many times the time of its lowest loss
-SHARE_TO_WAIT = 0.5  # of the epochs to the lowest validation loss of mini-batches
-MIN_WAIT = 10  # steps since the lowest validation loss: less says nothing of a trend
-FLOAT64_EPS = torch.finfo(torch.float64).eps
-FLAT = 1e-4  # relative decrease of the loss per unit of log flow time
-FLATNESS_SPAN = 0.2  # of log flow time, over which flatness is judged
+# The constants of this rule are choices, round numbers that were not derived.
+#
+# Before this flow time nothing is concluded from a curve: a loss can rest on a plateau
+# at the start of a flow, and fall again.
+SETTLED_TIME = 10.0
+# A flow is followed to so many times the flow time of its lowest validation loss.
+PATIENCE = 3.0
+# A training on mini-batches waits for a lower validation loss for this share of the
+# epochs that it took to the lowest one, and at least for the solver's `patience`.
+SHARE_TO_WAIT = 0.5
+# A flow takes at least so many steps after its lowest validation loss: fewer say
+# nothing of a trend.
+MIN_WAIT = 10
+# A loss is stationary if its relative decrease per unit of log flow time, measured over
+# the given span of log flow time, is smaller than this.
+FLAT, FLATNESS_SPAN = 1e-4, 0.2
+FLOAT64_EPS = torch.finfo(torch.float64).eps  # for weights in float64, the default
 
 
 @dataclass(frozen=True)
 class Observation:
-    """What the rule sees at the end of an epoch, or of a step of a flow.
+    """What the rule sees at the end of an epoch, which is one step for a flow.
 
     Parameters
     ----------
@@ -29,11 +39,12 @@ class Observation:
         Weighted mean of ``valid_losses``.
     valid_losses, valid_weight : Tensor of shape (n_held_out,), default=None
     flow_time : float, default=None
-        None of mini-batches.
+        None for mini-batches.
     n_evals : int, default=0
-        Gradients of this training.
+        Number of gradient evaluations of this training.
     stalled, diverged : bool, default=False
-        What the integrator says of its step.
+        Whether the integrator could not lower the loss, because it is minimal to
+        rounding (stalled) or for another reason (diverged).
     """
 
     epoch: int
@@ -55,13 +66,14 @@ class StoppingRule:
     early_stopping : bool, default=False
         Whether the validation loss decides.
     follows_flow : bool, default=True
-        Whether epochs are steps of a flow; otherwise passes over mini-batches.
+        Whether an epoch is one step of a flow; otherwise it is a pass over
+        mini-batches.
     max_evals : float, default=inf
-        Gradients at which to give up.
+        Number of gradient evaluations at which to give up.
     patience : float, default=inf
-        Epochs of mini-batches to wait for a lower validation loss, at the least.
+        The fewest epochs of mini-batches to wait for a lower validation loss.
     eps : float, default=2.2e-16
-        Rounding of the weights.
+        Unit of rounding of the weights.
     """
 
     def __init__(
@@ -80,25 +92,26 @@ class StoppingRule:
         self.eps = eps
 
     def begin(self, start_loss, loss, epoch, flow_time, losses=None):
-        """Begin to judge.
+        """Begin to judge a training.
 
         Parameters
         ----------
         start_loss : float
             The training loss at the start.
         loss, epoch, flow_time, losses
-            As of :meth:`begin_anew`.
+            See :meth:`begin_anew`.
         """
         self.start_loss = start_loss
         self.begin_anew(loss, epoch, flow_time, losses)
 
     def begin_anew(self, loss, epoch, flow_time, losses=None):
-        """Forget what was concluded so far; these are the weights to beat.
+        """Forget all conclusions, and take the current weights as those to improve on.
 
         Parameters
         ----------
         loss : float
-            The loss to judge by; infinite if the first one observed is to be kept.
+            The loss of the current weights; infinite if the first weights observed
+            are to be kept in any case.
         epoch : int
         flow_time : float or None
         losses : Tensor of shape (n_held_out,), default=None
@@ -109,11 +122,11 @@ class StoppingRule:
         self.forget_flatness()
 
     def forget_flatness(self):
-        """Judge anew whether the loss is stationary: it is that of another depth."""
+        """Forget whether the loss seemed stationary: it was that of another depth."""
         self.flatness_reference = None
 
     def observe(self, seen):
-        """Take in an epoch.
+        """Take in an epoch, and tell whether its weights are the best so far.
 
         Parameters
         ----------
@@ -122,7 +135,7 @@ class StoppingRule:
         Returns
         -------
         is_better : bool
-            Whether its weights are to be kept instead of the ones kept before.
+            Whether its weights are to be kept, in place of those kept before.
         """
         loss = seen.valid_loss if self.early_stopping else seen.train_loss
         is_better = self._is_better(seen, loss)
@@ -133,15 +146,16 @@ class StoppingRule:
         return is_better
 
     def verdict(self, seen, *, horizon=inf, share_of_patience=1.0):
-        """Say why the training is to end, or None to go on.
+        """Return why the training is to end, or None if it is to go on.
 
         Parameters
         ----------
         seen : Observation
-            Observed already.
+            The last one that :meth:`observe` took in.
         horizon : float, default=inf
+            Flow time at which a flow ends.
         share_of_patience : float, default=1.0
-            A depth with a share of the epochs has a share of the patience.
+            Factor of ``patience``: a depth that is given fewer epochs waits for fewer.
 
         Returns
         -------
@@ -158,10 +172,10 @@ class StoppingRule:
         return StopReason.MAX_EVALS if seen.n_evals >= self.max_evals else None
 
     def _is_better(self, seen, loss):
-        """Compare an epoch with the weights kept.
+        """Tell whether the weights of an epoch are better than those kept.
 
-        A flow's held-out loss must be lower by more than its noise. The average of the
-        weights of mini-batches needs no margin, though it is compared often.
+        The held-out loss of a flow must be lower by more than its noise. Mini-batches
+        need no such margin, because the average of their weights is compared.
         """
         if not self.follows_flow or not self.early_stopping or self.kept_losses is None:
             return loss < self.lowest[0]
@@ -170,8 +184,8 @@ class StoppingRule:
     def _has_risen(self, seen, share_of_patience):
         """Tell whether the validation loss has been above its lowest for long.
 
-        A flow is given time in proportion to its age, and must have risen by more than
-        the noise.
+        A flow is given more time the later its lowest loss was, and the loss must have
+        risen by more than its noise.
         """
         _, lowest_epoch, lowest_time = self.lowest
         waited = seen.epoch - lowest_epoch
@@ -189,10 +203,10 @@ class StoppingRule:
         return exceeds(seen.valid_losses, self.kept_losses, seen.valid_weight)
 
     def _is_stationary(self, seen):
-        """Tell whether the loss has stopped falling.
+        """Tell whether the training loss has stopped falling.
 
-        It has where a step lowers it by no more than rounding, or where it changes by
-        less than FLAT per unit of log flow time.
+        It has if a step lowers it by no more than rounding, or if it changes by less
+        than FLAT, relative to itself, per unit of log flow time.
         """
         loss, t = seen.train_loss, seen.flow_time
         if seen.stalled or loss <= self.eps * self.start_loss:
@@ -211,8 +225,8 @@ class StoppingRule:
 def exceeds(losses, others, weight):
     """Tell whether losses exceed others by more than the noise of the difference.
 
-    Both are of the same samples: a paired comparison, against the standard error of
-    the weighted mean of the differences.
+    Both are losses of the same samples. So the comparison is paired: the weighted mean
+    of the differences is compared with its own standard error.
 
     Parameters
     ----------

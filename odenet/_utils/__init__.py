@@ -1,1 +1,1 @@
-"""What everything else stands on: scikit-learn's private names, devices, files."""
+"""Helpers for all packages: scikit-learn's private names, devices, files."""

@@ -1,25 +1,26 @@
-"""Devices, number formats and threads."""
+"""Devices, types of numbers, and threads."""
 
 import warnings
 from contextlib import contextmanager
 
 import torch
 
-# Multiplications of one product from which two threads are worth their risk. Alone on
-# two cores, gelu(x @ W) @ V gains from 0.5 million on (1.35 times as fast, 1.7 times at
-# 2 million, 1.8 at 4). Where other processes are busy, a gradient of 0.1 to 0.5 million
-# took 4 to 6 times as long with two threads as with one, for each waits for the other
-# at every product. The value between these was chosen on the safe side, not derived.
+# The fewest multiplications in one matrix product with which several threads are worth
+# their risk. Alone on two cores, gelu(x @ W) @ V is 1.35 times as fast with two threads
+# at 0.5 million multiplications, 1.7 times at 2 million and 1.8 times at 4 million.
+# But while other processes are busy, a gradient of 0.1 to 0.5 million took 4 to 6 times
+# as long with two threads as with one, because each waits for the other at every
+# product. The value is a choice on the safe side of both, not derived.
 THREADING_PAYS = 3_000_000
 
 
 def resolve_device(device):
-    """Return the torch device of a name; "auto" is CUDA if there is a GPU, or the CPU.
+    """Return the torch device of a name; "auto" is CUDA if there is one, else the CPU.
 
     Raises
     ------
     ValueError
-        If torch finds no such device, or if it cannot hold numbers.
+        If torch finds no such device, or if the device cannot hold numbers.
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -37,7 +38,7 @@ def resolve_device(device):
 
 
 def resolve_device_or_cpu(device):
-    """Return the torch device of a name; if it is missing, warn and return the CPU."""
+    """Return the torch device of a name, or warn and return the CPU without it."""
     try:
         return resolve_device(device)
     except ValueError:
@@ -51,28 +52,30 @@ def resolve_device_or_cpu(device):
 
 
 def evaluation_dtype(device):
-    """Return float64, in which no prediction depends on its batch, or what is there.
+    """Return the type of numbers for predictions and diagnostics: float64 if possible.
 
-    Apple's devices have no float64.
+    In float64 a prediction does not depend on the samples that are in the same batch.
+    Apple's devices have only float32.
     """
     return torch.float32 if device.type == "mps" else torch.float64
 
 
 def to_numpy(tensor):
-    """Return a tensor of any device and dtype as an array of float64."""
+    """Return a tensor of any device and type as an array of float64."""
     return tensor.detach().cpu().double().numpy()
 
 
 @contextmanager
 def torch_threads(multiplications):
-    """Compute with one thread where more threads lose, and restore the number after.
+    """Compute with one thread if more would be slower, and restore the number after.
 
-    The number of threads is never raised: whoever runs several processes has set it.
+    The number of threads is never raised, since the user may have lowered it on
+    purpose.
 
     Parameters
     ----------
     multiplications : int
-        The multiplications in one matrix product of one layer: n q m of n samples.
+        The multiplications in one matrix product of a layer: n q m for n samples.
     """
     before = torch.get_num_threads()
     if before == 1 or multiplications >= THREADING_PAYS:

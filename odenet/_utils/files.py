@@ -8,7 +8,7 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path):
-    """Give a path to write to; at the end the new file takes the place of the old one.
+    """Yield a path to write to, and put the new file in place of the old one.
 
     If an error is raised, the file that was there stays as it was. The new file lies in
     the same folder, because only within one file system is a replacement atomic.
@@ -16,16 +16,18 @@ def replacing(path):
     Parameters
     ----------
     path : str or path-like
-        The file to replace. A symbolic link stays; the file that it leads to changes.
+        The file to replace. If it is a symbolic link, the file behind it is replaced.
 
     Yields
     ------
     part : Path
+        The path of the new file.
     """
     path = Path(path).resolve()
     if not path.parent.is_dir():
         raise FileNotFoundError(f"There is no folder {path.parent} to write to.")
-    # mkstemp lets nobody but the owner read; a user expects what open() would give.
+    # mkstemp lets nobody but the owner read, but a user expects the permissions that
+    # open() would give: reading and writing for all, except what the mask takes away.
     mode = path.stat().st_mode if path.exists() else 0o666 & ~_umask()
     handle, name = tempfile.mkstemp(suffix=".part", dir=path.parent)
     os.close(handle)
@@ -39,7 +41,7 @@ def replacing(path):
 
 
 def _umask():
-    """Return the permissions that new files lack; only setting the mask reads it."""
+    """Return the permissions that new files lack, which can only be read by setting."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

@@ -1,4 +1,4 @@
-"""The one door to scikit-learn's private names, and checks that stand on them.
+"""The only imports of scikit-learn's private names, and checks that need them.
 
 No other file of the package imports a name that scikit-learn calls private: if a
 release moves one, only this file changes.
@@ -27,7 +27,7 @@ try:
 except ImportError:  # scikit-learn before 1.9
 
     class CallbackSupportMixin:
-        """Stand in for the class of a scikit-learn that has no callbacks yet."""
+        """Stands in for the class of scikit-learn 1.9, where it is missing."""
 
 
 __all__ = [
@@ -46,7 +46,7 @@ __all__ = [
 ]
 
 
-# Beginnings of the names of attributes that scikit-learn's callbacks set and clear.
+# The beginnings of the names of attributes that scikit-learn's callbacks set and clear.
 CALLBACK_STATE = ("_skl_", "_callback")
 
 
@@ -60,10 +60,10 @@ def validate_parameters(constraints, estimator):
 def check_sample_weight(sample_weight, X):
     """Return weights as float64: one for every row, not negative, not all zero.
 
-    None stands for weights of one. Errors are those of scikit-learn.
+    None stands for weights of one. Wrong weights raise the errors of scikit-learn.
     """
     weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
-    # scikit-learn's own option for this does not tell the value.
+    # scikit-learn has an option for this check, but its error does not show the value.
     if (weight < 0).any():
         raise ValueError(
             f"Negative values in data passed to `sample_weight`: {weight.min()}."
@@ -74,8 +74,8 @@ def check_sample_weight(sample_weight, X):
 
 
 def feature_names_out(transformer, n_columns, input_features=None):
-    """Return the names of a transformer's columns: its class and a number each.
+    """Return names for the columns that a transformer returns: its class and a number.
 
-    So does scikit-learn's ClassNamePrefixFeaturesOutMixin.
+    They are those of scikit-learn's ClassNamePrefixFeaturesOutMixin.
     """
     return _generate_get_feature_names_out(transformer, n_columns, input_features)

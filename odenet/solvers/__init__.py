@@ -1,7 +1,7 @@
 """Solvers say how a network is trained: small objects that carry their settings.
 
-"auto" is :class:`Flow` for up to 500 distinct training samples, or where a
-``flow_time`` is given, else :class:`AdamW`.
+The solver "auto" of an estimator is :class:`Flow` for up to 500 distinct training
+samples or if a ``flow_time`` is given, and :class:`AdamW` otherwise.
 """
 
 from odenet.solvers._adamw import AdamW

@@ -7,19 +7,20 @@ from odenet.solvers._base import NON_NEGATIVE, MiniBatch
 class AdamW(MiniBatch):
     r"""Adam with decoupled weight decay on mini-batches.
 
-    The gradients of V and W are multiplied by L, as the flow's are, and the running
-    size that Adam divides them by is one for all layers, a mean over depth. So a step
-    is as smooth in depth as the gradient is, and does not depend on L
-    (:math:`|\Delta Z_{k+1} - \Delta Z_k| = O(1/L)`); with a size of every layer's own,
-    which is usual, it would jump where a gradient changes its sign.
+    The gradients of V and W are multiplied by L, as in the gradient flow. Adam divides
+    gradients by their running size, which is one for all layers here: a mean over
+    depth. So a step is as smooth in depth as the gradient is, and does not depend on L
+    (:math:`|\Delta Z_{k+1} - \Delta Z_k| = O(1/L)`). In the usual Adam every layer has
+    a size of its own, and a step jumps where a gradient changes its sign.
 
-    The length of the steps is constant but that it falls like 1/L where a depth
-    schedule refines the network; the weights of a fit are a running average of those
-    after the last steps, a tenth of all.
+    When a depth schedule adds layers, steps become shorter, like 1/L. Apart from that,
+    their length is constant. The weights of a fit are a running average over the last
+    steps, a tenth of all.
 
     Parameters
     ----------
     learning_rate : float, default=0.04
+        Length of a step: about how much a weight changes in it.
     weight_decay : float, default=0.0
         A step multiplies all weights by ``1 - learning_rate * weight_decay``.
     batch_size : int or "auto", default="auto"
@@ -27,8 +28,9 @@ class AdamW(MiniBatch):
     max_epochs : int, default=300
         Passes over the training set.
     patience : int, default=20
-        Epochs without a lower validation loss after which early stopping ends a fit,
-        unless half as many as before are more; a refined network has fewer.
+        Epochs without a lower validation loss after which early stopping ends a fit. It
+        waits longer if the lowest loss came late: half as many epochs as it took to
+        come. With more layers than at the start, ``patience`` is lowered in proportion.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What a solver owes to the training, and what solvers of two kinds have in common."""
+"""The base of all solvers, and the bases of the two kinds of solvers."""
 
 from math import inf
 from numbers import Integral, Real
@@ -7,24 +7,25 @@ from sklearn.base import BaseEstimator
 
 from odenet._utils.sklearn_private import Interval, StrOptions, validate_parameters
 
-# Rates and bounds must be numbers of float32 (up to 3.4e38), also times a large depth:
-# torch refuses others in the middle of a step. A round value.
+# Ranges of parameters, for the constraints of the solvers. Rates and bounds must be
+# numbers of float32 (up to 3.4e38), also times a large depth: torch refuses others in
+# the middle of a step. A round value.
 LARGEST = 1e30
 POSITIVE = Interval(Real, 0, LARGEST, closed="right")
 NON_NEGATIVE = Interval(Real, 0, LARGEST, closed="both")
 COUNT = Interval(Integral, 1, None, closed="left")
 
 # An automatic mini-batch is a sixteenth of the samples, so that an epoch has sixteen
-# steps: a round number. It has 32 to 256 rows, because a gradient of fewer costs hardly
-# less, and one of more costs no less per row: 166, 112, 60 and 68 microseconds a row
-# for 16, 32, 256 and 512 rows (OdenetGradient of benchmarks/gradient_seconds.py, for
-# q = m = L = 64 on one thread).
+# steps: a choice, a round number. But it has at least 32 rows, because a gradient of
+# fewer costs hardly less, and at most 256, because one of more costs no less per row:
+# 16, 32, 256 and 512 rows take 166, 112, 60 and 68 microseconds a row (OdenetGradient
+# of benchmarks/_plain.py, with q = m = L = 64, on one thread).
 BATCHES_OF_AN_EPOCH = 16
 FEWEST_ROWS, MOST_ROWS = 32, 256
 
 
 class Solver(BaseEstimator):
-    """The base of all solvers: how a network is trained.
+    """The base of all solvers, which say how a network is trained.
 
     A solver is a small object that carries its settings. As with every estimator of
     scikit-learn, ``__init__`` stores them under their names, and nothing else; what is
@@ -37,22 +38,21 @@ class Solver(BaseEstimator):
     ----------
     follows_flow : bool
         Whether an epoch is one step along the gradient flow of all samples. The
-        optimizer then has a ``flow_time``, at most the ``horizon`` that it was made
-        with, ``n_grad_evals``, ``stalled``, ``diverged``, ``resume`` and
-        ``reparametrised``, as :class:`odenet._optim.flow_optimizer.FlowOptimizer`.
+        optimizer then has the public attributes and methods of
+        :class:`odenet._optim.flow_optimizer.FlowOptimizer`, such as ``flow_time``.
     max_epochs : int
         The most epochs of a fit.
     max_evals : int or inf
         The most gradient evaluations of a fit.
     patience : int
-        Epochs without a lower validation loss after which early stopping ends a fit,
-        of a solver that does not follow the flow.
+        Epochs without a lower validation loss after which early stopping ends a fit.
+        Solvers that follow the flow do not use it.
     has_constant_rate : bool
-        Whether the steps stay as long as they are. Otherwise they shrink to zero over
+        Whether the length of the steps is constant. Otherwise they shrink to zero over
         ``max_epochs``, along half a cosine.
     flow_rates : bool
         Whether gradients are to be multiplied by the rates of their parameters before
-        the optimizer sees them, where the solver does not follow the flow.
+        the optimizer sees them. Solvers that follow the flow do not use it.
     """
 
     _parameter_constraints = {}
@@ -81,12 +81,15 @@ class Solver(BaseEstimator):
         raise NotImplementedError(f"{type(self).__name__} makes no optimizer.")
 
     def rows_of_a_batch(self, n_rows):
-        """Return the most samples of a batch, out of so many; by default all."""
+        """Return the most samples of a batch, out of ``n_rows``; by default all."""
         return n_rows
 
     @property
     def takes_parts(self):
-        """Whether it can train on one part of the data at a time (``partial_fit``)."""
+        """Whether the solver can train on one part of the data at a time.
+
+        ``partial_fit`` needs that.
+        """
         return not self.follows_flow and self.has_constant_rate
 
     @property
@@ -117,7 +120,7 @@ class FullBatch(Solver):
 
     @property
     def max_epochs(self):
-        """The most steps of a fit: every step takes a gradient at least."""
+        """The most steps of a fit, since every step takes at least one gradient."""
         return self.max_evals
 
 
@@ -136,7 +139,7 @@ class MiniBatch(Solver):
     }
 
     def rows_of_a_batch(self, n_rows):
-        """Return the most samples of a mini-batch, out of so many."""
+        """Return the most samples of a mini-batch, out of ``n_rows``."""
         if self.batch_size != "auto":
             return self.batch_size
         return min(MOST_ROWS, max(FEWEST_ROWS, n_rows // BATCHES_OF_AN_EPOCH))

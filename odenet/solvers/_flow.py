@@ -18,7 +18,7 @@ class Flow(FullBatch):
     max_evals : int, default=10000
         Gradient evaluations after which a fit stops, with a warning.
     clip : float, default=None
-        Bound of every entry of the flow's right-hand side; None is no bound.
+        Bound on every entry of the right-hand side of the flow; None is no bound.
 
     Examples
     --------

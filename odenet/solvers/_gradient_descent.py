@@ -5,10 +5,11 @@ from odenet.solvers._base import POSITIVE, FullBatch
 
 
 class GradientDescent(FullBatch):
-    """The gradient flow, by explicit Euler: gradient descent on the whole training set.
+    """The gradient flow by explicit Euler: gradient descent on all samples.
 
-    The step is ``learning_rate`` for A and B and ``learning_rate * L`` for V and W, as
-    in Marion, Wu, Sander and Biau (ICLR 2024, section 5).
+    A step is ``learning_rate`` times the gradient for A and B, and ``learning_rate *
+    L`` times the gradient for V and W, as in Marion, Wu, Sander and Biau (ICLR 2024,
+    section 5).
 
     Parameters
     ----------
@@ -17,7 +18,7 @@ class GradientDescent(FullBatch):
     max_evals : int, default=200000
         Gradient evaluations after which a fit stops, with a warning.
     clip : float, default=None
-        Bound of every entry of the flow's right-hand side; None is no bound.
+        Bound on every entry of the right-hand side of the flow; None is no bound.
 
     Examples
     --------

@@ -11,32 +11,35 @@ from odenet.solvers._base import NON_NEGATIVE, MiniBatch
 class SGD(MiniBatch):
     """Stochastic gradient descent with momentum on mini-batches.
 
-    The step is ``learning_rate`` for A and B and ``learning_rate * L`` for V and W, by
-    gradients that are multiplied by L, where it has the rates of the flow. Its length
-    falls like 1/L where a depth schedule refines the network. It is constant besides
-    that if the schedule of rates says so: then the weights of a fit are a running
-    average of those after the last steps, a tenth of all.
+    With the rates of the flow, the step is ``learning_rate`` times the gradient for A
+    and B, and ``learning_rate * L`` times the gradient for V and W. When a depth
+    schedule adds layers, steps become shorter, like 1/L. Apart from that, their length
+    is constant or falls along a cosine. If it is constant, the weights of a fit are a
+    running average over the last steps, a tenth of all.
 
     Parameters
     ----------
     learning_rate : float, default=0.01
+        Length of a step, in units of the gradient.
     momentum : float, default=0.9
+        The share of a step that the next one keeps, from 0 to below 1.
     weight_decay : float, default=0.0
-        Times the weights, added to their gradients.
+        This multiple of the weights is added to their gradients.
     flow_rates : bool, default=True
         Whether the gradients of the layers are multiplied by L, as in the gradient
-        flow; otherwise all parameters have the same rate, as is usual.
+        flow. Otherwise all parameters have the same rate, as is usual elsewhere.
     schedule : {"constant", "cosine"}, default="constant"
-        The learning rate over the epochs: "cosine" lets it fall to zero at the last of
-        ``max_epochs``, along half a cosine, and a warm start begins anew; there is no
-        average then, and no ``partial_fit``.
+        The learning rate over the epochs. "cosine" lets it fall along half a cosine, to
+        zero at the last of ``max_epochs``. A warm start then begins with the full rate
+        again, weights are not averaged, and ``partial_fit`` is not available.
     batch_size : int or "auto", default="auto"
         "auto" is a sixteenth of the training samples, from 32 to 256.
     max_epochs : int, default=300
         Passes over the training set.
     patience : int, default=20
-        Epochs without a lower validation loss after which early stopping ends a fit,
-        unless half as many as before are more; a refined network has fewer.
+        Epochs without a lower validation loss after which early stopping ends a fit. It
+        waits longer if the lowest loss came late: half as many epochs as it took to
+        come. With more layers than at the start, ``patience`` is lowered in proportion.
 
     Examples
     --------
@@ -86,5 +89,5 @@ class SGD(MiniBatch):
 
     @property
     def has_constant_rate(self):
-        """Whether the steps stay as long as they are."""
+        """Whether the length of the steps is constant."""
         return self.schedule == "constant"

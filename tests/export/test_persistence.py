@@ -264,7 +264,7 @@ def test_a_solver_of_somebody_else_is_named(tmp_path):
 
     X, y, _ = write.samples()
     model = ResODERegressor(2, solver=Mine(max_epochs=1), **SMALL).fit(X, y)
-    with pytest.raises(ValueError, match="`solver` cannot be saved: Mine.*pickle does"):
+    with pytest.raises(ValueError, match="`solver` cannot be saved: Mine.*Use pickle"):
         model.save(tmp_path / "model.safetensors")
 
 
@@ -343,7 +343,7 @@ def test_a_file_that_is_not_there(tmp_path):
 
 def test_a_truncated_file(path):
     content = path.read_bytes()
-    message = "no safetensors file, or an incomplete one"
+    message = "not a safetensors file, or it is incomplete"
     for share in [0.0, 0.001, 0.2, 0.6, 0.99]:
         path.write_bytes(content[: int(share * len(content))])
         with pytest.raises(ValueError, match=message):
@@ -352,7 +352,7 @@ def test_a_truncated_file(path):
 
 def test_a_foreign_file(regressor, path):
     path.write_bytes(pickle.dumps(regressor))
-    with pytest.raises(ValueError, match="no safetensors file"):
+    with pytest.raises(ValueError, match="not a safetensors file"):
         ResODERegressor.load(path)
     save_file({"V": np.zeros(3)}, path)
     with pytest.raises(ValueError, match="odenet did not write it"):

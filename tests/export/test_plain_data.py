@@ -104,7 +104,7 @@ def test_arrays_of_numbers_are_beside_the_json_as_little_endian_rows():
     assert arrays["array.0"].flags.c_contiguous
     assert arrays["array.1"].tobytes() == b"\x01\0\0\0\x02\0\0\0"
     for data in (np.zeros(2, dtype="M8[s]"), np.zeros(2, dtype="c8")):
-        with pytest.raises(NotData, match="no plain data"):
+        with pytest.raises(NotData, match="not plain data"):
             to_data(data, {})
 
 

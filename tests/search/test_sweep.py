@@ -40,7 +40,7 @@ def test_folds_that_end_early_are_told():
         model.fit(X, y)
     assert model.flow_time_ == 0.01
     model.set_params(flow_times=[1e3], solver=Flow(max_evals=12))
-    match = r"no fold has reached .* `flow_times`.* Of 3 folds, .* \(max_evals\)"
+    match = r"some fold has not reached .* `flow_times`.* Of 3 folds, .* \(max_evals\)"
     with pytest.raises(ValueError, match=match):
         model.fit(X, y)
 

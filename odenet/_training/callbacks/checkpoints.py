@@ -1,17 +1,18 @@
-"""Visits to a network at given flow times."""
+"""A callback that visits a network at given flow times."""
 
 from skorch.callbacks import Callback
 
 
 class Checkpoints(Callback):
-    """Visits the network at given flow times, where steps are made to end.
+    """Calls a function at given flow times, and makes steps of the flow end there.
 
     Parameters
     ----------
     flow_times : list of float
-        Ascending.
+        The flow times, in ascending order.
     visit : callable
-        ``visit(net, index)``, true if the flow is to go on.
+        ``visit(net, index)`` is called at the flow time of this index. It returns
+        whether the flow is to go on.
     """
 
     def __init__(self, flow_times, visit):

@@ -8,17 +8,19 @@ from tqdm.auto import tqdm
 
 from odenet._diagnostics.smoothness import depth_smoothness
 
-REFRESH_SECONDS = 0.1  # of the progress bar
-
+# The bar is drawn anew at most ten times a second: faster than the eye needs, and slow
+# enough to cost nothing.
+REFRESH_SECONDS = 0.1
+# The format of tqdm with a narrow bar, since losses and depth stand beside it.
 BAR = (
     "{desc} {percentage:3.0f}%|{bar:6}| {n:.4g}/{total:.4g} {unit} [{elapsed}{postfix}]"
 )
 
 
 class ProgressBar(Callback):
-    """Bar over the flow time t, or over epochs.
+    """Shows a bar over the flow time t, or over epochs.
 
-    Beside it are the depth L, the losses and the Lipschitz constant of the weights.
+    Beside it stand the depth L, the losses and the Lipschitz constant of the weights.
     """
 
     only_watches = True
@@ -40,18 +42,19 @@ class ProgressBar(Callback):
         self.shown_at = 0.0
 
     def on_epoch_end(self, net, **kwargs):
-        """Move the bar, as often as can be seen."""
+        """Move the bar, unless it was moved only just now."""
         if perf_counter() - self.shown_at > REFRESH_SECONDS:
             self._show(net)
             self.shown_at = perf_counter()
 
     def on_train_end(self, net, **kwargs):
-        """Show the end, and close the bar."""
+        """Show the last epoch, and close the bar."""
         if net.history and "train_loss" in net.history[-1]:
             self._show(net)
         self.bar.close()
 
     def _show(self, net):
+        """Draw the bar with the numbers of the last epoch."""
         row = net.history[-1]
         shown = {"L": row["depth"], "loss": f"{row['train_loss']:.3g}"}
         if "valid_loss" in row:

@@ -8,20 +8,20 @@ from skorch.callbacks import Callback
 
 @contextmanager
 def scikit_learn_callbacks(estimator, X, y, fitted):
-    """Open the callbacks that ``set_callbacks`` has given to an estimator.
+    """Run the callbacks that ``set_callbacks`` has given to an estimator.
 
     Parameters
     ----------
     estimator : estimator
     X, y : array-like
-        The training set, for the callbacks.
+        The training set, which is shown to the callbacks.
     fitted : dict
-        The attributes that the estimator needs to predict, by their names.
+        The attributes that the estimator needs to predict, by name.
 
     Yields
     ------
     callback : ScikitLearnCallbacks or None
-        A callback of skorch that serves them; None where there are none.
+        A skorch callback that calls them after every epoch; None without any.
     """
     if not getattr(estimator, "_skl_callbacks", None):
         yield None
@@ -44,7 +44,7 @@ def hand_on_callbacks(estimator, other):
 
 
 class ScikitLearnCallbacks(Callback):
-    """Hands every epoch to scikit-learn's own callbacks (scikit-learn 1.9 or later)."""
+    """Calls scikit-learn's own callbacks every epoch (scikit-learn 1.9 or later)."""
 
     def __init__(self, estimator, context, X, y, fitted):
         self.estimator = estimator
@@ -59,7 +59,7 @@ class ScikitLearnCallbacks(Callback):
         self.task.call_on_fit_task_begin(estimator=self.estimator, X=self.X, y=self.y)
 
     def on_epoch_end(self, net, **kwargs):
-        """Close the task; a callback may ask to stop."""
+        """Close the task of the epoch, and stop if a callback asks for it."""
         stop = self.task.call_on_fit_task_end(
             estimator=self.estimator,
             X=self.X,

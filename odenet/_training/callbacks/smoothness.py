@@ -1,4 +1,4 @@
-"""The smoothness in depth, recorded while a network is trained."""
+"""A callback that records the smoothness in depth while a network is trained."""
 
 from numbers import Integral
 
@@ -8,17 +8,18 @@ from odenet._diagnostics.smoothness import depth_smoothness
 
 
 class DepthSmoothnessMonitor(Callback):
-    """Records the smoothness in depth at every step of the flow, or epoch.
+    """Records the smoothness in depth at every step of the flow, or every epoch.
 
-    A callback for ``callbacks``: ``history_`` has the columns "lipschitz" and
-    "von_neumann_ratio" then, see :class:`odenet.DepthSmoothness`. They are those of the
-    network as it is, at the depth that it is trained at. Where a flow time is chosen on
-    held-out samples, both trainings are recorded.
+    Pass it to an estimator among its ``callbacks``. Its ``history_`` then has the
+    columns "lipschitz" and "von_neumann_ratio", see :class:`odenet.DepthSmoothness`.
+    They describe the network at the depth that it has at that moment of the training.
+    If held-out samples choose the flow time, a fit has two trainings, and both are
+    recorded.
 
     Parameters
     ----------
     every : int, default=1
-        Steps or epochs from one record to the next.
+        Number of steps or epochs from one record to the next.
 
     Examples
     --------
@@ -36,12 +37,12 @@ class DepthSmoothnessMonitor(Callback):
         self.every = every
 
     def on_train_begin(self, net, **kwargs):
-        """Check the parameter."""
+        """Raise an error if ``every`` is not a positive integer."""
         if not isinstance(self.every, Integral) or self.every < 1:
             raise ValueError(f"`every` must be a positive integer, got {self.every!r}.")
 
     def on_epoch_end(self, net, **kwargs):
-        """Record."""
+        """Record the smoothness, every so many epochs."""
         if net.history[-1]["epoch"] % self.every == 0:
             smoothness = depth_smoothness(net.module_)
             net.history.record("lipschitz", smoothness.lipschitz)

@@ -1,6 +1,6 @@
-"""Depth refinement along a flow: few layers first, that imitate many.
+"""Depth refinement along a flow: first few layers, which imitate the deep network.
 
-What is left of the difference to the deep network is measured against the next depth.
+How well they do is measured by a comparison with the next depth.
 """
 
 from math import isfinite
@@ -8,13 +8,19 @@ from math import isfinite
 from odenet._training.depth.walk import DepthWalk, Step
 from odenet._training.stop_reason import StopReason
 
-TOLERANCE = 1e-3  # of the loss, for its difference between a depth and the next
-NEGLIGIBLE = 1e-3  # of the loss at the start: as a loss, as good as zero
-EVALS_BETWEEN = 10  # gradient evaluations between comparisons, which cost about one
-FINAL_EVALS = 4  # gradient evaluations of the final stretch ...
-FINAL_SHARE = 0.02  # ... and the most of its flow time
-ALMOST = 1.5  # stretches from the end where it begins: a step shorter than half one
-# would be left else
+# These constants are choices. Layers are added where the loss at the next depth differs
+# by more than TOLERANCE times the loss. A loss that is small beside that at the start
+# counts as NEGLIGIBLE times it, so that a loss of nearly zero does not ask for layers.
+TOLERANCE, NEGLIGIBLE = 1e-3, 1e-3
+# The number of gradient evaluations between two comparisons. A comparison costs about
+# as much as one gradient, so that they add a tenth.
+EVALS_BETWEEN = 10
+# A training ends with a final stretch at the full depth. Its flow time is what so many
+# gradient evaluations in one step cover, but at most this share of the horizon.
+FINAL_EVALS, FINAL_SHARE = 4, 0.02
+# The final stretch begins when the horizon is less than so many stretches away. At
+# exactly one, a remaining step of less than half a stretch could be left.
+ALMOST = 1.5
 
 
 def next_step(
@@ -22,8 +28,8 @@ def next_step(
 ):
     """Decide what to do after a step of a flow.
 
-    A training that would end by a conclusive reason before it has its full depth goes
-    on for a final stretch; one that only chooses a flow time needs none.
+    A training that would end for a conclusive reason before it has its full depth goes
+    on at that depth for a final stretch. One that only chooses a flow time needs none.
 
     Parameters
     ----------
@@ -31,7 +37,12 @@ def next_step(
         Why the training would end now.
     is_done : bool
         Whether the network has its full depth.
-    only_chooses, final_stretch_begins, comparison_is_due : bool
+    only_chooses : bool
+        Whether the training only chooses a flow time.
+    final_stretch_begins : bool
+        Whether the horizon is about a final stretch away.
+    comparison_is_due : bool
+        Whether EVALS_BETWEEN gradients were evaluated since the last comparison.
 
     Returns
     -------
@@ -51,18 +62,19 @@ class FlowSchedule(DepthWalk):
 
     It goes on to the next depth where the loss differs by more than TOLERANCE there,
     and to the last one for the final stretch of the training. A last depth that is to
-    be settled is so when that begins, and may be smaller than one trained at before.
+    be found during the training is found when that stretch begins, and may be smaller
+    than one trained at before.
     """
 
     def begin(self, net):
-        """Sample the start at the first depth, and let the steps end in time."""
+        """Begin at the first depth, and limit the steps of the integrator."""
         self.compared_at = 0.0
         self.reason_to_stop = None
         super().begin(net)
         self._limit_steps(net)
 
     def judge(self, net, reason, samples):
-        """Go on to more layers after a step, or let training end."""
+        """Go on at this depth or at another after a step, or let training end."""
         step = next_step(
             reason,
             is_done=self.is_done(net),
@@ -81,7 +93,7 @@ class FlowSchedule(DepthWalk):
         return reason
 
     def carrying_over(self, net, like_layers):
-        """Let the integrator take what it remembers along."""
+        """Let the integrator carry its memory over to the new shapes."""
         groups = net.module_.parameter_groups
         return net.optimizer_.reparametrised(groups, like_layers)
 
@@ -98,7 +110,7 @@ class FlowSchedule(DepthWalk):
             self.record(net, there)
 
     def _clock(self, net):
-        """Count comparisons that were due so far, with fractions."""
+        """Return the time in comparisons: how many were due so far, with fractions."""
         return net.n_grad_evals / EVALS_BETWEEN
 
     def _final_stretch_begins(self, net):
@@ -108,11 +120,12 @@ class FlowSchedule(DepthWalk):
         return net.horizon - net.flow_time <= ALMOST * self._stretch(net)
 
     def _begin_final_stretch(self, net, reason, samples):
-        """Change to the full depth; a training that would have ended goes on a little.
+        """Change to the full depth, and let a stationary training go on a little.
 
         Returns
         -------
         reason : StopReason or None
+            ``DIVERGED`` if the loss at the full depth is not finite.
         """
         if reason is StopReason.STATIONARY:
             self.reason_to_stop = reason

@@ -4,8 +4,10 @@ from math import ceil
 
 import numpy as np
 
-SHALLOWEST = 4  # layers to start with: fewer can't tell a slope in depth from a kink
-DEEPEST = 1024  # layers at most for depth="auto": a gap of 1e-3 where one is usual
+# The fewest layers to start with: fewer cannot tell a slope in depth from a kink.
+SHALLOWEST = 4
+# The most layers of depth="auto". With them a usual network has a gap of about 1e-3.
+DEEPEST = 1024
 
 
 def depths_to_walk(depth, schedule):
@@ -14,8 +16,9 @@ def depths_to_walk(depth, schedule):
     Parameters
     ----------
     depth : int or "auto"
-        "auto" doubles up to DEEPEST.
+        "auto" stands for DEEPEST.
     schedule : "doubling", array-like of int, or None
+        None is the last depth alone.
 
     Raises
     ------
@@ -41,7 +44,7 @@ def depths_to_walk(depth, schedule):
 
 
 def _doubling(depth):
-    """Halve a depth, rounded up, down to SHALLOWEST or one layer less than twice it."""
+    """List a depth and its halves, rounded up, the least of 4 to 7 layers."""
     depths = [depth]
     while depths[0] >= 2 * SHALLOWEST:
         depths.insert(0, ceil(depths[0] / 2))

@@ -1,8 +1,8 @@
 """Depth refinement on mini-batches: in stages, the shallowest first.
 
-All stages have about the same work at most: a depth d is trained at for a number of
-epochs in proportion to 1/d, by steps whose length falls like 1/d. So most epochs are
-cheap, and the deep network is left what is fine.
+No stage takes much more work than another: at depth d a network is trained for a number
+of epochs in proportion to 1/d, by steps whose length falls like 1/d. So most epochs are
+cheap, and only the fine details are left to the deep network.
 """
 
 from contextlib import contextmanager
@@ -11,15 +11,20 @@ from math import ceil, floor
 from odenet._training.depth.walk import DepthWalk, Step
 from odenet._training.stop_reason import StopReason
 
-COARSEST_STAGE = 8  # layers of the first stage: steps are long, and the field is rough
-USUAL_REFINEMENT = 8  # of the depth, for the shares of epochs, before it is settled
+# The fewest layers of the first stage: its steps are long, and fewer layers are only a
+# coarse approximation. Rows "... stages of depth" and "first stage of 4 layers" of
+# benchmarks/defaults.py try other stages.
+COARSEST_STAGE = 8
+# Where the last depth is found during the training, epochs are shared as if it were so
+# many times the first: a choice, 64 layers after 8.
+USUAL_REFINEMENT = 8
 
 
 def next_step(reason, *, is_done, is_over):
     """Decide what to do after an epoch.
 
-    A reason that is not conclusive ends the training at any depth; a conclusive one
-    ends a stage.
+    A reason that is not conclusive ends the training at any depth. A conclusive one
+    ends the stage, and the training only if it has its full depth.
 
     Parameters
     ----------
@@ -45,12 +50,12 @@ class StagedSchedule(DepthWalk):
     """Takes a training on mini-batches through a list of depths.
 
     A stage ends when its epochs are over, or, with early stopping, when the validation
-    loss has not fallen for long; it hands on the weights that were best. A last depth
-    that is to be settled is so after the first stage.
+    loss has not fallen for long. It hands its best weights on to the next stage. A last
+    depth that is to be found during the training is found after the first stage.
     """
 
     def begin(self, net):
-        """Begin the first stage; depths without an epoch are left out."""
+        """Share the epochs among the depths, and begin the first stage."""
         if self.gap_tol is not None:
             self.depths = [self.depths[0], USUAL_REFINEMENT * self.depths[0]]
         self.stages = share_epochs(net.max_epochs, self.depths)
@@ -58,7 +63,7 @@ class StagedSchedule(DepthWalk):
         super().begin(net)
 
     def judge(self, net, reason, samples):
-        """Go on to the next stage after an epoch, or let training end."""
+        """Go on with this stage or the next after an epoch, or let training end."""
         n_epochs = len(net.history) - self.path[-1]["n_iter"]
         is_over = n_epochs >= self.stages[net.module_.depth]
         step = next_step(reason, is_done=self.is_done(net), is_over=is_over)
@@ -70,11 +75,11 @@ class StagedSchedule(DepthWalk):
         return None
 
     def share_of_patience(self, net):
-        """Return the share of epochs: deep networks have less of both."""
+        """Return the factor of the patience: it falls with depth, like the epochs."""
         return self.depths[0] / net.module_.depth
 
     def _next_stage(self, net, samples):
-        """Change the depth, and shorten the steps as much as the layers."""
+        """Change the depth, and shorten the steps of the optimizer in proportion."""
         before = net.module_.depth
         depth = self._next_depth(net, samples)
         comparison = self.compare(net, samples, depth)
@@ -84,7 +89,7 @@ class StagedSchedule(DepthWalk):
             group["lr"] *= before / depth
 
     def _next_depth(self, net, samples):
-        """Return the depth of the next stage, settled now if it was not."""
+        """Return the depth of the next stage, and find it now if that is asked for."""
         depth = net.module_.depth
         if self.gap_tol is None:
             return next(d for d in self.depths if d > depth)
@@ -96,7 +101,7 @@ class StagedSchedule(DepthWalk):
 
     @contextmanager
     def carrying_over(self, net, like_layers):
-        """Resample what the optimizer remembers; let the average begin anew."""
+        """Resample the memory of the optimizer, and begin the running average anew."""
         state = net.optimizer_.state
         for p in (net.module_.V, net.module_.W):
             for name, value in state.get(p, {}).items():
@@ -107,21 +112,22 @@ class StagedSchedule(DepthWalk):
 
 
 def stages_of(depths):
-    """Return the depth of a coarse stage, from COARSEST_STAGE on, and the last one.
+    """Return the depth of a coarse stage, at least COARSEST_STAGE, and the last depth.
 
-    Where they were tried, stages between the two made a fit longer and no better.
+    Stages between the two made fits longer and no better (rows "... stages of depth" of
+    benchmarks/defaults.py).
     """
     coarse = [depth for depth in depths if depth >= COARSEST_STAGE]
     return [coarse[0], depths[-1]] if len(coarse) > 1 else depths[-1:]
 
 
 def share_epochs(max_epochs, depths):
-    """Share epochs among depths in proportion to 1/depth, with one for the last.
+    """Share epochs among depths in proportion to 1/depth, at least one for the last.
 
     Returns
     -------
     epochs : dict
-        Of the depths that get any.
+        Number of epochs by depth. A depth whose share is below one is left out.
     """
     unit = max_epochs / sum(1 / depth for depth in depths)
     epochs = {depth: floor(unit / depth) for depth in depths}

@@ -2,10 +2,10 @@
 
 While a network is shallow it imitates the deep one that it is going to be, up to
 O(1/l^2) (:func:`odenet._network.layers.imitating_states`), and so it is trained as the
-deep one. When it goes on to the next depth is a matter of the solver: of a flow in
-:mod:`odenet._training.depth.along_flow`, of mini-batches in
-:mod:`odenet._training.depth.in_stages`. Each has a function ``next_step`` that decides,
-and a class that does what was decided.
+deep one would be. The solver determines when the network goes on to the next depth: see
+:mod:`odenet._training.depth.along_flow` for a flow, and
+:mod:`odenet._training.depth.in_stages` for mini-batches. Each has a function
+``next_step`` that decides, and a class that does what was decided.
 """
 
 import copy
@@ -22,15 +22,16 @@ from odenet._training.depth.depths import DEEPEST
 from odenet._training.penalties import penalty
 from odenet._training.stop_reason import StopReason
 
-COMPARED_ROWS = 2048  # samples on which depths are compared: a mean needs no more
-GAP_ROWS = 512  # samples on which the gap to the neural ODE, a costlier one, is taken
+# The most samples on which two depths are compared, and on which the gap to the neural
+# ODE is measured, which costs more. Both are means that need no more samples: a choice.
+COMPARED_ROWS, GAP_ROWS = 2048, 512
 
 
 class Step(Enum):
     """What a walk does after an epoch."""
 
     STAY = "go on at this depth"
-    COMPARE = "look whether the next depth is needed"
+    COMPARE = "find out whether the next depth is needed"
     NEXT_DEPTH = "go on at the next depth"
     LAST_DEPTH = "go on at the last depth, for the final stretch"
     END = "let the training end"
@@ -38,11 +39,11 @@ class Step(Enum):
 
 @dataclass(frozen=True)
 class Comparison:
-    """A network at another depth, beside itself, on the same samples."""
+    """How a network changes when it is resampled to another depth."""
 
-    loss: float  # with its penalties, at the other depth
-    loss_gap: float  # minus the loss before
-    output_gap: float  # distance of the outputs, relative to the size of the new ones
+    loss: float  # at the other depth, penalties included
+    loss_gap: float  # the loss at the other depth minus that before
+    output_gap: float  # distance of the outputs, relative to the norm of the new ones
 
 
 class DepthWalk:
@@ -53,19 +54,19 @@ class DepthWalk:
     depths : list of int
         Ascending.
     gap_tol : float, default=None
-        If given, the last depth is settled on the way: the smallest whose measured gap
-        to the neural ODE is at most gap_tol.
+        If given, the last depth is found during the training: the smallest one whose
+        measured gap to the neural ODE is at most gap_tol.
     only_chooses : bool, default=False
-        Whether the training only chooses a flow time, and needs no final stretch.
+        Whether the training only chooses a flow time. It needs no final stretch then.
     began : float, default=None
         When the fit began, by ``time.perf_counter``.
 
     Attributes
     ----------
     path : list of dict
-        The depths walked through.
+        The rows of ``depth_path_``.
     notices : list of str
-        What the user is to be warned of.
+        Texts of warnings for the user.
     """
 
     def __init__(self, depths, *, gap_tol=None, only_chooses=False, began=None):
@@ -77,14 +78,14 @@ class DepthWalk:
         self.path, self.notices = [], []
 
     def begin(self, net):
-        """Sample the start, of whatever depth, at the first depth."""
+        """Resample the weights at the start, of any depth, to the first depth."""
         module = net.module_
         self.start = {name: getattr(module, name).detach().clone() for name in "VW"}
         self.change_depth(net, self.depths[0])
         self.record(net, Comparison(nan, nan, nan))
 
     def judge(self, net, reason, samples):
-        """Do what is due after an epoch: change the depth, perhaps.
+        """Do what is due after an epoch, such as a change of the depth.
 
         Parameters
         ----------
@@ -92,28 +93,29 @@ class DepthWalk:
         reason : StopReason or None
             Why the training would end now.
         samples : Samples
-            To compare depths on.
+            The samples on which depths are compared.
 
         Returns
         -------
         reason : StopReason or None
-            Why it ends.
+            Why the training ends; None if it goes on.
         """
         raise NotImplementedError
 
     def share_of_patience(self, net):
-        """Return which part of its patience a training has at its depth."""
+        """Return the factor of the patience at the current depth; by default 1."""
         return 1.0
 
     def finish(self, net, reason, samples):
-        """Give the network its full depth, however the training ended.
+        """Give the network its full depth, whatever the reason to stop was.
 
-        But not where a flow time was chosen, which is followed from the start again.
+        A training that has chosen a flow time needs none: the flow is followed again
+        from the start.
 
         Returns
         -------
         reason : StopReason
-            Why the training ended; it may be interrupted only now.
+            The reason given, or ``INTERRUPTED`` if the user interrupts this method.
         """
         if self.only_chooses and reason.is_conclusive and net.flow_time:
             return reason
@@ -147,10 +149,11 @@ class DepthWalk:
         return net.module_.imitated_depth is None
 
     def weights_at(self, weights, depth):
-        """Resample weights to a depth, as far from those of the start as they were.
+        """Resample weights to a depth.
 
-        The start is known at its own depth, and is resampled from there: a Gaussian
-        process is not blurred by a way through few layers.
+        The start is kept at its own depth. It is resampled from there, and apart from
+        what training has added to it: a start that is rough in depth would be blurred
+        if it were resampled through a depth of few layers.
         """
         resampled = dict(weights)
         for name, start in self.start.items():
@@ -161,7 +164,10 @@ class DepthWalk:
         return resampled
 
     def go_to_full_depth(self, net, samples):
-        """Change to the last depth, settled now if it was not; return what changed."""
+        """Change to the last depth, and return a :class:`Comparison` with it.
+
+        If the last depth is to be found during the training, it is found now.
+        """
         if self.full_depth == inf:
             self.full_depth = self.depth_within_tolerance(net.module_, samples)
         comparison = self.compare(net, samples, self.full_depth)
@@ -170,7 +176,7 @@ class DepthWalk:
         return comparison
 
     def depth_within_tolerance(self, module, samples):
-        """Find the smallest depth of the walk whose gap is small enough."""
+        """Double the first depth until the gap is at most gap_tol, and return it."""
         depth = self.depths[0]
         while depth < DEEPEST and _gap(self._at(module, depth), samples) > self.gap_tol:
             depth *= 2
@@ -178,7 +184,7 @@ class DepthWalk:
 
     @torch.no_grad()
     def compare(self, net, samples, depth):
-        """Evaluate the network at another depth, beside itself."""
+        """Compare the losses and outputs of the network with those at another depth."""
         other = self._at(net.module_, depth)
         other.imitated_depth = self._imitated(depth)
         X, y = samples.batch(slice(COMPARED_ROWS))
@@ -196,24 +202,24 @@ class DepthWalk:
         )
 
     def _at(self, module, depth):
-        """Copy a network to another depth, where it imitates none."""
+        """Return a copy of a network at another depth, which imitates no deeper one."""
         other = copy.deepcopy(module)
         other.set_weights(self.weights_at(module.state_dict(), depth))
         other.imitated_depth = None
         return other
 
     def _imitated(self, depth):
-        """Return the depth that so many layers are to imitate, or None."""
+        """Return the depth that so many layers are to imitate, or None for the last."""
         return None if depth == self.full_depth else self.full_depth
 
     def change_depth(self, net, depth):
-        """Take the network, and what its optimizer remembers, to another depth."""
+        """Resample the network, and the memory of its optimizer, to another depth."""
         module = net.module_
         weights = self.weights_at(module.state_dict(), depth)
         shapes = module.V.shape, module.W.shape
 
         def like_layers(value):
-            """Resample what belongs to the layers; leave other values as they are."""
+            """Resample tensors of the shapes of V and W; keep others as they are."""
             if not torch.is_tensor(value) or value.shape not in shapes:
                 return value
             return resample(value, depth, "constant")
@@ -229,12 +235,12 @@ class DepthWalk:
         ----------
         net : TrainingNet
         like_layers : callable
-            Maps what the optimizer remembers to the new depth.
+            Maps a tensor of the optimizer to the new depth.
         """
         raise NotImplementedError
 
     def record(self, net, comparison):
-        """Write a row of ``depth_path_``."""
+        """Append a row to ``path``."""
         self.path.append(
             {
                 "depth": net.module_.depth,
@@ -249,7 +255,7 @@ class DepthWalk:
 
 
 def _gap(module, samples):
-    """Measure the gap to the neural ODE, infinite where that cannot be integrated."""
+    """Measure the gap to the neural ODE, infinite if the ODE cannot be integrated."""
     try:
         return ode_gap(module, samples.X[:GAP_ROWS])
     except RuntimeError:
