@@ -12,7 +12,6 @@ from odenet._diagnostics.gap import gap_after_fit
 from odenet._diagnostics.smoothness import depth_smoothness
 from odenet._estimators.frozen import freeze, thaw
 from odenet._estimators.preparation import (
-    check_callbacks,
     check_same_network,
     losing_nothing,
     merged,
@@ -126,7 +125,6 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         seed, generator = seed_and_generator(self.random_state)
         rows = merged(reading.rows, seed)
         solver = self._resolved_solver(len(rows.y))
-        check_callbacks(self.callbacks, solver)
         if past is not None and (notice := self._has_passed(solver)):
             return [(notice, UserWarning)]
         if predictor is None:
@@ -160,7 +158,6 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     def _fit_part(self, X, y, sample_weight, announced):
         """Train on a part, and return what the user is to be warned of."""
         solver = self._resolved_solver()
-        check_callbacks(self.callbacks, solver)
         device = training_device(self.device, self.dtype)
         is_first = not hasattr(self, "_predictor")
         if is_first and self.depth == "auto":

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from sklearn.utils import check_random_state
-from skorch.callbacks import Callback
 
 from odenet._tables.images import with_channels
 from odenet._tables.reading import Rows
@@ -25,41 +24,12 @@ STRUCTURE = {
 LEFT_TO_THE_NETWORK = (None, "auto")
 
 
-# Callbacks of skorch that cannot do what they are for, and why.
-NOT_FOR_ANY = {
-    "InputShapeSetter": "the network has the shape of the encoded table as it is",
-}
-NOT_FOR_FLOWS = {
-    **NOT_FOR_ANY,
-    "LRScheduler": "a flow has no learning rate, its steps follow an error estimate or "
-    "have the length that the solver says",
-    "WarmRestartLR": "a flow has no learning rate to restart",
-    "GradientNormClipping": "the flow of clipped gradients is another flow; one that "
-    "the theory knows is followed with the solver's `clip`",
-}
-
-
 def training_device(device, dtype):
     """Return the torch device to train on, if it has the dtype."""
     resolved = resolve_device(device)
     if resolved.type == "mps" and dtype == "float64":
         raise ValueError("`dtype` must be 'float32' on the device 'mps'.")
     return resolved
-
-
-def check_callbacks(callbacks, solver):
-    """Raise for what skorch cannot call, and for what would do nothing or harm."""
-    for given in callbacks or ():
-        callback = given[1] if isinstance(given, tuple) and len(given) == 2 else given
-        kind = callback if isinstance(callback, type) else type(callback)
-        if not issubclass(kind, Callback):
-            raise ValueError(
-                "`callbacks` must hold callbacks of skorch, which derive from "
-                f"skorch.callbacks.Callback, or pairs of a name and one; got {given!r}."
-            )
-        refused = NOT_FOR_FLOWS if solver.follows_flow else NOT_FOR_ANY
-        for name in {c.__name__ for c in kind.__mro__} & set(refused):
-            raise ValueError(f"`callbacks` must not hold {name}: {refused[name]}.")
 
 
 def seed_and_generator(random_state):

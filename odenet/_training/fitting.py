@@ -6,6 +6,7 @@ from dataclasses import replace
 from time import perf_counter
 
 from odenet._network.scratch import scratch
+from odenet._training.callbacks.allowed import check_callbacks
 from odenet._training.callbacks.progress_bar import ProgressBar
 from odenet._training.depth.along_flow import FlowSchedule
 from odenet._training.depth.in_stages import StagedSchedule
@@ -182,7 +183,8 @@ def make_net(network, plan, **settings):
 
 
 def _callbacks_of(plan):
-    """Return the callbacks that a plan asks for, in a list."""
+    """Return the callbacks that a plan asks for, in a list, if they are allowed."""
+    check_callbacks(plan.callbacks, plan.solver)
     return [*plan.callbacks, *([ProgressBar()] if plan.shows_progress else [])]
 
 

@@ -2,10 +2,8 @@
 
 import numpy as np
 import pytest
-from skorch.callbacks import EpochScoring, PassthroughScoring, PrintLog
 
 from odenet import ResODERegressor
-from odenet._estimators.preparation import check_callbacks
 from odenet.solvers import SGD, Flow
 from tests.helpers import BOTH, SMALL, outputs
 
@@ -18,18 +16,6 @@ def test_missing_numbers_are_told_how_to_be_taken(X, y):
         model.fit(holes, y)
     with pytest.raises(ValueError, match=r"contains NaN.*allow_nan=True"):
         model.fit(X, y).predict(holes)
-
-
-@BOTH
-def test_callbacks_are_those_of_skorch(make, X, y):
-    fine = [EpochScoring, ("scores", PassthroughScoring("train_loss")), PrintLog()]
-    check_callbacks(fine, Flow())
-    check_callbacks(None, Flow())
-    for wrong in (lambda net: None, "EarlyStopping", object(), ("a", int)):
-        with pytest.raises(
-            ValueError, match="`callbacks` must hold callbacks of skorch"
-        ):
-            make(2, callbacks=[wrong]).fit(X, y)
 
 
 @BOTH

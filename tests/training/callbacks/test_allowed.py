@@ -18,6 +18,7 @@ from skorch.callbacks import (
     InputShapeSetter,
     LoadInitState,
     LRScheduler,
+    PassthroughScoring,
     PrintLog,
     ProgressBar,
     TensorBoard,
@@ -27,6 +28,7 @@ from skorch.callbacks import (
 )
 
 from odenet import ResODERegressor
+from odenet._training.callbacks.allowed import check_callbacks
 from odenet.solvers import SGD, AdamW, Flow, GradientDescent
 
 SOLVERS = [
@@ -143,6 +145,16 @@ def test_rates_and_norms_are_for_mini_batches(solver):
     assert slow.moved() < 0.8 * plain.moved()
     fit(solver, GradientNormClipping(1e-3), clipped)
     assert clipped.moved() != plain.moved()
+
+
+def test_others_than_those_of_skorch_are_refused():
+    fine = [EpochScoring, ("scores", PassthroughScoring("train_loss")), PrintLog()]
+    check_callbacks(fine, Flow())
+    for wrong in (lambda net: None, "EarlyStopping", object(), ("a", int)):
+        with pytest.raises(
+            ValueError, match="`callbacks` must hold callbacks of skorc"
+        ):
+            fit(Flow(), wrong)
 
 
 @of_every_solver
