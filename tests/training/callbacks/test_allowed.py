@@ -37,9 +37,6 @@ SOLVERS = [
     AdamW(max_epochs=6, batch_size=20),
     SGD(max_epochs=6, batch_size=20),
 ]
-of_every_solver = pytest.mark.parametrize(
-    "solver", SOLVERS, ids=lambda solver: type(solver).__name__
-)
 PAGE = Path(__file__).parents[3] / "docs" / "callbacks.md"
 
 
@@ -61,6 +58,19 @@ class Watch(Callback):
         return max((later - seen[0]).abs().max().item() for later in seen)
 
 
+class Writer:
+    """Stands in for the one that TensorBoard's writes to."""
+
+    def __init__(self):
+        self.tags = []
+
+    def add_scalar(self, tag, scalar_value, global_step):
+        self.tags.append(tag)
+
+    def close(self):
+        pass
+
+
 def fit(solver, *callbacks, **settings):
     rng = np.random.default_rng(0)
     X = rng.normal(size=(60, 3))
@@ -71,80 +81,78 @@ def fit(solver, *callbacks, **settings):
     return model.set_params(callbacks=list(callbacks)).fit(X, X[:, 0] + X[:, 1] ** 2)
 
 
-@of_every_solver
-def test_scores_are_recorded_and_printed(solver, capsys):
-    scalars = []
-    writer = type("Writer", (), {"close": lambda self: None})()
-    writer.add_scalar = lambda tag, scalar_value, global_step: scalars.append(tag)
-    model = fit(
-        solver,
-        EpochScoring("r2", name="r2", on_train=True),
-        BatchScoring("neg_mean_squared_error", name="mse", on_train=True),
-        PrintLog(),
-        ProgressBar(),
-        TensorBoard(writer),
-    )
-    scores = model.history_["r2"]
-    assert scores.iloc[-1] > scores.iloc[0]
-    assert (model.history_["mse"] < 0).all()
-    assert "train_loss" in capsys.readouterr().out
-    assert any("loss" in tag for tag in scalars)
+def test_scores_are_recorded_and_printed(capsys):
+    for solver in SOLVERS:
+        writer = Writer()
+        model = fit(
+            solver,
+            EpochScoring("r2", name="r2", on_train=True),
+            BatchScoring("neg_mean_squared_error", name="mse", on_train=True),
+            PrintLog(),
+            ProgressBar(),
+            TensorBoard(writer),
+        )
+        scores = model.history_["r2"]
+        assert scores.iloc[-1] > scores.iloc[0]
+        assert (model.history_["mse"] < 0).all()
+        assert "train_loss" in capsys.readouterr().out
+        assert any("loss" in tag for tag in writer.tags)
 
 
-@of_every_solver
-def test_a_callback_can_end_the_training(solver):
-    stopping = EarlyStopping("train_loss", patience=2, threshold=0.9, load_best=True)
-    model = fit(solver, stopping)
-    assert model.stop_reason_ == "callback"
-    assert model.n_iter_ < 6
+def test_a_callback_can_end_the_training():
+    for solver in SOLVERS:
+        stopping = EarlyStopping(
+            "train_loss", patience=2, threshold=0.9, load_best=True
+        )
+        model = fit(solver, stopping)
+        assert model.stop_reason_ == "callback"
+        assert model.n_iter_ < 6
 
 
-@of_every_solver
-def test_checkpoints_are_written_and_loaded(solver, tmp_path):
-    best = Checkpoint(dirname=tmp_path, monitor="train_loss_best", load_best=True)
-    end = TrainEndCheckpoint(dirname=tmp_path / "end")
-    fit(solver, best, end)
-    assert (tmp_path / "params.pt").exists()
-    saved = torch.load(tmp_path / "end" / "train_end_params.pt")
-    watch = Watch()
-    fit(solver, end, LoadInitState(end), watch)
-    assert torch.equal(watch.embeddings[0], saved["embedding"])
+def test_checkpoints_are_written_and_loaded(tmp_path):
+    for solver in SOLVERS:
+        best = Checkpoint(dirname=tmp_path, monitor="train_loss_best", load_best=True)
+        end = TrainEndCheckpoint(dirname=tmp_path / "end")
+        fit(solver, best, end)
+        assert (tmp_path / "params.pt").exists()
+        saved = torch.load(tmp_path / "end" / "train_end_params.pt")
+        watch = Watch()
+        fit(solver, end, LoadInitState(end), watch)
+        assert torch.equal(watch.embeddings[0], saved["embedding"])
 
 
-@of_every_solver
-def test_frozen_parameters_keep_their_values(solver):
-    frozen, thawed, free = Watch(), Watch(), Watch()
-    fit(solver, Freezer("embedding"), frozen)
-    fit(solver, Freezer("embedding"), Unfreezer("embedding", at=3), thawed)
-    fit(solver, free)
-    assert frozen.moved() == 0.0 < free.moved()
-    assert thawed.moved(slice(0, 3)) == 0.0 < thawed.moved()
+def test_frozen_parameters_keep_their_values():
+    for solver in SOLVERS:
+        frozen, thawed, free = Watch(), Watch(), Watch()
+        fit(solver, Freezer("embedding"), frozen)
+        fit(solver, Freezer("embedding"), Unfreezer("embedding", at=3), thawed)
+        fit(solver, free)
+        assert frozen.moved() == 0.0 < free.moved()
+        assert thawed.moved(slice(0, 3)) == 0.0 < thawed.moved()
 
 
-@of_every_solver
-def test_parameters_are_initialised_anew(solver):
-    watch = Watch()
-    zeros = Initializer("embedding", fn=torch.nn.init.zeros_, at=1)
-    fit(solver, zeros, watch)
-    assert watch.embeddings[1].norm() < watch.embeddings[0].norm()
+def test_parameters_are_initialised_anew():
+    for solver in SOLVERS:
+        watch = Watch()
+        zeros = Initializer("embedding", fn=torch.nn.init.zeros_, at=1)
+        fit(solver, zeros, watch)
+        assert watch.embeddings[1].norm() < watch.embeddings[0].norm()
 
 
-@of_every_solver
-def test_rates_and_norms_are_for_mini_batches(solver):
-    refused = [LRScheduler("StepLR", step_size=2), GradientNormClipping(1e-3)]
-    if solver.follows_flow:
-        for callback in (*refused, LRScheduler(WarmRestartLR)):
-            with pytest.raises(
-                ValueError, match=f"not hold {type(callback).__name__}:"
-            ):
+def test_rates_and_norms_are_for_mini_batches():
+    clips, steps = GradientNormClipping(1e-3), {"step_size": 1, "gamma": 0.01}
+    for solver in SOLVERS[:2]:
+        for callback in (LRScheduler("StepLR"), LRScheduler(WarmRestartLR), clips):
+            name = type(callback).__name__
+            with pytest.raises(ValueError, match=f"must not hold {name}: "):
                 fit(solver, callback)
-        return
-    slow, plain, clipped = Watch(), Watch(), Watch()
-    fit(solver, LRScheduler("StepLR", step_size=1, gamma=0.01), slow)
-    fit(solver, plain)
-    assert slow.moved() < 0.8 * plain.moved()
-    fit(solver, GradientNormClipping(1e-3), clipped)
-    assert clipped.moved() != plain.moved()
+    for solver in SOLVERS[2:]:
+        slow, plain, clipped = Watch(), Watch(), Watch()
+        fit(solver, LRScheduler("StepLR", **steps), slow)
+        fit(solver, plain)
+        fit(solver, clips, clipped)
+        assert slow.moved() < 0.8 * plain.moved()
+        assert clipped.largest <= 1.01e-3 < plain.largest
 
 
 def test_others_than_those_of_skorch_are_refused():
@@ -157,10 +165,12 @@ def test_others_than_those_of_skorch_are_refused():
             fit(Flow(), wrong)
 
 
-@of_every_solver
-def test_what_can_do_nothing_is_refused(solver):
-    with pytest.raises(ValueError, match="must not hold InputShapeSetter: the network"):
-        fit(solver, InputShapeSetter())
+def test_what_can_do_nothing_is_refused():
+    for solver in SOLVERS:
+        with pytest.raises(
+            ValueError, match="must not hold InputShapeSetter: the network"
+        ):
+            fit(solver, InputShapeSetter())
 
 
 def test_the_page_tells_of_all_of_them():
