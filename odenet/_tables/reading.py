@@ -80,6 +80,18 @@ class TableInputs:
         """What the columns hold."""
         return self.encoder.columns
 
+    def notices(self):
+        """Return what a user is to know who trains further on other data."""
+        ignored = self.encoder.ignored.tolist()
+        if not ignored:
+            return []
+        names = self.feature_names
+        shown = ignored if names is None else [str(names[j]) for j in ignored]
+        return [
+            f"The columns {shown} are constant in the first training data. They are "
+            "ignored from now on, also where they vary in later data."
+        ]
+
     def read(self, X, y=NO_Y, **checks):
         """Check a table against the training table, and return its matrix; and y."""
         owner = stand_in(self.estimator_name, self.n_features, self.feature_names)

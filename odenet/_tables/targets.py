@@ -79,6 +79,10 @@ class Targets:
         """Turn outputs of the network, shape (n, n_outputs), into predictions."""
         raise NotImplementedError
 
+    def notices(self):
+        """Return what a user is to know who trains further on other data."""
+        return []
+
     def attributes(self):
         """Return what an estimator shows of its targets after ``fit``."""
         return {"n_outputs_": self.n_outputs}
@@ -124,6 +128,15 @@ class RegressionTargets(Targets):
     def tensor(self, y):
         """Return the standardised columns."""
         return torch.tensor(self.standardizer(y))
+
+    def notices(self):
+        """Tell of targets that no later data can change."""
+        if not np.isinf(self.standardizer.scale).any():
+            return []
+        return [
+            "The target is constant in the first training data, and has no scale. It "
+            "is predicted from now on, whatever later data say."
+        ]
 
     def decode(self, outputs):
         """Return predictions in the units and the shape of y."""
