@@ -152,7 +152,9 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         with scikit_learn_callbacks(self, X, y, fitted) as observer:
             outcome = train(predictor.network, data, replace(plan, observer=observer))
             self._take(predictor, outcome, data.samples)
-        return [(text, ConvergenceWarning) for text in outcome.warnings()]
+        return _with_categories(
+            reading, outcome, predictor if self.warm_start and past is None else None
+        )
 
     def _fit_part(self, X, y, sample_weight, announced):
         """Train on a part, and return what the user is to be warned of."""
@@ -174,7 +176,7 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         net = None if is_first else self.net_
         outcome = train_on_part(predictor.network, samples, plan, net)
         self._take(predictor, outcome)
-        return outcome.warnings()
+        return _with_categories(reading, outcome, predictor if is_first else None)
 
     def _read(self, X, y, sample_weight, predictor=None, announced=None):
         """Read samples, anew or as those that a predictor was fitted to.
@@ -412,6 +414,23 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         return with_summary(html, facts(self)) if hasattr(self, "_predictor") else html
 
 
+def _with_categories(reading, outcome, first):
+    """Return what a user is to be warned of, each text with its category.
+
+    Parameters
+    ----------
+    reading : Reading
+    outcome : Outcome
+    first : Predictor or None
+        If further trainings on other data may follow, the predictor that they share.
+    """
+    texts = list(reading.notices)
+    if first is not None:
+        texts += [*first.inputs.notices(), *first.targets.notices()]
+    told = [(text, UserWarning) for text in texts]
+    return told + [(text, ConvergenceWarning) for text in outcome.warnings()]
+
+
 def fit_part(estimator, X, y, sample_weight, classes=None):
     """Train an estimator for one pass over a part of the data.
 
@@ -425,7 +444,7 @@ def fit_part(estimator, X, y, sample_weight, classes=None):
 
     Returns
     -------
-    notices : list of str
+    notices : list of tuple (text, category)
         What the user is to be warned of.
     """
     if estimator.early_stopping is True:

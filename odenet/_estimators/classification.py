@@ -4,7 +4,6 @@ import warnings
 
 import numpy as np
 from sklearn.base import ClassifierMixin
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
@@ -41,8 +40,8 @@ class ClassificationMixin(ClassifierMixin):
             Fitted.
         """
         self._check_announced(classes)
-        for text in fit_part(self, X, y, sample_weight, classes):
-            warnings.warn(text, ConvergenceWarning, stacklevel=3)
+        for text, category in fit_part(self, X, y, sample_weight, classes):
+            warnings.warn(text, category, stacklevel=3)
         return self
 
     def _check_announced(self, classes):

@@ -3,7 +3,6 @@
 import warnings
 
 from sklearn.base import RegressorMixin
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
@@ -202,8 +201,8 @@ class ResODERegressor(RegressorMixin, TableResODE):
         self : estimator
             Fitted.
         """
-        for text in fit_part(self, X, y, sample_weight):
-            warnings.warn(text, ConvergenceWarning, stacklevel=3)
+        for text, category in fit_part(self, X, y, sample_weight):
+            warnings.warn(text, category, stacklevel=3)
         return self
 
     def predict(self, X):

@@ -18,6 +18,7 @@ from odenet._network.ode import NeuralODE
 from odenet._network.predictor import Predictor
 from odenet._network.residual import BACKWARDS
 from odenet._network.start import input_scaling, start_network
+from odenet._tables.column_checks import notices_of
 from odenet._tables.columns import read_columns
 from odenet._tables.encoder import fit_encoder
 from odenet._tables.reading import Reading, TableInputs, read_table, to_rows
@@ -122,9 +123,11 @@ class TableResODE(BaseResODE):
     def _read_anew(self, X, y, sample_weight, announced):
         is_regressor = isinstance(self, RegressorMixin)
         kind = RegressionTargets if is_regressor else ClassTargets
-        columns = announced.columns or read_columns(
-            X, self.categorical_features, self.allow_nan
-        )
+        columns, notices = announced.columns, ()
+        if columns is None:
+            columns = read_columns(X, self.categorical_features, self.allow_nan)
+        if columns.categories and announced.columns is None:
+            notices = tuple(notices_of(columns, X))
         X, y = read_table(self, columns, X, y, reset=True, **kind.checks)
         kind.check(y)
         targets_of = partial(
@@ -137,7 +140,7 @@ class TableResODE(BaseResODE):
         if columns.numeric is None:
             columns, X = columns.settled(rows.X, scored=self.standardize)
             rows = rows._replace(X=X)
-        return Reading(rows, targets, columns)
+        return Reading(rows, targets, columns, notices)
 
     def _start(self, reading, generator):
         X, y, weight = reading.rows

@@ -42,7 +42,8 @@ def add_gradients(module, loss, X, y, share):
         return _add_by_autograd(module, loss, X, y, share)
     outputs, total, gradients = _computation_for(X)(module, loss, X, y, share)
     for p, gradient in zip(module.parameters(), gradients, strict=True):
-        p.grad = gradient if p.grad is None else p.grad.add_(gradient)
+        if p.requires_grad:
+            p.grad = gradient if p.grad is None else p.grad.add_(gradient)
     return outputs, total
 
 

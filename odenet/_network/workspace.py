@@ -157,8 +157,10 @@ class Workspace:
             if dh is None:
                 self.add_product(g, *factors, out=before)
             else:
-                self.add_product(dh, *factors, alpha=1 + self.ahead, out=before)
-                torch.lerp(dh, before, 1 / (1 + self.ahead), out=dh)
+                dp = self.states[0]
+                self.multiply(*factors, out=dp)
+                torch.add(dh, dp, alpha=1 + self.ahead, out=before)
+                dh.add_(dp)
         return self.g_of[-1]
 
     def _write_weight_gradients(self, layers, grad_V, grad_W):

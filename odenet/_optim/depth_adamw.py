@@ -52,7 +52,8 @@ class DepthAdamW(Optimizer):
             objective = closure()
         for group in self.param_groups:
             for p in group["params"]:
-                self._move(p, group)
+                if p.grad is not None:  # as of one that is frozen
+                    self._move(p, group)
         return objective
 
     def _move(self, p, group):

@@ -200,7 +200,8 @@ class GradientFlow(FlowOptimizer):
     def _advance(self, start, closure):
         """Take one step, shorter and shorter until it lowers the loss."""
         self._update_radius(start, closure)
-        gain = self._choose_step()[0] * norm(start.velocity) ** 2
+        speed = norm(start.velocity)
+        gain = self._choose_step()[0] * speed * speed  # ** 2 may raise OverflowError
         eps = torch.finfo(start.y.dtype).eps
         rounding = ROUNDINGS_OF_A_MINIMUM * eps * abs(start.loss)
         for _ in range(MAX_REJECTIONS):

@@ -8,12 +8,20 @@ before :mod:`odenet._tables.encoder` makes them inputs of a network.
 import re
 from dataclasses import dataclass, replace
 from functools import cached_property
-from numbers import Real
 
 import numpy as np
 from sklearn.utils import check_array
 
-from odenet._utils.sklearn_private import is_pandas_na, safe_indexing
+from odenet._tables.column_checks import check_kind
+from odenet._tables.table_values import (
+    distinct_values,
+    is_frame,
+    kind_of,
+    known_value,
+    name_of,
+    values_of,
+)
+from odenet._utils.sklearn_private import safe_indexing
 
 UNKNOWN = -1  # The index of a category that is not in the list.
 # Names of dtypes of texts and categories: of pandas, polars and Arrow.
@@ -40,14 +48,16 @@ class Columns:
     def read(self, X):
         """Return the matrix of a table, which comes from :func:`as_table`."""
         matrix = np.empty(X.shape)
-        numeric = _others(X.shape[1], self.categories)
+        numeric = other_columns(X.shape[1], self.categories)
         if len(numeric):
             numbers = safe_indexing(X, numeric, axis=1)
             matrix[:, numeric] = check_array(
                 numbers, dtype=np.float64, ensure_all_finite=False
             )
         for j, categories in self.categories.items():
-            matrix[:, j] = _indices(_values(X, j), categories)
+            values = values_of(X, j)
+            check_kind(values, categories, name_of(X, j))
+            matrix[:, j] = _indices(values, categories)
         return matrix
 
     def settled(self, X, scored):
@@ -61,7 +71,7 @@ class Columns:
         for j, known in self.categories.items():
             met, X[:, j] = np.unique(X[:, j], return_inverse=True)
             categories[j] = tuple(known[int(i)] for i in met)
-        numeric = _others(X.shape[1], categories)
+        numeric = other_columns(X.shape[1], categories)
         columns = replace(
             self,
             categories=categories,
@@ -99,27 +109,22 @@ def read_columns(X, categorical_features, allow_nan):
     """
     chosen = []
     if isinstance(categorical_features, str):
-        chosen = _columns_of_text(X) if _is_frame(X) else []
+        chosen = _columns_of_text(X) if is_frame(X) else []
     elif categorical_features is not None and len(categorical_features):
         X = as_table(X)
         chosen = _indices_of(np.asarray(categorical_features), X)
-    return Columns({j: _categories(_values(X, j)) for j in chosen}, allow_nan)
-
-
-def _is_frame(X):
-    """Return whether X is a data frame, of whatever library."""
-    return all(hasattr(X, name) for name in ("shape", "columns", "dtypes"))
+    return Columns({j: _categories(values_of(X, j)) for j in chosen}, allow_nan)
 
 
 def as_table(X):
     """Return a frame as it is, or an array that keeps numbers and texts as they are."""
-    if _is_frame(X):
+    if is_frame(X):
         return X
     dtype = None if hasattr(X, "dtype") else object
     return check_array(X, dtype=dtype, ensure_all_finite=False)
 
 
-def _others(n_columns, chosen):
+def other_columns(n_columns, chosen):
     """Return the indices of the columns that are not chosen, ascending."""
     return np.array([j for j in range(n_columns) if j not in chosen], dtype=int)
 
@@ -135,18 +140,13 @@ def _are_many(X):
     return ((lowest < X) & (highest > X)).any(axis=0)
 
 
-def _values(X, j):
-    """Return a column as a list of Python's own values."""
-    return np.asarray(safe_indexing(X, j, axis=1), dtype=object).tolist()
-
-
 def _columns_of_text(X):
     """Return the columns of a frame that hold categories or texts by their dtype."""
     return [
         j
         for j, dtype in enumerate(map(str, X.dtypes))
         if TEXT.match(dtype.lower())
-        and (dtype.lower() != "object" or _holds_text(_values(X, j)))
+        and (dtype.lower() != "object" or _holds_text(values_of(X, j)))
     ]
 
 
@@ -185,7 +185,7 @@ def _indices_of(features, X):
 
 def _indices_of_names(names, X):
     """Return the indices of the columns that a user has chosen by their names."""
-    if not _is_frame(X):
+    if not is_frame(X):
         raise ValueError(
             "`categorical_features` can hold names only if X is a data frame, got "
             f"{names}: pass indices or a boolean mask."
@@ -205,35 +205,13 @@ def _categories(values):
 
     Equal numbers of several types are one category, as in Python: 1, 1.0 and True.
     """
-    distinct = {_known(value) for value in _distinct(values)}
-    known = sorted(distinct - {None}, key=lambda value: (_kind(value), value))
+    distinct = {known_value(value) for value in distinct_values(values)}
+    known = sorted(distinct - {None}, key=lambda value: (kind_of(value), value))
     return (*known, None) if None in distinct else tuple(known)
-
-
-def _distinct(values):
-    """Return the set of values, or raise for what has no hash."""
-    try:
-        return set(values)
-    except TypeError as error:
-        raise TypeError(
-            f"A category must be hashable, as strings and numbers are: {error}."
-        ) from error
-
-
-def _known(value):
-    """Return a value of Python's own, or None for all that stands for a missing one."""
-    if value is None or is_pandas_na(value) or value != value:
-        return None
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def _kind(value):
-    """Return the rank of a value's type, since numbers and texts cannot be compared."""
-    return 0 if isinstance(value, Real) else 1 if isinstance(value, str) else 2
 
 
 def _indices(values, categories):
     """Return the index of every value in the categories, or UNKNOWN."""
     index = {category: i for i, category in enumerate(categories)}
-    index = {value: index.get(_known(value), UNKNOWN) for value in _distinct(values)}
-    return np.array([index[value] for value in values], dtype=np.float64)
+    met = {v: index.get(known_value(v), UNKNOWN) for v in distinct_values(values)}
+    return np.array([met[value] for value in values], dtype=np.float64)

@@ -33,6 +33,11 @@ class Encoder:
             inputs = np.hstack([numbers, _marks_of_rows(self.columns, X)])
         return np.hstack([self.standardizer(inputs), self.scores(scored)])
 
+    @property
+    def ignored(self):
+        """The indices of the columns of numbers that were constant in training."""
+        return self.columns.numeric[np.isinf(self.standardizer.scale[: len(self.fill)])]
+
     def _filled_numbers(self, X):
         """Return the columns of numbers, without a gap."""
         numbers = _numeric(self.columns, X)

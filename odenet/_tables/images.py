@@ -37,6 +37,10 @@ class ImageInputs:
     # The most images in one evaluation of the network, which bounds its memory.
     rows_at_once: ClassVar = 1024
 
+    def notices(self):
+        """Return nothing: the scale of a channel is that of all its pixels."""
+        return []
+
     def read(self, X, y=NO_Y, **checks):
         """Check images against those of the training; return rows of pixels (and y)."""
         owner = stand_in(self.estimator_name, self.n_features, self.feature_names)

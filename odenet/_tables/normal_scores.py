@@ -31,8 +31,23 @@ class NormalScores:
         scores = np.zeros(X.shape)
         for j, (values, scores_of_values) in enumerate(self.knots):
             if len(values) > 1:
-                scores[:, j] = np.interp(X[:, j], values, scores_of_values)
+                scores[:, j] = _interpolate(X[:, j], values, scores_of_values)
         return scores
+
+
+def _interpolate(x, values, scores):
+    """Return scores that are piecewise linear between the values.
+
+    Two values may be so close, or so far apart, that the slope between them is no
+    number of float64. A number between them then gets the score of the lower one.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = np.interp(x, values, scores)
+    unknown = ~np.isfinite(found) & ~np.isnan(x)
+    if unknown.any():
+        below = np.searchsorted(values, x[unknown], side="right") - 1
+        found[unknown] = scores[below.clip(0)]
+    return found
 
 
 def fit_normal_scores(X, weight, gain=1.0):

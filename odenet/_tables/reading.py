@@ -9,6 +9,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_array, check_X_y
 from sklearn.utils.validation import validate_data
 
+from odenet._tables.column_checks import check_numbers, column_of_texts
 from odenet._tables.columns import Columns, as_table
 from odenet._tables.encoder import Encoder
 from odenet._tables.targets import Targets
@@ -42,11 +43,14 @@ class Reading:
     targets : Targets
     layout : Columns or tuple
         What the columns of a table hold; of images, their shape.
+    notices : tuple of str, default=()
+        What the user is to be warned of.
     """
 
     rows: Rows
     targets: Targets
     layout: Any
+    notices: tuple = ()
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,18 @@ class TableInputs:
     def columns(self):
         """What the columns hold."""
         return self.encoder.columns
+
+    def notices(self):
+        """Return what a user is to know who trains further on other data."""
+        ignored = self.encoder.ignored.tolist()
+        if not ignored:
+            return []
+        names = self.feature_names
+        shown = ignored if names is None else [str(names[j]) for j in ignored]
+        return [
+            f"The columns {shown} are constant in the first training data. They are "
+            "ignored from now on, also where they vary in later data."
+        ]
 
     def read(self, X, y=NO_Y, **checks):
         """Check a table against the training table, and return its matrix; and y."""
@@ -123,16 +139,25 @@ def read_table(owner, columns, X, y=NO_Y, *, reset=False, **checks):
     """
     checks["ensure_all_finite"] = "allow-nan" if columns.allow_nan else True
     checks["dtype"] = np.float64
+    if not _has_numbers_only(X):
+        check_numbers(columns, X)
     if not columns.categories:
-        with _telling_of_allow_nan():
+        with _telling_the_remedy(columns, X):
             return validate_data(owner, X, y, reset=reset, **checks)
     X = as_table(X)
     validate_data(owner, X, y, reset=reset, skip_check_array=True)
-    X = columns.read(X)
-    with _telling_of_allow_nan():
+    with _telling_the_remedy(columns, X):
+        X = columns.read(X)
+    with _telling_the_remedy(columns, X):
         if isinstance(y, str):
             return check_array(X, estimator=owner, input_name="X", **checks)
         return check_X_y(X, y, estimator=owner, **checks)
+
+
+def _has_numbers_only(X):
+    """Tell whether X is an array of numbers, or no table at all as it stands."""
+    is_table = hasattr(X, "shape") and len(X.shape) == 2
+    return not is_table or (hasattr(X, "dtype") and X.dtype.kind in "fiub")
 
 
 def to_rows(X, y, sample_weight, targets):
@@ -163,14 +188,19 @@ def to_rows(X, y, sample_weight, targets):
 
 
 @contextmanager
-def _telling_of_allow_nan():
-    """Name the remedy where X has missing numbers.
+def _telling_the_remedy(columns, X):
+    """Name the remedy where X has missing numbers, or texts in place of numbers.
 
-    scikit-learn's own message recommends other estimators.
+    scikit-learn's own messages recommend other estimators, and name no column.
     """
     try:
         yield
     except ValueError as error:
+        if "could not convert string to float" in str(error):
+            raise ValueError(
+                f"The column {column_of_texts(columns, X)} holds texts: {error}. If "
+                "they are categories, name the column in `categorical_features`."
+            ) from error
         if "Input X contains NaN" not in str(error):
             raise
         raise ValueError(

@@ -16,9 +16,8 @@ SHIFT = np.uint64(29)
 def merge_repeated(X, y, weight, seed):
     """Return the distinct rows in a pseudo-random order, each with its total weight.
 
-    Equal rows have equal keys, so that a sort by keys brings them together. (Two
-    distinct rows have the same key with a probability of 2^-64. If their copies then
-    alternate, some stay unmerged.)
+    Rows that are equal have equal keys, so a sort by keys brings them together; where
+    distinct rows have the same key, they are sorted by what they hold as well.
 
     Parameters
     ----------
@@ -38,11 +37,19 @@ def merge_repeated(X, y, weight, seed):
     # Rows are compared by their bits: 0 and -0 must be the same, and all kinds of NaN.
     rows = np.column_stack([X, y]).astype(np.float64) + 0.0
     rows[np.isnan(rows)] = np.nan
-    order = np.argsort(_row_keys(rows, seed), kind="stable")
-    bits = rows[order].view(np.uint64)
-    is_first = np.concatenate([[True], (bits[1:] != bits[:-1]).any(axis=1)])
+    keys, bits = _row_keys(rows, seed), rows.view(np.uint64)
+    order = np.argsort(keys, kind="stable")
+    is_first = _are_first(bits[order])
+    if is_first.sum() > len(np.unique(keys)):
+        order = np.lexsort((*bits.T, keys))
+        is_first = _are_first(bits[order])
     first = order[is_first]
     return X[first], y[first], np.add.reduceat(weight[order], np.flatnonzero(is_first))
+
+
+def _are_first(bits):
+    """Tell for every row whether it differs from the one before it."""
+    return np.concatenate([[True], (bits[1:] != bits[:-1]).any(axis=1)])
 
 
 def _row_keys(rows, seed):

@@ -7,6 +7,9 @@ import numpy as np
 # A bound before squares are taken: any number whose square is finite, and beside which
 # every limit is small. An infinite z would become inf / inf.
 LARGEST = 1e100
+# Of the scale of a column at an end of float64: 0 and infinity would mean other things.
+SMALLEST_SCALE = np.finfo(float).smallest_subnormal
+LARGEST_SCALE = np.finfo(float).max
 # A column whose standard deviation is within a few roundings of its largest number is
 # constant: the mean of n equal numbers is off by such an amount.
 ROUNDING = 10 * np.finfo(float).eps
@@ -32,8 +35,10 @@ class Standardizer:
 
     def __call__(self, X):
         """Return standardised columns."""
-        with np.errstate(over="ignore"):  # A limit brings infinite numbers back.
-            Z = (X - self.mean) / self.scale
+        with np.errstate(over="ignore", invalid="ignore"):
+            Z = (X - self.mean) / self.scale  # A limit brings infinite numbers back.
+        if np.isinf(self.scale).any():  # inf / inf is no number
+            Z = np.where(np.isinf(self.scale) & ~np.isnan(X), 0.0, Z)
         return Z if np.all(np.isinf(self.limit)) else _bounded(Z, self.limit)
 
     def inverse(self, X):
@@ -85,9 +90,11 @@ def fit_standardizer(X, weight, gain=1.0, limit=np.inf):
     share = (share / share.sum())[:, None]
     mean = (share * unit).sum(axis=0)
     std = np.sqrt((share * np.square(unit - mean)).sum(axis=0))
-    constant = (np.ptp(X, axis=0) == 0) | (std <= ROUNDING)
+    with np.errstate(over="ignore"):
+        constant = (np.ptp(X, axis=0) == 0) | (std <= ROUNDING)
+        scale = np.clip(std * magnitude / gain, SMALLEST_SCALE, LARGEST_SCALE)
     return Standardizer(
         mean=np.where(constant, X[0], mean * magnitude),
-        scale=np.where(constant, np.inf, std * magnitude / gain),
+        scale=np.where(constant, np.inf, scale),
         limit=limit * gain,
     )

@@ -1,6 +1,8 @@
 """From the targets of a training set to those of a network, and back to predictions."""
 
 from dataclasses import dataclass, replace
+from math import inf
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -77,6 +79,10 @@ class Targets:
         """Turn outputs of the network, shape (n, n_outputs), into predictions."""
         raise NotImplementedError
 
+    def notices(self):
+        """Return what a user is to know who trains further on other data."""
+        return []
+
     def attributes(self):
         """Return what an estimator shows of its targets after ``fit``."""
         return {"n_outputs_": self.n_outputs}
@@ -96,7 +102,8 @@ class RegressionTargets(Targets):
     def of(cls, y, *, estimator_name, params, classes=None):
         """Describe the targets of a training set, not scaled yet."""
         n_outputs = 1 if y.ndim == 1 else y.shape[1]
-        return cls(Standardizer.identity(n_outputs), y.ndim == 1)
+        as_they_are = Standardizer(np.zeros(n_outputs), np.ones(n_outputs))
+        return cls(as_they_are, y.ndim == 1)
 
     @property
     def n_outputs(self):
@@ -121,6 +128,15 @@ class RegressionTargets(Targets):
     def tensor(self, y):
         """Return the standardised columns."""
         return torch.tensor(self.standardizer(y))
+
+    def notices(self):
+        """Tell of targets that no later data can change."""
+        if not np.isinf(self.standardizer.scale).any():
+            return []
+        return [
+            "The target is constant in the first training data, and has no scale. It "
+            "is predicted from now on, whatever later data say."
+        ]
 
     def decode(self, outputs):
         """Return predictions in the units and the shape of y."""
@@ -188,6 +204,7 @@ class ClassTargets(Targets):
                 np.count_nonzero(mass) * np.maximum(mass, mass[mass > 0].min())
             )
         else:
+            _check_class_weight(self.class_weight)
             factor = compute_class_weight(
                 self.class_weight, classes=self.classes, y=self.classes[y]
             )
@@ -235,3 +252,14 @@ class ClassTargets(Targets):
     def attributes(self):
         """Return the classes besides the number of outputs."""
         return {"classes_": self.classes, **super().attributes()}
+
+
+def _check_class_weight(class_weight):
+    """Raise for weights of classes that are no weights."""
+    for label, weight in (class_weight or {}).items():
+        is_number = isinstance(weight, Real) and not isinstance(weight, bool)
+        if not is_number or not 0 <= weight < inf:
+            raise ValueError(
+                "`class_weight` must map labels to finite numbers that are not "
+                f"negative, got {weight!r} for the label {label!r}."
+            )

@@ -1,10 +1,12 @@
 """One fit: a training, and a second one if the first has only chosen a flow time."""
 
 import copy
+from contextlib import contextmanager
 from dataclasses import replace
 from time import perf_counter
 
 from odenet._network.scratch import scratch
+from odenet._training.callbacks.allowed import check_callbacks
 from odenet._training.callbacks.progress_bar import ProgressBar
 from odenet._training.depth.along_flow import FlowSchedule
 from odenet._training.depth.in_stages import StagedSchedule
@@ -167,9 +169,6 @@ def make_net(network, plan, **settings):
     -------
     net : TrainingNet
     """
-    callbacks = list(plan.callbacks)
-    if plan.shows_progress:
-        callbacks.append(ProgressBar())
     return (plan.net_class or TrainingNet)(
         network,
         plan.loss,
@@ -178,9 +177,22 @@ def make_net(network, plan, **settings):
         smoothness_penalty=plan.smoothness_penalty,
         generator=plan.generator,
         augmentation=plan.augmentation,
-        callbacks=callbacks,
+        callbacks=_callbacks_of(plan),
         **settings,
     ).initialize()
+
+
+def _callbacks_of(plan):
+    """Return the callbacks that a plan asks for, in a list, if they are allowed."""
+    check_callbacks(plan.callbacks, plan.solver)
+    return [*plan.callbacks, *([ProgressBar()] if plan.shows_progress else [])]
+
+
+def _has_callbacks_of(net, plan):
+    """Tell whether a net has the callbacks that a plan asks for."""
+    of_user = [c for c in net.callbacks if not isinstance(c, ProgressBar)]
+    shows_progress = len(of_user) < len(net.callbacks)
+    return of_user == list(plan.callbacks) and shows_progress == plan.shows_progress
 
 
 def run_net(net, samples, held_out=None):
@@ -233,14 +245,31 @@ def train_on_part(network, samples, plan, net=None):
         net = make_net(network, plan, max_epochs=1)
         if plan.past is not None:
             net.resume(plan.past)
-    before = net.weights()
-    try:
+    net.loss = plan.loss
+    if not _has_callbacks_of(net, plan):
+        net.callbacks = _callbacks_of(plan)
+        net.initialize_callbacks()
+    with _leaving_no_trace(net):
         run_net(net, samples)
-    except BaseException:
-        net.module_.set_weights(before)
-        raise
     path = [] if plan.past is None else plan.past.depth_path
     return Outcome(net.module_, net, path, net.stop_reason)
+
+
+@contextmanager
+def _leaving_no_trace(net):
+    """Take back all that a net has learnt and recorded, if an error is raised."""
+    before = copy.deepcopy((net.module_.state_dict(), net.optimizer_.state_dict()))
+    order, n_rows = net.generator.get_state(), len(net.history)
+    try:
+        yield
+    except BaseException:
+        weights, steps = before
+        net.module_.set_weights(weights)
+        net.optimizer_.load_state_dict(steps)
+        net.generator.set_state(order)
+        del net.history[n_rows:]
+        net.average = None
+        raise
 
 
 def _can_go_on(net, network, plan):
@@ -248,7 +277,6 @@ def _can_go_on(net, network, plan):
     mine, asked = net.module_, network
     return (
         net.trains_on_parts
-        and net.loss == plan.loss
         and (repr(net.solver), net.alpha, net.smoothness_penalty, net.augmentation)
         == (repr(plan.solver), plan.alpha, plan.smoothness_penalty, plan.augmentation)
         and (mine.V.device, mine.backward) == (asked.V.device, asked.backward)

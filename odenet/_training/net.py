@@ -9,6 +9,7 @@ from math import inf
 import torch
 from skorch import NeuralNet
 from skorch.callbacks import EpochTimer, LRScheduler, PassthroughScoring
+from torch.nn import Module
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from odenet._network.fast_layers import rows_at_once
@@ -94,6 +95,7 @@ class TrainingNet(NeuralNet):
         self.trains_on_parts = max_epochs is not None
         self.stop_reason = self.average = None
         self.rows_before = self.evals_before = 0
+        self.curves = {}  # columns of the history, as far as they have been read
         super().__init__(
             module,
             criterion=loss,
@@ -101,7 +103,7 @@ class TrainingNet(NeuralNet):
             callbacks=callbacks,
             train_split=None,
             device=None,
-            verbose=0,
+            verbose=1,  # of callbacks that print: those that a user has asked for
         )
 
     @property
@@ -120,14 +122,22 @@ class TrainingNet(NeuralNet):
         return callbacks
 
     def initialize_criterion(self):
-        """Set the loss, which is no torch module and needs no initialisation."""
-        self.criterion_ = self.loss
+        """The loss is no torch module: an empty one stands for it in checkpoints."""
+        self.criterion_ = Module()
         return self
 
     def initialize_optimizer(self, triggered_directly=None):
         """Let the solver make the optimizer."""
         self.optimizer_ = self.solver.make_optimizer(self.module_, self.horizon)
         return self
+
+    def load_params(self, *args, **kwargs):
+        """Load what a callback has saved, onto the device that the network is on."""
+        self.device = str(self.module_.V.device)
+        try:
+            super().load_params(*args, **kwargs)
+        finally:
+            self.device = None  # as always: others decide where the network is
 
     @property
     def averages(self):
@@ -178,7 +188,17 @@ class TrainingNet(NeuralNet):
         if hasattr(self.optimizer_, "n_grad_evals"):
             return self.optimizer_.n_grad_evals
         rows = self.history[self.rows_before :]
-        return self.evals_before + sum(r.get("train_batch_count", 0) for r in rows)
+        self.evals_before += sum(r.get("train_batch_count", 0) for r in rows)
+        self.rows_before += len(rows)
+        return self.evals_before
+
+    @property
+    def is_cut_short(self):
+        """Whether the last epoch was to come later: held-out samples were to say when.
+
+        Where the steps shrink to zero over all epochs, the last one is the end.
+        """
+        return self.monitor.early_stopping and self.solver.has_constant_rate
 
     @property
     def has_chosen_flow_time(self):
@@ -187,7 +207,9 @@ class TrainingNet(NeuralNet):
         return bool(is_conclusive and self.monitor.early_stopping and self.flow_time)
 
     def curve(self, name, having="role", role=None):
-        """Return a column of the history as a list, or None if it is empty.
+        """Return a column of the history as a list of floats, None where it is empty.
+
+        Rows are read once: of a stream, a part costs the same however many there were.
 
         Parameters
         ----------
@@ -198,10 +220,15 @@ class TrainingNet(NeuralNet):
         role : {"fit", "choose"}, default=None
             Rows of another role are left out; None keeps all.
         """
-        rows = (
-            r for r in self.history if having in r and role in (None, r.get("role"))
-        )
-        return [float(row[name]) for row in rows if name in row] or None
+        n_read, values = self.curves.get((name, having, role), (0, []))
+        rows = self.history[n_read:]
+        values += [
+            float(row[name])
+            for row in rows
+            if name in row and having in row and role in (None, row.get("role"))
+        ]
+        self.curves[name, having, role] = n_read + len(rows), values
+        return list(values) or None
 
     def get_split_datasets(self, X, y=None, **fit_params):
         """Return X, which is the pair of training and validation samples already."""
@@ -253,7 +280,7 @@ class TrainingNet(NeuralNet):
                 self._multiply_gradients_by_rates()
             self.notify(
                 "on_grad_computed",
-                named_parameters=self.module_.named_parameters(),
+                named_parameters=list(self.module_.named_parameters()),
                 batch=batch,
                 training=True,
             )
@@ -278,7 +305,8 @@ class TrainingNet(NeuralNet):
             total += part
         if self.alpha or self.smoothness_penalty:
             extra = penalty(self.module_, self.alpha, self.smoothness_penalty)
-            extra.backward()
+            if extra.requires_grad:  # a single layer has no steps in depth to penalise
+                extra.backward()
             total += extra.detach()
         return outputs, total
 
@@ -286,7 +314,8 @@ class TrainingNet(NeuralNet):
         """Multiply gradients by the rates of the flow, which the optimizer ignores."""
         for group in self.module_.parameter_groups():
             for p in group["params"]:
-                p.grad.mul_(group["lr"])
+                if p.grad is not None:  # as of one that is frozen
+                    p.grad.mul_(group["lr"])
 
     def weights(self, out=None):
         """Copy the weights reached, or their running average where there is one.

@@ -12,7 +12,7 @@ def penalty(module, alpha, smoothness_penalty):
     Marion, *Generalization bounds for neural ODEs and deep residual networks* (NeurIPS
     2023).
     """
-    total = 0.0
+    total = module.V.new_zeros(())
     if alpha > 0:
         ends = module.embedding.square().sum() + module.head.square().sum()
         layers = module.V.square().sum() + module.W.square().sum()

@@ -180,6 +180,11 @@ class Outcome:
         }
 
     def warnings(self):
-        """Return the texts of all warnings for the user."""
-        advice = self.stop_reason.advice
+        """Return the texts of all that a user is to be warned of."""
+        advice, net = self.stop_reason.advice, self.net
+        if self.stop_reason is StopReason.MAX_EPOCHS and net.is_cut_short:
+            advice = (
+                f"Training ended after {net.solver.max_epochs} epochs, while the loss "
+                "of held-out samples could still fall. Raise the solver's max_epochs."
+            )
         return [*self.notices, *([advice] if advice else [])]

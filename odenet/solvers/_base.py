@@ -7,9 +7,12 @@ from sklearn.base import BaseEstimator
 
 from odenet._utils.sklearn_private import Interval, StrOptions, validate_parameters
 
-# Ranges of parameters, for the constraints of the solvers.
-POSITIVE = Interval(Real, 0, None, closed="neither")
-NON_NEGATIVE = Interval(Real, 0, None, closed="left")
+# Ranges of parameters, for the constraints of the solvers. Rates and bounds must be
+# numbers of float32 (up to 3.4e38), also times a large depth: torch refuses others in
+# the middle of a step. A round value.
+LARGEST = 1e30
+POSITIVE = Interval(Real, 0, LARGEST, closed="right")
+NON_NEGATIVE = Interval(Real, 0, LARGEST, closed="both")
 COUNT = Interval(Integral, 1, None, closed="left")
 
 # An automatic mini-batch is a sixteenth of the samples, so that an epoch has sixteen

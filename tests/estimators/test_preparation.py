@@ -1,7 +1,9 @@
 """Inputs and parameters: what is accepted, and what bad ones get."""
 
 import numpy as np
+import pandas as pd
 import pytest
+from sklearn.base import clone
 
 from odenet import ResODERegressor
 from odenet.solvers import SGD, Flow
@@ -108,6 +110,20 @@ def test_units_do_not_matter(make, unit, early_stopping, X, y):
             rtol=0.05,
             atol=0.05,
         )
+
+
+def test_what_later_data_cannot_change_is_told_of(X, y):
+    """Columns and targets that are constant where other data are to follow."""
+    constant = np.column_stack([X, np.full(60, 3.7)])
+    model = ResODERegressor(solver="adamw", **SMALL)
+    with pytest.warns(UserWarning, match=r"columns \[3\] are constant in the first"):
+        model.partial_fit(constant, y)
+    model.partial_fit(constant, y)  # told once
+    with pytest.warns(UserWarning, match="target is constant in the first"):
+        clone(model).partial_fit(X, np.ones(60))
+    model = ResODERegressor(**SMALL, flow_time=0.5, warm_start=True)
+    with pytest.warns(UserWarning, match=r"columns \['x3'\] are constant"):
+        model.fit(pd.DataFrame(constant, columns=["x0", "x1", "x2", "x3"]), y)
 
 
 @BOTH

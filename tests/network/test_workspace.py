@@ -32,8 +32,8 @@ def _own_scratch():
 
 
 @pytest.mark.parametrize("models", [(), (2,)])
-@pytest.mark.parametrize("imitated", [None, 64])
-@pytest.mark.parametrize("depth", [1, 5, 33])
+@pytest.mark.parametrize("imitated", [None, 64, 11])
+@pytest.mark.parametrize("depth", [1, 33])
 def test_forward_and_backward_are_those_of_autograd(depth, imitated, models):
     """Of several blocks of layers, too, and the second time in the same buffers."""
     space = None

@@ -137,3 +137,18 @@ def test_stationary_point_is_recognised():
     flow.step(make_closure(flow, lambda: x.square().sum()))
     assert flow.stalled
     assert not x.any()
+
+
+def test_gradients_whose_squares_overflow_are_followed():
+    x = torch.tensor([1.0], dtype=torch.float64, requires_grad=True)
+    flow = GradientFlow([x], horizon=1e-165)
+
+    def closure():
+        flow.zero_grad()
+        loss = (1e160 * x).sum()
+        loss.backward()
+        return loss
+
+    flow.step(closure)
+    assert flow.flow_time == 1e-165
+    assert x.item() == pytest.approx(1 - 1e-5, abs=1e-12)

@@ -170,6 +170,8 @@ def test_settings_that_are_not_allowed_are_refused():
     for solver, name in [
         (Midpoint(0.0), "length"),
         (Midpoint(clip=-1.0), "clip"),
+        (Midpoint(clip=1e300), "clip"),
+        (Nesterov(learning_rate=1e39), "learning_rate"),
         (Midpoint(max_evals=0), "max_evals"),
         (Nesterov(learning_rate=-1.0), "learning_rate"),
         (Nesterov(batch_size=0), "batch_size"),

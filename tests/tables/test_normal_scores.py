@@ -95,3 +95,16 @@ def test_the_last_value_keeps_its_knot_whatever_is_rounded():
         knots = fit_normal_scores(x[:, None], np.ones(400), 1.0).knots[0]
         assert knots[0][-1] == x[-1]
         assert (np.diff(knots[1]) > 0).all()
+
+
+def test_scores_between_values_of_any_distance_are_finite():
+    """The slope between values is infinite in the one column, and 0 in the other."""
+    most = np.finfo(float).max
+    X = np.array([[0.0, -most], [1e-310, 0.0], [2e-310, most]])
+    fitted = fit_normal_scores(X, np.ones(3))
+    between = np.array([[5e-311, -most / 2], [1.5e-310, most / 2], [1.0, most]])
+    found = fitted(between)
+    (_, first), (_, second) = fitted.knots
+    assert ((first[0] <= found[:2, 0]) & (found[:2, 0] <= first[2])).all()
+    assert found[2].tolist() == [first[2], second[2]]
+    assert np.isfinite(found).all()

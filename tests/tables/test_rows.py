@@ -93,3 +93,18 @@ def test_the_order_is_independent_of_what_the_rows_hold(rng):
         neighbours = np.corrcoef(merged[1:], merged[:-1])[0, 1]
         assert abs(ranks) < 0.12
         assert abs(neighbours) < 0.12
+
+
+def test_rows_of_the_same_key_are_told_apart():
+    """Two bits that the keys of these rows see in both columns cancel in each seed."""
+    flipped = np.float64(1.0).view(np.uint64) ^ np.uint64((1 << 63) | (1 << 34))
+    A, B = [1.0, 1.0, 0.5], [-1.0, flipped.view(np.float64), 0.5]
+    rows = np.array([A, B, A, [0.0, 0.0, 0.0]])
+    for seed in range(3):
+        found = [
+            merge_repeated(part[:, :2], part[:, 2], np.ones(4), seed)
+            for part in (rows, rows[::-1])
+        ]
+        assert sorted(found[0][2]) == [1.0, 1.0, 2.0]
+        for one, other in zip(*found, strict=True):
+            np.testing.assert_array_equal(one, other)

@@ -80,3 +80,18 @@ def test_parts_side_by_side_do_what_each_does(rng):
     blocks = (X[:, :2], X[:, 2:3], X[:, 3:])
     alone = [part(block) for part, block in zip(parts, blocks, strict=True)]
     np.testing.assert_allclose(together, np.hstack(alone))
+
+
+def test_constant_columns_are_ignored_wherever_new_values_are():
+    standardizer = fit_standardizer(np.full((3, 1), -1e308), np.ones(3))
+    Z = standardizer(np.array([[1e308], [0.0], [np.nan]]))
+    np.testing.assert_array_equal(Z.ravel(), [0.0, 0.0, np.nan])
+
+
+def test_both_ends_of_float64_have_a_scale():
+    """Whose standard deviation rounds to zero, or to infinity, is no constant."""
+    least, most = np.finfo(float).smallest_subnormal, np.finfo(float).max
+    X = np.array([[0.0, -most], [least, 0.0], [0.0, most], [least, 0.0]])
+    Z = fit_standardizer(X, np.ones(4), gain=0.5, limit=4.0)(X)
+    assert np.isfinite(Z).all()
+    assert (np.ptp(Z, axis=0) > 0.1).all()

@@ -126,6 +126,13 @@ def test_balanced_weights_count_the_weights_of_samples():
     assert weighed[0] == pytest.approx(weighed[1:].sum())
 
 
+def test_weights_of_classes_are_finite_numbers():
+    for wrong in (-1.0, None, np.nan, np.inf, "1", True):
+        targets = of(ClassTargets, [0, 1], PARAMS | {"class_weight": {0: wrong}})
+        with pytest.raises(ValueError, match=f"`class_weight` .* got {wrong!r} for"):
+            targets.weigh(np.array([0, 1]), np.ones(2))
+
+
 def test_weights_of_zero_for_all_classes_are_an_error():
     targets = of(ClassTargets, [0, 1], PARAMS | {"class_weight": {0: 0.0, 1: 0.0}})
     with pytest.raises(ValueError, match="must leave some samples of positive weight"):

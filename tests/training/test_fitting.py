@@ -1,5 +1,6 @@
 """One fit: a training, and the one that follows where it has chosen a flow time."""
 
+import sys
 from dataclasses import replace
 
 import pytest
@@ -190,14 +191,12 @@ def test_parts_are_one_pass_each_by_one_net():
         {"alpha": 0.1},
         {"smoothness_penalty": 0.1},
         {"solver": AdamW(batch_size=8)},
-        {"loss": SquaredError()},
         {"augmentation": lambda X, generator: X},
     ],
     ids=lambda change: next(iter(change)),
 )
 def test_another_plan_asks_for_another_net(change):
-    loss = SquaredError()
-    plan, samples = replace(make_plan(STREAM), loss=loss), make_samples()
+    plan, samples = make_plan(STREAM), make_samples()
     first = train_on_part(make_network(), samples, plan)
     past = first.net.progress
     changed = replace(plan, past=past, **change)
@@ -215,11 +214,54 @@ def test_a_net_of_whole_fits_does_not_train_on_parts():
     assert len(part.net.history) == 1
 
 
-def test_an_error_on_a_part_takes_the_step_back():
-    plan, samples = make_plan(STREAM, callbacks=(Spy(2, ValueError("no")),)), None
-    samples = make_samples()
-    first = train_on_part(make_network(), samples, plan)
-    before = first.network.V.clone()
-    with pytest.raises(ValueError, match="no"):
-        train_on_part(make_network(), samples, plan, first.net)
-    assert torch.equal(first.network.V, before)
+def test_a_net_goes_on_with_the_loss_and_the_callbacks_of_the_plan():
+    spies, loss, samples = (Spy(), Spy()), SquaredError(), make_samples()
+    first = train_on_part(make_network(), samples, make_plan(STREAM))
+    net, past = first.net, first.net.progress
+    for callbacks in ((spies[0],), (spies[0],), spies, ()):
+        plan = replace(make_plan(STREAM, callbacks=callbacks), loss=loss, past=past)
+        outcome = train_on_part(make_network(), samples, plan, net)
+        assert outcome.net is net
+        assert net.loss is loss
+    assert [spy.seen for spy in spies] == [3, 1]
+    bar = replace(plan, shows_progress=True)
+    train_on_part(make_network(), samples, bar, net)
+    assert isinstance(net.callbacks[-1], ProgressBar)
+
+
+def test_an_error_on_a_part_leaves_no_trace():
+    """Later parts do the same to the last bit as if the failed one had not been."""
+    plans = [make_plan(STREAM, callbacks=c) for c in ((), (Spy(2, ValueError("no")),))]
+    samples, other, outcomes = make_samples(), make_samples(seed=1), []
+    for plan in plans:
+        net = train_on_part(make_network(), samples, plan).net
+        if plan.callbacks:
+            before = net.module_.V.clone()
+            with pytest.raises(ValueError, match="no"):
+                train_on_part(make_network(), other, plan, net)
+            assert torch.equal(net.module_.V, before)
+            assert len(net.history) == 1
+        later = replace(plan, callbacks=())
+        outcomes.append(train_on_part(make_network(), samples, later, net))
+    one, two = outcomes
+    assert torch.equal(one.network.V, two.network.V)
+    assert one.net.curve("train_loss") == two.net.curve("train_loss")
+    assert one.net.n_grad_evals == two.net.n_grad_evals
+
+
+def test_a_part_costs_the_same_however_many_there_were():
+    """Rows of the history are read once; counted are calls of Python functions."""
+    plan, samples = make_plan(STREAM), make_samples()
+    outcome, calls = train_on_part(make_network(), samples, plan), []
+
+    def count(frame, event, argument):
+        calls[-1] += event == "call"
+
+    for _ in range(60):
+        calls.append(0)
+        sys.setprofile(count)
+        outcome = train_on_part(make_network(), samples, plan, outcome.net)
+        attributes = outcome.attributes()
+        sys.setprofile(None)
+    assert len(attributes["loss_curve_"]) == 61
+    assert calls[-1] <= 1.05 * calls[5]

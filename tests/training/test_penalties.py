@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from odenet import ResidualNetwork
+from odenet import ResidualNetwork, ResODERegressor
 from odenet._training.penalties import penalty
 
 
@@ -50,3 +50,19 @@ def test_smoothness_penalty_is_that_of_the_depth_imitated(imitated_depth, genera
     network.imitated_depth = imitated_depth
     expected = (1 - 1 / imitated_depth) * slope.square().sum()
     torch.testing.assert_close(penalty(network, 0.0, 1.0), expected)
+
+
+def test_a_single_layer_has_no_smoothness_to_penalise():
+    """Penalties are tensors, of which nothing has to be derived where they are none."""
+    network = ResidualNetwork(2, 1, depth=1)
+    none = penalty(network, 0.0, 0.5)
+    assert none.item() == 0.0
+    assert not none.requires_grad
+    X, settings = [[0.0], [1.0], [2.0]], {"flow_time": 1.0, "random_state": 0}
+    penalised, plain = (
+        ResODERegressor(1, smoothness_penalty=weight, **settings).fit(
+            X, [0.0, 1.0, 4.0]
+        )
+        for weight in (0.5, 0.0)
+    )
+    assert penalised.predict(X).tolist() == plain.predict(X).tolist()

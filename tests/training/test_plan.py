@@ -3,8 +3,6 @@
 from math import inf
 from types import SimpleNamespace
 
-import pytest
-
 from odenet._losses.squared_error import SquaredError
 from odenet._training.plan import UNJUDGED_FLOW_TIME, Outcome, Plan, Progress
 from odenet._training.stop_reason import StopReason
@@ -19,9 +17,8 @@ def past(flow_time):
     return Progress(history=[], flow_time=flow_time, n_grad_evals=3)
 
 
-@pytest.mark.parametrize(
-    ("plan", "judged", "expected"),
-    [
+def test_horizon():
+    for plan, judged, expected in [
         (make(), False, UNJUDGED_FLOW_TIME),
         (make(), True, 300.0),
         (make(flow_time=7.0), False, 7.0),
@@ -32,10 +29,8 @@ def past(flow_time):
         (make(past=past(20.0), flow_time=30.0), True, 30.0),
         (make(AdamW()), True, inf),
         (make(AdamW(), flow_time=7.0), False, inf),
-    ],
-)
-def test_horizon(plan, judged, expected):
-    assert plan.horizon(judged=judged) == expected
+    ]:
+        assert plan.horizon(judged=judged) == expected
 
 
 def test_the_flow_time_before():

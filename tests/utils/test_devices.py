@@ -21,7 +21,7 @@ def test_automatic_device_is_there():
     assert resolve_device("cpu").type == "cpu"
 
 
-@pytest.mark.parametrize("device", ["gpu", "cuda:99", "", "meta:x"])
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", "", "meta:x", "hpu"])
 def test_missing_device(device):
     with pytest.raises(ValueError, match=r"`device` must be 'auto' or a device"):
         resolve_device(device)
@@ -95,8 +95,9 @@ def test_a_device_without_numbers_is_none():
 
 
 def test_a_missing_device_gives_way_to_the_cpu_with_a_warning():
-    with pytest.warns(UserWarning, match="'cuda:99' of this model is not available"):
-        assert resolve_device_or_cpu("cuda:99") == torch.device("cpu")
+    for missing in ("cuda:99", "privateuseone"):
+        with pytest.warns(UserWarning, match=f"'{missing}' of this model is not avail"):
+            assert resolve_device_or_cpu(missing) == torch.device("cpu")
     assert resolve_device_or_cpu("cpu") == torch.device("cpu")
 
 
