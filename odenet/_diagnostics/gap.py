@@ -142,7 +142,7 @@ def is_rough(network):
     linear function of depth. For two layers it is always 2, and for one layer 0, so
     that networks of fewer than three layers are never called rough.
     """
-    depth = network.depth
+    depth = len(network.V)
     if depth < 3:
         return False
     ratio_of_a_line = 6 / (depth**2 - 1)

@@ -3,6 +3,7 @@
 import copy
 import warnings
 from dataclasses import replace
+from types import FunctionType
 
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
@@ -16,7 +17,6 @@ from odenet._estimators.preparation import (
     losing_nothing,
     merged,
     seed_and_generator,
-    training_device,
 )
 from odenet._export import onnx_model, persistence
 from odenet._export.parts import FROZEN
@@ -33,7 +33,7 @@ from odenet._training.callbacks.scikit_learn import scikit_learn_callbacks
 from odenet._training.depth.planning import planned_depths
 from odenet._training.fitting import restored_net, train, train_on_part
 from odenet._training.plan import Plan, Progress, TrainingData
-from odenet._utils.devices import resolve_device_or_cpu
+from odenet._utils.devices import resolve_device_or_cpu, training_device
 from odenet._utils.sklearn_private import (
     CallbackSupportMixin,
     feature_names_out,
@@ -63,6 +63,21 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     # What only some estimators leave to their users.
     warm_start = False
     depth_schedule = flow_time = gap_tol = None
+
+    def __init_subclass__(cls, **kwargs):
+        """Let the errors of an inherited ``__init__`` name the class that is called."""
+        super().__init_subclass__(**kwargs)
+        if "__init__" not in vars(cls):
+            init = cls.__init__
+            own = FunctionType(
+                init.__code__, init.__globals__, closure=init.__closure__
+            )
+            own.__defaults__, own.__kwdefaults__ = (
+                init.__defaults__,
+                init.__kwdefaults__,
+            )
+            own.__qualname__ = f"{cls.__qualname__}.__init__"
+            cls.__init__ = own
 
     def set_params(self, **params):
         """Set parameters, those of a solver object as ``solver__rtol``.

@@ -1,7 +1,7 @@
 """The estimator of images: a convolutional residual network."""
 
 from functools import partial
-from numbers import Integral, Real
+from numbers import Real
 
 import torch
 from sklearn.base import clone
@@ -22,7 +22,7 @@ from odenet._tables.reading import Reading, to_rows
 from odenet._tables.standardizer import Standardizer
 from odenet._tables.targets import ClassTargets
 from odenet._training.augmentation import Augmentation
-from odenet._utils.sklearn_private import Interval, StrOptions
+from odenet._utils.sklearn_private import Count, Interval, StrOptions
 from odenet.solvers import SGD, AdamW, resolve_solver
 
 PAPERS_SGD = SGD(
@@ -154,13 +154,13 @@ class ResODEImageClassifier(ClassificationMixin, BaseResODE):
     """
 
     _parameter_constraints = {
-        "depth": [Interval(Integral, 1, None, closed="left")],
-        "channels": [Interval(Integral, 1, None, closed="left")],
+        "depth": [Count()],
+        "channels": [Count()],
         "image_shape": ["array-like", None],
         "activation": TableResODE._parameter_constraints["activation"],
         "init": TableResODE._parameter_constraints["init"],
         "solver": [StrOptions({"sgd", "adamw"}), SGD, AdamW],
-        "random_shift": [Interval(Integral, 0, None, closed="left")],
+        "random_shift": [Count(0)],
         "random_flip": ["boolean"],
         "early_stopping": ["boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
@@ -247,6 +247,11 @@ class ResODEImageClassifier(ClassificationMixin, BaseResODE):
     def _read_anew(self, X, y, sample_weight, announced):
         (X, y), shape = read_images(self, X, y, reset=True)
         shape = find_image_shape(self.image_shape, shape, self.n_features_in_)
+        if self.random_shift >= min(shape[:2]):
+            raise ValueError(
+                f"`random_shift` must be smaller than the images of {shape[0]} x "
+                f"{shape[1]} pixels, got {self.random_shift}."
+            )
         ClassTargets.check(y)
         targets_of = partial(
             ClassTargets.of,

@@ -9,7 +9,6 @@ from sklearn.utils import check_random_state
 from odenet._tables.images import with_channels
 from odenet._tables.reading import Rows
 from odenet._tables.rows import merge_repeated
-from odenet._utils.devices import resolve_device
 from odenet._utils.sklearn_private import CALLBACK_STATE
 
 # Parameters that shape a network, and its attributes; None and "auto" leave them to it.
@@ -22,14 +21,6 @@ STRUCTURE = {
     "image_shape": "image_shape",
 }
 LEFT_TO_THE_NETWORK = (None, "auto")
-
-
-def training_device(device, dtype):
-    """Return the torch device to train on, if it has the dtype."""
-    resolved = resolve_device(device)
-    if resolved.type == "mps" and dtype == "float64":
-        raise ValueError("`dtype` must be 'float32' on the device 'mps'.")
-    return resolved
 
 
 def seed_and_generator(random_state):

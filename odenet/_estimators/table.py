@@ -1,7 +1,7 @@
 """What the estimators of tables share: their parameters, and tools for the depth."""
 
 from functools import partial
-from numbers import Integral, Real
+from numbers import Real
 
 import torch
 from sklearn.base import RegressorMixin
@@ -25,7 +25,7 @@ from odenet._tables.reading import Reading, TableInputs, read_table, to_rows
 from odenet._tables.targets import ClassTargets, RegressionTargets
 from odenet._training.depth.depths import DEEPEST
 from odenet._utils.devices import torch_threads
-from odenet._utils.sklearn_private import Interval, StrOptions
+from odenet._utils.sklearn_private import Count, Interval, StrOptions
 from odenet.schemes import SCHEMES
 from odenet.solvers import resolve_solver
 from odenet.solvers._base import Solver
@@ -36,9 +36,9 @@ class TableResODE(BaseResODE):
     """Base of the estimators of tables, whose networks are neural ODEs."""
 
     _parameter_constraints = {
-        "depth": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
-        "width": [Interval(Integral, 1, None, closed="left")],
-        "state_dim": [Interval(Integral, 1, None, closed="left"), None],
+        "depth": [Count(), StrOptions({"auto"})],
+        "width": [Count()],
+        "state_dim": [Count(), None],
         "activation": [StrOptions(ACTIVATIONS.keys())],
         "init": [StrOptions(SCHEMES.keys()), callable],
         "solver": [SolverNames(), Solver],

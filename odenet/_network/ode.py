@@ -7,6 +7,7 @@ from numbers import Integral, Real
 
 import numpy as np
 import torch
+from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils.metaestimators import available_if
 from torch import nn
 from torchdiffeq import odeint, odeint_adjoint
@@ -276,6 +277,37 @@ class NeuralODE(nn.Module):
         logits : ndarray of shape (n_samples,) or (n_samples, n_classes)
         """
         return self.targets.logits(self._predictor.outputs(X))
+
+    @available_if(_has_classes)
+    def predict_log_proba(self, X):
+        """Logarithms of the probabilities of the classes, if there are classes.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        log_probabilities : ndarray of shape (n_samples, n_classes)
+        """
+        return self.targets.log_probabilities(self._predictor.outputs(X))
+
+    def score(self, X, y, sample_weight=None):
+        """Score predictions as the estimator does.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        sample_weight : array-like of shape (n_samples,), default=None
+
+        Returns
+        -------
+        score : float
+            The accuracy of a classifier, else the coefficient of determination R2.
+        """
+        score = accuracy_score if _has_classes(self) else r2_score
+        return score(y, self.predict(X), sample_weight=sample_weight)
 
     def trajectory(self, X, s):
         """States on the way from the first to the last.

@@ -11,6 +11,8 @@ from sklearn.utils.validation import validate_data
 from odenet._tables.reading import NO_Y, stand_in
 from odenet._tables.standardizer import Standardizer, fit_standardizer
 
+USUAL_CHANNELS = (1, 3, 4)  # of grey, coloured and transparent images
+
 
 @dataclass(frozen=True)
 class ImageInputs:
@@ -103,6 +105,12 @@ def find_image_shape(asked, shape, n_pixels):
     """
     if asked is not None:
         return _checked(tuple(asked), shape, n_pixels)
+    if len(shape) == 3 and shape[0] in USUAL_CHANNELS and shape[2] > USUAL_CHANNELS[-1]:
+        raise ValueError(
+            f"X has images of shape {shape}, which seem to have the channels first: "
+            "pass np.moveaxis(X, 1, -1). If these are images of few rows and many "
+            f"channels, pass image_shape={shape}."
+        )
     if len(shape) > 1:
         return with_channels(shape)
     side = isqrt(n_pixels)

@@ -37,6 +37,14 @@ def resolve_device(device):
     return resolved
 
 
+def training_device(device, dtype):
+    """Return the torch device to train on, if it has the dtype."""
+    resolved = resolve_device(device)
+    if resolved.type == "mps" and dtype == "float64":
+        raise ValueError("`dtype` must be 'float32' on the device 'mps'.")
+    return resolved
+
+
 def resolve_device_or_cpu(device):
     """Return the torch device of a name, or warn and return the CPU without it."""
     try:

@@ -4,6 +4,8 @@ No other file of the package imports a name that scikit-learn calls private: if 
 release moves one, only this file changes.
 """
 
+from numbers import Integral
+
 import numpy as np
 from sklearn.base import _fit_context as fit_context
 from sklearn.utils import _safe_indexing as safe_indexing
@@ -33,6 +35,7 @@ except ImportError:  # scikit-learn before 1.9
 __all__ = [
     "CALLBACK_STATE",
     "CallbackSupportMixin",
+    "Count",
     "Interval",
     "StrOptions",
     "check_matplotlib_support",
@@ -48,6 +51,22 @@ __all__ = [
 
 # The beginnings of the names of attributes that scikit-learn's callbacks set and clear.
 CALLBACK_STATE = ("_skl_", "_callback")
+
+
+class Count(Interval):
+    """A constraint for parameters: an integer from some number on, and no bool.
+
+    Parameters
+    ----------
+    least : int, default=1
+    """
+
+    def __init__(self, least=1):
+        super().__init__(Integral, least, None, closed="left")
+
+    def is_satisfied_by(self, val):
+        """Tell whether a value is allowed; to Python, True is an integer."""
+        return not isinstance(val, bool | np.bool_) and super().is_satisfied_by(val)
 
 
 def validate_parameters(constraints, estimator):

@@ -1,11 +1,16 @@
 """The base of all solvers, and the bases of the two kinds of solvers."""
 
 from math import inf
-from numbers import Integral, Real
+from numbers import Real
 
 from sklearn.base import BaseEstimator
 
-from odenet._utils.sklearn_private import Interval, StrOptions, validate_parameters
+from odenet._utils.sklearn_private import (
+    Count,
+    Interval,
+    StrOptions,
+    validate_parameters,
+)
 
 # Ranges of parameters, for the constraints of the solvers. Rates and bounds must be
 # numbers of float32 (up to 3.4e38), also times a large depth: torch refuses others in
@@ -13,7 +18,7 @@ from odenet._utils.sklearn_private import Interval, StrOptions, validate_paramet
 LARGEST = 1e30
 POSITIVE = Interval(Real, 0, LARGEST, closed="right")
 NON_NEGATIVE = Interval(Real, 0, LARGEST, closed="both")
-COUNT = Interval(Integral, 1, None, closed="left")
+COUNT = Count()
 
 # An automatic mini-batch is a sixteenth of the samples, so that an epoch has sixteen
 # steps: a choice, a round number. But it has at least 32 rows, because a gradient of

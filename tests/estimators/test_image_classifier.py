@@ -276,6 +276,14 @@ def test_an_error_in_partial_fit_loses_nothing(digits):
     assert not model.module_.training
 
 
+def test_a_shift_is_smaller_than_the_images(digits):
+    for shift in (8, 100):
+        with pytest.raises(
+            ValueError, match=f"`random_shift` must .*8 x 8.* got {shift}"
+        ):
+            ResODEImageClassifier(random_shift=shift, **SMALL).fit(*digits)
+
+
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_divergence_goes_back_to_finite_weights_and_moments(digits):
     solver = clone(SOLVER).set_params(learning_rate=1e20)

@@ -25,6 +25,7 @@ def test_parameter_that_is_not_allowed(make, X, y):
     for name, value in [
         ("depth", 0),
         ("depth", 2.5),
+        ("depth", True),
         ("width", -1),
         ("state_dim", 0),
         ("activation", "swish"),
@@ -110,6 +111,16 @@ def test_units_do_not_matter(make, unit, early_stopping, X, y):
             rtol=0.05,
             atol=0.05,
         )
+
+
+@BOTH
+def test_a_misspelt_parameter_is_told_of_the_class_that_is_called(make, X, y):
+    for kind in (make, type("Mine", (make,), {})):
+        with pytest.raises(
+            TypeError, match=rf"^{kind.__name__}\.__init__\(\) got .*'depht'"
+        ):
+            kind(depht=3)
+        assert kind(3).depth == 3
 
 
 def test_what_later_data_cannot_change_is_told_of(X, y):

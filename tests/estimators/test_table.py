@@ -113,16 +113,20 @@ def test_network_comes_near_its_ode(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_ode_predicts_in_the_units_of_its_estimator(kind):
-    model, X, _ = fit(kind, depth=128)
+    model, X, y = fit(kind, depth=128)
     ode = model.to_ode()
     assert isinstance(ode, NeuralODE)
+    weight = np.arange(len(y)) % 3
+    assert ode.score(X, y, weight) == pytest.approx(model.score(X, y, weight), abs=0.01)
     assert ode.predict(X).dtype == model.predict(X).dtype
     if kind == "regressor":
         np.testing.assert_allclose(ode.predict(X), model.predict(X), rtol=0.05)
         assert not hasattr(ode, "predict_proba")
+        assert not hasattr(ode, "predict_log_proba")
     else:
         probabilities = ode.predict_proba(X)
         np.testing.assert_allclose(probabilities, model.predict_proba(X), atol=0.02)
+        np.testing.assert_allclose(np.exp(ode.predict_log_proba(X)), probabilities)
         np.testing.assert_array_equal(
             ode.predict(X), model.classes_[probabilities.argmax(axis=1)]
         )

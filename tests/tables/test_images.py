@@ -60,11 +60,22 @@ def test_shape_of_images(asked, shape, n_pixels, expected):
         ((4, 5), (5, 4), 20, r"is \(4, 5, 1\), but X has images of shape \(5, 4\)"),
         ((4, 5), (19,), 19, "has 20 numbers an image, but X has rows of 19"),
         (None, (2, 2, 2, 2), 16, "X must have the shape"),
+        (
+            None,
+            (3, 32, 32),
+            3072,
+            r"channels first.*moveaxis.*image_shape=\(3, 32, 32\)",
+        ),
     ],
 )
 def test_shapes_that_do_not_agree_are_errors(asked, shape, n_pixels, match):
     with pytest.raises(ValueError, match=match):
         find_image_shape(asked, shape, n_pixels)
+
+
+def test_few_rows_of_many_channels_are_images_if_that_is_said():
+    assert find_image_shape((3, 32, 32), (3, 32, 32), 3072) == (3, 32, 32)
+    assert find_image_shape(None, (3, 32, 4), 384) == (3, 32, 4)
 
 
 def test_gray_images_have_one_channel():
