@@ -67,8 +67,9 @@ def losing_nothing(estimator):
     try:
         yield
     except BaseException:
-        ours = {n for n in vars(estimator) if not n.startswith(CALLBACK_STATE)}
-        for name in ours - set(before):
+        theirs = {n for n in vars(estimator) if n.startswith(CALLBACK_STATE)}
+        for name in set(vars(estimator)) - set(before) - theirs:
             delattr(estimator, name)
-        vars(estimator).update({name: before[name] for name in ours & set(before)})
+        ours = {n: v for n, v in before.items() if not n.startswith(CALLBACK_STATE)}
+        vars(estimator).update(ours)
         raise

@@ -140,7 +140,6 @@ def _follow_to_the_chosen_time(training, chosen, samples, start):
         row["role"] = "choose"
     weights = copy.deepcopy(network.state_dict())
     network.set_weights(start)
-    network.imitated_depth = None
     evals, flow_time = chosen.net.n_grad_evals, chosen.net.flow_time
     outcome = training.run(
         samples,

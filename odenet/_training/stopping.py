@@ -192,9 +192,7 @@ class StoppingRule:
         if self.kept_losses is None:
             return False
         if not self.follows_flow:
-            least = self.patience
-            if share_of_patience != 1.0:
-                least = max(1, least * share_of_patience)
+            least = self.patience * share_of_patience
             return waited >= max(least, SHARE_TO_WAIT * (lowest_epoch - self.began))
         if waited < MIN_WAIT:
             return False

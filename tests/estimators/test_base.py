@@ -38,6 +38,15 @@ class TestWeights:
         repeated = make(**settings).fit(X[order], y[order])
         np.testing.assert_array_equal(outputs(weighted, X), outputs(repeated, X))
 
+    def test_parts_of_a_stream_are_weighed_against_each_other(self, X, y):
+        """The first step is as long as the weights are large."""
+        steps = []
+        for weight in (0, 1, 3):
+            model = ResODERegressor(**SMALL, solver=SGD(1e-3, batch_size=60))
+            model.partial_fit(X, y, sample_weight=np.full(60, weight + 1e-9))
+            steps.append(model.module_.head.detach())
+        torch.testing.assert_close(steps[2] - steps[0], 3 * (steps[1] - steps[0]))
+
 
 class TestReproducibility:
     @BOTH
@@ -80,10 +89,21 @@ class TestReproducibility:
 class TestStopping:
     def test_automatic_early_stopping_needs_enough_samples(self, rng):
         X = rng.normal(size=(200, 2))
-        model = ResODERegressor(**SMALL, flow_time=1.0)
+        n_held_out = []
+
+        def count(net, **kwargs):
+            n_held_out.append(len(net.valid_weight))
+
+        callback = skorch.callbacks.Callback()
+        model = ResODERegressor(**SMALL, flow_time=1.0, callbacks=[callback])
         assert model.fit(X[:-1], X[:-1, 0]).validation_loss_curve_ is None
+        callback.on_epoch_end = count
         model.fit(X, X[:, 0])
         assert len(model.validation_loss_curve_) == len(model.validation_flow_times_)
+        assert set(n_held_out) == {60}  # 30 %, where 10 % would be few
+        n_held_out.clear()
+        model.set_params(early_stopping=True).fit(X, X[:, 0])
+        assert set(n_held_out) == {20}
 
     def test_flow_is_followed_on_all_samples_to_the_time_chosen(self, X, y):
         model = ResODERegressor(**SMALL, early_stopping=True).fit(X, y)
@@ -110,8 +130,19 @@ class TestStopping:
     def test_horizon(self, solver, X, y):
         model = ResODERegressor(**SMALL, solver=solver, flow_time=2.5).fit(X, y)
         assert model.flow_time_ == 2.5
+        assert model.depth_ == 4  # whatever the gap is
         assert model.stop_reason_ == "horizon"
         assert model.converged_
+
+    def test_a_warm_start_trains_as_far_and_as_it_is_asked_to(self, X, y):
+        model = ResODERegressor(**SMALL, flow_time=2.5, warm_start=True).fit(X, y)
+        n_steps = model.n_iter_
+        with pytest.warns(UserWarning, match="flow_time=2.5 is reached already"):
+            model.fit(X, y)
+        assert model.n_iter_ == n_steps
+        model.set_params(flow_time=3.0, backward="rebuilt").fit(X, y)
+        assert model.n_iter_ > n_steps
+        assert model.module_.backward == "rebuilt"
 
     def test_too_few_evaluations_are_reported(self, X, y):
         model = ResODERegressor(**SMALL, solver=Flow(max_evals=20))
@@ -148,6 +179,15 @@ class TestStopping:
         model.callbacks = None
         twin = pickle.loads(pickle.dumps(model))
         np.testing.assert_array_equal(twin.predict(X), model.predict(X))
+
+
+def test_a_model_of_another_depth_has_the_parameters_of_one(X, y):
+    model = ResODERegressor(**SMALL, flow_time=1.0, depth_schedule=[2, 4]).fit(X, y)
+    other = model.with_depth(8)
+    assert (other.depth, other.depth_, other.depth_schedule) == (8, 8, "doubling")
+    assert (model.depth, model.depth_, model.depth_schedule) == (4, 4, [2, 4])
+    many = np.tile(X, (80, 1))  # more than are evaluated at once
+    assert other.hidden_states(many).shape == (9, 4800, 16)
 
 
 class TestAroundScikitLearn:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 from sklearn.exceptions import DataConversionWarning
 
 from odenet import ResODEClassifier
@@ -22,17 +23,27 @@ def test_partial_fit_learns_from_parts(rng):
     for _ in range(10):
         for part in range(0, 400, 100):
             rows = slice(part, part + 100)
-            model.partial_fit(X[rows], y[rows], classes=["a", "b", "c"])
+            model.partial_fit(X[rows], y[rows], classes=["b", "a", "c"])
     assert model.score(X, y) > 0.9
     assert model.n_iter_ == 40
 
 
 def test_partial_fit_with_classes_to_come(X, y):
-    model = ResODEClassifier(**SMALL, solver="sgd")
+    model = ResODEClassifier(**SMALL, solver="sgd", class_weight={0: 1, 1: 2})
     model.partial_fit(X[y == 0], y[y == 0], classes=[0, 1])
     model.partial_fit(X, y)
+    with pytest.raises(ValueError, match="'balanced' is not supported"):
+        clone(model).set_params(class_weight="balanced").partial_fit(X, y)
     with pytest.raises(ValueError, match=r"labels that are not among.*\[2\]"):
         model.partial_fit(X, y + 1)
+
+
+def test_the_logit_of_two_classes_is_that_of_the_second(X, y):
+    model = ResODEClassifier(**SMALL, flow_time=1.0).fit(X, y)
+    odds = np.exp(model.decision_function(X))
+    shares = np.column_stack([1 / (1 + odds), odds / (1 + odds)])
+    np.testing.assert_allclose(model.predict_proba(X), shares)
+    np.testing.assert_allclose(model.predict_log_proba(X), np.log(shares))
 
 
 def test_one_class(X):

@@ -77,7 +77,16 @@ def test_weights_count_in_every_part(X, y):
         heavy.set_params(class_weight="balanced").partial_fit(X, y)
 
 
-def test_class_weight_that_is_not_allowed(X, y):
-    for class_weight in ("heavy", {0: 0, 1: 0}):
-        with pytest.raises(ValueError, match="class_weight"):
-            ResODEClassifier(class_weight=class_weight).fit(X, y)
+def test_parameters_that_are_not_allowed(X, y):
+    for name, value in [
+        ("class_weight", "heavy"),
+        ("class_weight", {0: 0, 1: 0}),
+        ("label_smoothing", 1.0),
+    ]:
+        with pytest.raises(ValueError, match=name):
+            ResODEClassifier(**{name: value}).fit(X, y)
+
+
+def test_parameters_are_stored_as_they_are_given():
+    given = {name: object() for name in ResODEClassifier().get_params()}
+    assert vars(ResODEClassifier(**given)) == given

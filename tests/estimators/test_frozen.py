@@ -16,6 +16,7 @@ from sklearn.pipeline import make_pipeline
 
 import odenet
 from odenet import ResODEClassifier, ResODERegressor
+from odenet._estimators.frozen import freeze, thaw
 from odenet.solvers import AdamW
 from tests.helpers import BOTH, SMALL, outputs
 
@@ -62,6 +63,13 @@ class TestPersistence:
         with pytest.warns(UserWarning, match="'cuda' of this model is not available"):
             twin = pickle.loads(data)
         np.testing.assert_array_equal(twin.predict(X), model.predict(X))
+
+    def test_what_is_frozen_is_a_copy_and_thaws_on_any_device(self, X, y):
+        model = ResODERegressor(**SMALL, flow_time=1.0).fit(X, y)
+        frozen = freeze(model._predictor, model.net_)
+        assert thaw(frozen, "meta").network.V.is_meta
+        frozen["history"][0]["train_loss"] = 7.0
+        assert model.loss_curve_[0] == model.net_.history[0]["train_loss"] != 7.0
 
     def test_clone_is_unfitted(self, X, y):
         model = clone(ResODERegressor(**SMALL, flow_time=1.0).fit(X, y))

@@ -12,6 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
+from sklearn.utils import get_tags
 from skorch.callbacks import Callback
 
 from odenet import ResODEImageClassifier
@@ -233,9 +234,18 @@ def test_solvers_of_whole_batches_are_refused(solver, digits):
 
 
 def test_the_default_is_the_papers_training():
-    solver = ResODEImageClassifier()._resolved_solver()
+    model = ResODEImageClassifier()
+    solver = model._resolved_solver()
     assert (solver.momentum, solver.weight_decay) == (0.9, 5e-4)
     assert solver.schedule == "cosine"
+    assert model._resolved_solver() is not solver  # which its owner may change
+
+
+def test_scikit_learn_knows_what_it_takes(digits):
+    assert get_tags(ResODEImageClassifier()).input_tags.three_d_array
+    X, y = digits
+    with pytest.raises(ValueError, match="Unknown label type: continuous"):
+        ResODEImageClassifier(**SMALL).fit(X, y + 0.5)
 
 
 class Raises(Callback):

@@ -1,13 +1,65 @@
 """Inputs and parameters: what is accepted, and what bad ones get."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import clone
 
-from odenet import ResODERegressor
+from odenet import ResODEImageClassifier, ResODERegressor
+from odenet._estimators.preparation import (
+    check_same_network,
+    losing_nothing,
+    seed_and_generator,
+)
+from odenet._network.convolutional import ConvResidualNetwork
 from odenet.solvers import SGD, Flow
 from tests.helpers import BOTH, SMALL, outputs
+
+
+def test_a_seed_is_drawn_once_for_all_that_is_random():
+    for random_state in (7, None):
+        seed, generator = seed_and_generator(random_state)
+        assert generator.initial_seed() == seed
+    assert seed_and_generator(7)[0] == seed_and_generator(7)[0] != seed
+
+
+def test_training_goes_on_with_the_same_network_only():
+    network = ConvResidualNetwork((2, 3, 1), 2, depth=4, channels=5)
+    params = {"depth": 4, "channels": 5, "image_shape": [2, 3], "dtype": "float32"}
+    check_same_network(ResODEImageClassifier(**params), network)
+    check_same_network(ResODEImageClassifier(4, channels=5), network)
+    for name, value in [
+        ("depth", 5),
+        ("channels", 4),
+        ("image_shape", (3, 2)),
+        ("dtype", "float64"),
+    ]:
+        model = ResODEImageClassifier(**{**params, name: value})
+        with pytest.raises(ValueError, match=f"`{name}` must stay"):
+            check_same_network(model, network)
+
+
+def test_a_failure_leaves_all_but_what_callbacks_have_set():
+    owner = SimpleNamespace(kept=1, lost=2, _skl_kept=3, _skl_lost=4)
+
+    def fail():
+        owner.kept, owner.new, owner._skl_kept, owner._callback_new = 5, 6, 7, 8
+        del owner.lost, owner._skl_lost
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), losing_nothing(owner):
+        fail()
+    assert vars(owner) == {"kept": 1, "lost": 2, "_skl_kept": 7, "_callback_new": 8}
+
+
+def test_a_failure_loses_no_names_of_features(X, y):
+    table = pd.DataFrame(X, columns=list("abc"))
+    model = ResODERegressor(**SMALL, flow_time=0.5).fit(table, y)
+    with pytest.raises(ValueError, match="Negative values"):
+        model.fit(X, y, sample_weight=-np.ones(60))
+    assert list(model.feature_names_in_) == list("abc")
 
 
 def test_missing_numbers_are_told_how_to_be_taken(X, y):

@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 import torch
 from sklearn.datasets import make_regression
+from sklearn.exceptions import NotFittedError
+from sklearn.utils import get_tags
 
 from odenet import ResODERegressor
+from odenet.solvers import SGD
 from tests.helpers import SMALL
 
 
@@ -24,6 +27,24 @@ def test_shape_of_one_output_is_kept(X):
     assert flat.predict(X).shape == (60,)
     assert column.predict(X).shape == (60, 1)
     np.testing.assert_array_equal(column.predict(X).ravel(), flat.predict(X))
+
+
+def test_scikit_learn_knows_what_it_can(X, y):
+    model = ResODERegressor(**SMALL)
+    assert get_tags(model).target_tags.multi_output
+    assert not hasattr(model, "partial_fit")
+    assert hasattr(model.set_params(solver="sgd"), "partial_fit")
+    with pytest.raises(NotFittedError):
+        model.predict(X)
+
+
+def test_weights_count_in_every_part(X, y):
+    models = []
+    for weight in (np.ones(60), 1.0 + 9 * y):
+        model = ResODERegressor(**SMALL, solver=SGD(max_epochs=1))
+        models.append(model.partial_fit(X, y, sample_weight=weight))
+    light, heavy = (model.predict(X).mean() for model in models)
+    assert heavy > light + 0.01
 
 
 def test_precision_of_training(X, y):

@@ -7,6 +7,7 @@ import pytest
 import torch
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
+from sklearn.utils import get_tags
 
 from odenet import NeuralODE, ResODEClassifier, ResODERegressor
 from odenet.solvers import AdamW
@@ -32,6 +33,22 @@ def fit(kind, depth=32, **settings):
     if key not in FITTED:
         FITTED[key] = model.fit(X, y)
     return copy.deepcopy(FITTED[key]), X, y
+
+
+def test_parameters_reach_the_training_and_scikit_learn():
+    model, X, y = fit("regressor", alpha=0.1, smoothness_penalty=0.2)
+    plan = model._plan(model.solver_, model._predictor)
+    assert (plan.alpha, plan.smoothness_penalty) == (0.1, 0.2)
+    assert plan.longest_flow_time == 300.0
+    for chosen, is_categorical in (("from_dtype", False), (None, False), ([0], True)):
+        model.set_params(categorical_features=chosen)
+        assert get_tags(model).input_tags.categorical == is_categorical
+
+
+def test_without_standardisation_columns_are_as_they_are():
+    model, X, y = fit("regressor", 4, flow_time=1e-3, standardize=False)
+    np.testing.assert_array_equal(model._predictor.inputs(X), X)
+    np.testing.assert_array_equal(model._predictor.targets.tensor(y).ravel(), y)
 
 
 # with_depth --------------------------------------------------------------------------
@@ -87,6 +104,15 @@ def test_mini_batches_go_on_at_another_depth():
     other.set_params(warm_start=True).fit(X, y)
     assert other.loss_curve_[-1] < model.loss_curve_[-1]
     assert other.depth_ == 8
+
+
+def test_the_gap_is_that_of_the_network_that_was_trained():
+    model, _, _ = fit("regressor")
+    assert model.with_depth(32).ode_gap_ == model.ode_gap_
+    assert model.with_depth(8).ode_gap_ is None
+    server = model.with_depth(8, imitate=True)
+    server.ode_gap_ = 0.5  # as a warm start would find
+    assert server.with_depth(8).ode_gap_ is None
 
 
 @pytest.mark.parametrize("depth", [0, 2.5, "auto"])

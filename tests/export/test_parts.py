@@ -17,6 +17,8 @@ def fitted(kind):
         model = kind(2, channels=2, image_shape=(1, 2), solver=SGD(max_epochs=1))
     else:
         model = kind(2, width=4, flow_time=0.1)
+    if kind is ResODEClassifier:
+        model.set_params(class_weight={0: 1.0, 1: 2.0})
     return model.fit(X, [0, 1, 0, 1, 0, 1])
 
 
@@ -40,6 +42,16 @@ def test_names_of_files_there_and_back(kind, names, foreign):
     assert_same(parts.inputs, model._predictor.inputs)
     assert_same(parts.targets, model._predictor.targets)
     assert parts.network is None
+
+
+def test_the_states_that_are_given_stay_as_they_are():
+    given = fitted(ResODERegressor).__getstate__()
+    written = state_of_parts(given)
+    assert "parts" in given["_frozen"]
+    names = set(written)
+    parts_of_state(written, "Model")
+    assert set(written) == names
+    assert "parts" not in written["_frozen"]
 
 
 def test_black_and_units_are_written():

@@ -1,5 +1,6 @@
 """A file gives back the estimator to the bit, or an error that says what is wrong."""
 
+import copy
 import functools
 import json
 import pickle
@@ -482,6 +483,20 @@ def test_a_file_that_was_made_to_deceive(path, change):
     changed(path, change)
     with pytest.raises(ValueError, match=r"cannot have written|is damaged"):
         ResODERegressor.load(path)
+
+
+def test_a_table_of_any_width(path, monkeypatch):
+    monkeypatch.setattr("odenet._export.persistence.MOST_COLUMNS", 1)
+    with pytest.raises(ValueError, match=r"cannot have written: it has \d+ feature"):
+        ResODERegressor.load(path)
+
+
+def test_what_scikit_learn_adds_is_left_out(regressor, tmp_path):
+    model = copy.copy(regressor)
+    model._skl_callbacks, model._metadata_request = [object()], object()
+    model.save(tmp_path / "model.safetensors")
+    loaded = ResODERegressor.load(tmp_path / "model.safetensors")
+    assert not {"_skl_callbacks", "_metadata_request"} & set(vars(loaded))
 
 
 def test_a_header_without_end(path):

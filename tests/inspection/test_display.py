@@ -1,10 +1,13 @@
 """The base of the displays: what a display owes, and what it is given."""
 
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from matplotlib import pyplot
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.preprocessing import StandardScaler
 
 from odenet._inspection.display import (
@@ -93,6 +96,10 @@ def test_a_network_is_drawn_as_its_estimator_is(classifier):
     assert check_drawable(WidthDisplay, classifier) is classifier
     with pytest.raises(TypeError, match="WidthDisplay draws a fitted .*StandardScaler"):
         network_to_draw(WidthDisplay, StandardScaler())
+    with pytest.raises(TypeError, match="pass its `best_estimator_`"):
+        network_to_draw(WidthDisplay, SimpleNamespace(best_estimator_=classifier))
+    with pytest.raises(NotFittedError):
+        network_to_draw(WidthDisplay, clone(classifier))
 
 
 def test_weights_are_in_float64_with_depth_first(classifier):

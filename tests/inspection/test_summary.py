@@ -328,8 +328,9 @@ def test_facts_are_a_table_at_the_end_of_a_page_or_of_a_part():
     assert table.startswith('<table class="odenet-summary"><tr><th')
     assert "1 &lt; 2" in table
     assert table.count("<tr>") == 2
-    page = with_summary("<body>x</body></html>", [("a", "1 < 2"), ("b", "c")])
-    assert page == f"<body>x{table}</body></html>"
+    text = "<!-- </body> -->"  # the last one ends the page
+    page = with_summary(f"{text}x</body></html>", [("a", "1 < 2"), ("b", "c")])
+    assert page == f"{text}x{table}</body></html>"
     assert with_summary("<div/>", [("a", "1 < 2"), ("b", "c")]) == f"<div/>{table}"
 
 

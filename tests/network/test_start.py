@@ -46,6 +46,8 @@ def test_a_scheme_is_taken_as_it_is():
 def test_dimension_of_the_state():
     assert start().state_dim == default_state_dim(30, 2)
     assert start(state_dim=7).state_dim == 7
+    settings = {"state_dim": None, "init": "tied", "depth": 1, "width": 1}
+    assert start_network(200, 3, **settings).state_dim == 131
 
 
 @pytest.mark.parametrize("state_dim", [None, 16, 400])

@@ -1,6 +1,7 @@
 """The search of the classifier."""
 
 import numpy as np
+import pytest
 
 from odenet import (
     ResODEClassifier,
@@ -29,6 +30,8 @@ def test_classifier_uses_its_own_parameters():
     )
     assert weighted.predict(X).mean() > plain.predict(X).mean()
     assert isinstance(weighted, ResODEClassifier)
+    with pytest.raises(ValueError, match="'label_smoothing' parameter"):
+        plain.set_params(label_smoothing=1.0).fit(X, y)
 
 
 def test_a_class_may_be_missing_in_a_fold(rng):
@@ -43,3 +46,9 @@ def test_a_class_may_be_missing_in_a_fold(rng):
     )
     assert np.isfinite(model.fit(X, y).best_score_)
     assert list(model.classes_) == ["a", "b", "c"]
+
+
+def test_parameters_are_stored_as_they_are_given():
+    given = {name: object() for name in ResODEClassifierCV().get_params()}
+    assert vars(ResODEClassifierCV(**given)) == given
+    assert ResODEClassifierCV().solver == "flow"

@@ -11,6 +11,7 @@ from sklearn.model_selection import (
     KFold,
 )
 
+from odenet import ResODERegressor
 from odenet._training.callbacks.checkpoints import Checkpoints
 from tests.search.samples import diabetes, make
 
@@ -35,6 +36,33 @@ def test_one_standard_error_chooses_the_simplest():
     assert model.flow_time_ == results["param_flow_time"][good].min()
     assert model.depth_ == 4
     assert model.flow_time_ < results["param_flow_time"][best]
+
+
+def test_the_choice_is_that_of_a_table():
+    """The error of the best, 0.1, leaves the pairs from a mean of 0.4 on."""
+    mean = np.array([[0.1, 0.5], [0.45, np.nan]])
+    for one_standard_error, best in ((False, 1), (True, 2)):
+        model = make(one_standard_error=one_standard_error)
+        model._choose(np.stack([mean - 0.1, mean + 0.1]), [4, 16], [1.0, 2.0], [])
+        results = model.cv_results_
+        assert results["param_depth"].tolist() == [4, 4, 16, 16]
+        assert results["param_flow_time"].tolist() == [1.0, 2.0, 1.0, 2.0]
+        np.testing.assert_allclose(results["mean_test_score"], mean.ravel())
+        assert results["rank_test_score"].tolist() == [3, 1, 2, 4]
+        assert (model.best_index_, model.n_splits_) == (best, 2)
+        assert model.best_score_ == pytest.approx(mean.ravel()[best])
+
+
+def test_weights_count_in_the_last_fit():
+    X, y = diabetes(60)
+    weight = np.linspace(0.1, 2, 60)
+    model = make().fit(X, y, sample_weight=weight)
+    best = model.cv_results_["params"][model.best_index_]
+    settings = {"width": 16, "early_stopping": False, "random_state": 0}
+    single = ResODERegressor(**best, **settings).fit(X, y, sample_weight=weight)
+    np.testing.assert_array_equal(model.predict(X), single.predict(X))
+    with pytest.raises(ValueError, match="ResODERegressorCV is expecting 10 features"):
+        model.predict(X[:, :9])
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from odenet import (
     ResODEClassifierCV,
     ResODERegressor,
+    ResODERegressorCV,
 )
 from tests.search.samples import GRID, diabetes, make
 
@@ -100,3 +101,9 @@ def test_nothing_of_a_single_estimator_is_asked_for():
     }
     assert clone(make()).get_params() == make().get_params()
     assert not hasattr(make(), "partial_fit")
+
+
+def test_parameters_are_stored_as_they_are_given():
+    given = {name: object() for name in ResODERegressorCV().get_params()}
+    assert vars(ResODERegressorCV(**given)) == given
+    assert ResODERegressorCV().solver == "flow"

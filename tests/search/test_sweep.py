@@ -4,13 +4,17 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from sklearn.datasets import make_friedman1
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import check_scoring
 
 from odenet import ResODERegressor
 from odenet._estimators.base import around
-from odenet._search.sweep import Fold, at_depth
+from odenet._search.sweep import Fold, Sweep, at_depth
+from odenet._tables.reading import Announced
 from odenet._training.callbacks.checkpoints import Checkpoints
-from odenet.solvers import Flow
+from odenet._training.stop_reason import StopReason
+from odenet.solvers import Flow, GradientDescent
 from tests.search.samples import diabetes, make
 
 
@@ -79,3 +83,72 @@ def test_a_plateau_ends_a_fold_but_not_at_the_start():
     assert not fold._goes_on(flat[:, :6])
     rising = np.linspace(0, 1, 14).reshape(2, 7)
     assert fold._goes_on(rising)
+    assert fold._goes_on(flat + np.eye(7)[4])  # two flow times ago, four times shorter
+    fold.sweep.flow_times = [30.0, 32.0, 34.0, 36.0, 38.0, 40.0, 42.0]
+    assert fold._goes_on(flat)  # six flow times ago, but nearly as long
+
+
+def test_a_fold_that_has_ended_is_left_alone(monkeypatch):
+    X, y = diabetes(60)
+    visits, visit = [], Fold.visit
+
+    def end_the_first(fold, network, index):
+        visit(fold, network, index)
+        visits.append(fold)
+        if fold is visits[0]:
+            fold.stop_reason = StopReason.CALLBACK
+
+    monkeypatch.setattr(Fold, "visit", end_the_first)
+    results = make().fit(X, y).cv_results_
+    ended, other = (
+        np.isnan(results[f"split{i}_test_score"].reshape(2, 3)) for i in (0, 1)
+    )
+    assert (ended == [False, True, True]).all()
+    assert not other.any()
+
+
+def test_what_the_scorer_takes_is_of_the_samples_it_sees():
+    X, y = diabetes(30)
+    seen = []
+
+    def score(model, X, y, numbers):
+        seen.append((y, numbers))
+        return 0.0
+
+    estimator = ResODERegressor(4, width=4, early_stopping=False)
+    sweep = Sweep(estimator, [4], [0.1], score, Announced())
+    split = np.arange(10, 30), np.arange(10)
+    sweep.run(X, y, [split], None, {"numbers": np.arange(30)})
+    np.testing.assert_array_equal(seen[0], (y[:10], np.arange(10)))
+
+
+def test_a_fold_that_fails_does_not_end_the_others():
+    """Then each is trained alone."""
+    X, y = make_friedman1(40, random_state=0)
+    y = y.copy()
+    estimator = ResODERegressor(
+        4,
+        width=8,
+        solver=GradientDescent(learning_rate=0.2, max_evals=200),
+        standardize=False,
+        early_stopping=False,
+        random_state=0,
+    )
+    y[:10] *= 1e3  # in all folds but the one that tests on them
+    splits = [(np.arange(10, 40), np.arange(10)), (np.arange(30), np.arange(30, 40))]
+    sweep = Sweep(estimator, [4], [0.2, 1.0], check_scoring(estimator), Announced())
+    (good, reason), (bad, reason_of_bad) = sweep.run(X / 10, y / 20, splits, None, {})
+    assert (reason, reason_of_bad) == ("horizon", "diverged")
+    assert np.isfinite(good).all()
+    assert np.isnan(bad[:, -1]).all()
+
+
+def test_thin_folds_are_trained_as_one_whatever_the_number_of_jobs():
+    sweep = Sweep(ResODERegressor(width=16), [4], [1.0], None, Announced())
+    thin = [(np.arange(100), np.arange(9))] * 3
+    thick = [(np.arange(10_000), np.arange(9))] * 3
+    assert sweep.parts(thin, 5) == [thin]
+    assert [len(part) for part in sweep.parts(9 * thin, 5)] == [16, 11]
+    assert len(sweep.parts(thick, 5)) == 3
+    sweep.estimator.backward = "rebuilt"
+    assert len(sweep.parts(thin, 5)) == 3

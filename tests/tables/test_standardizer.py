@@ -34,9 +34,10 @@ def test_no_unit_is_too_large_or_too_small(unit, rng):
 @pytest.mark.parametrize("value", [0.0, 0.1, 1e30])
 def test_constant_column_is_ignored_and_restored(value, rng):
     X = np.full((9, 1), value)
-    standardizer = fit_standardizer(X, rng.uniform(size=9))
-    np.testing.assert_array_equal(standardizer(X + 1), 0)
-    np.testing.assert_array_equal(standardizer.inverse(X + 1), X)
+    for _ in range(20):
+        standardizer = fit_standardizer(X, rng.uniform(size=9))
+        np.testing.assert_array_equal(standardizer(X + 1), 0)
+        np.testing.assert_array_equal(standardizer.inverse(X + 1), X)
 
 
 def test_limit_draws_far_values_in_and_leaves_near_ones(rng):

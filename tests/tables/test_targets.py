@@ -124,6 +124,13 @@ def test_balanced_weights_count_the_weights_of_samples():
     targets = of(ClassTargets, y, PARAMS | {"class_weight": "balanced"})
     weighed = targets.weigh(y, weight)
     assert weighed[0] == pytest.approx(weighed[1:].sum())
+    announced = of(ClassTargets, [0, 1, 2], PARAMS | {"class_weight": "balanced"})
+    np.testing.assert_allclose(announced.weigh(y, weight), weighed)
+
+
+def test_classes_are_followed_for_longer_than_numbers():
+    assert of(ClassTargets, [0, 1]).longest_flow_time == 1200.0
+    assert of(RegressionTargets, [0.0, 1.0]).longest_flow_time == 300.0
 
 
 def test_weights_of_classes_are_finite_numbers():

@@ -9,6 +9,7 @@ from skorch.callbacks import Callback
 
 from odenet import ResidualNetwork
 from odenet._losses.squared_error import SquaredError
+from odenet._network.resampling import resample
 from odenet._network.scratch import current_scratch
 from odenet._tables.samples import Samples
 from odenet._training.callbacks.progress_bar import ProgressBar
@@ -30,7 +31,10 @@ class Spy(Callback):
 
     def __init__(self, n_epochs=10**9, error=None, only_watches=False):
         self.n_epochs, self.error, self.only_watches = n_epochs, error, only_watches
-        self.seen = 0
+        self.seen, self.ends = 0, []
+
+    def on_train_end(self, net, **kwargs):
+        self.ends.append({name: p.clone() for name, p in net.weights().items()})
 
     def on_epoch_end(self, net, **kwargs):
         self.seen += 1
@@ -102,18 +106,32 @@ def test_only_callbacks_that_watch_see_the_second_training():
     assert watching.seen == len(roles)
 
 
-def test_a_second_training_that_fails_leaves_the_chosen_weights():
-    chosen, data = make_plan(early_stopping=True), parts()
-    n = train(make_network(), data, chosen).net.history[:, "role"].count("choose")
+@pytest.mark.parametrize("depths", [[8], [4, 8]], ids=str)
+def test_a_second_training_that_fails_leaves_the_chosen_weights(depths):
+    """At full depth they are as far from the start as they were at few layers."""
+    data, start = parts(), make_network().state_dict()
+    plan = make_plan(depths=depths, early_stopping=True)
+    whole = train(make_network(), data, plan)
+    n = whole.net.history[:, "role"].count("choose")
     spy = Spy(n + 2, KeyboardInterrupt(), only_watches=True)
-    outcome = train(make_network(), data, replace(chosen, callbacks=(spy,)))
+    outcome = train(make_network(), data, replace(plan, callbacks=(spy,)))
     assert outcome.stop_reason is StopReason.INTERRUPTED
-    first_only = Spy(10**9)
-    again = train(make_network(), data, replace(chosen, callbacks=(first_only,)))
-    assert outcome.net.flow_time == again.net.flow_time
-    assert outcome.net.objective(data.held_out) < outcome.net.loss_of_zero(
-        data.held_out
-    )
+    assert outcome.net.flow_time == whole.net.flow_time
+    chosen, weights = spy.ends[0], outcome.network.state_dict()
+    assert torch.equal(weights["head"], chosen["head"])
+    for name in ("V", "W"):
+        moved = chosen[name] - resample(start[name], depths[0])
+        expected = start[name] + resample(moved, 8)
+        torch.testing.assert_close(weights[name], expected)
+
+
+def test_a_flow_at_few_layers_is_followed_again_without_held_out_ones_among_all():
+    data = parts()
+    for depths, again in (([8], False), ([4, 8], True)):
+        plan = make_plan(depths=depths, early_stopping=True)
+        outcome = train(make_network(), replace(data, train=None), plan)
+        assert outcome.network.depth == 8
+        assert ("choose" in outcome.net.history[:, "role"]) == again
 
 
 def test_a_training_goes_on_from_its_past():
@@ -127,6 +145,22 @@ def test_a_training_goes_on_from_its_past():
     assert len(second.net.history) > n_steps
     assert second.net.n_grad_evals > n_evals
     assert second.depth_path == first.depth_path
+
+
+def test_a_flow_time_is_chosen_and_followed_from_where_the_past_has_ended():
+    data, plan = parts(), make_plan(flow_time=2.0)
+    first = train(make_network(), TrainingData(data.train), plan)
+    n = len(first.net.history)
+    first.network.imitated_depth = 32
+    plan = make_plan(early_stopping=True, past=first.net.progress)
+    second = train(first.network, data, plan)
+    rows = second.net.history
+    assert {row["role"] for row in rows[:n]} == {"fit"}
+    assert rows[n]["role"] == "choose"
+    followed = [row["flow_time"] for row in rows[n:] if row["role"] == "fit"]
+    assert followed[0] > 2.0
+    assert followed[-1] == second.net.flow_time
+    assert second.network.imitated_depth == 32
 
 
 def test_a_sweep_follows_a_flow_for_what_is_seen():
@@ -183,6 +217,8 @@ def test_parts_are_one_pass_each_by_one_net():
     assert second.network is first.network
     assert len(second.net.history) == 2
     assert torch.equal(copy.V, make_network().V)
+    copy.backward = "rebuilt"
+    assert train_on_part(copy, samples, plan, second.net).net is not second.net
 
 
 @pytest.mark.parametrize(

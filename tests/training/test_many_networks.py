@@ -15,8 +15,8 @@ from odenet._network.model_axis import join_networks, network_at
 from odenet._search.sweep import Sweep
 from odenet._tables.reading import Announced
 from odenet._tables.samples import Samples
-from odenet._training.many_networks import JointLoss, join_samples
-from odenet.solvers import Flow, GradientDescent
+from odenet._training.many_networks import JointLoss, JointNet, join_samples
+from odenet.solvers import Flow
 
 AXES = (0, 1, 1, 0)  # of the models in A, V, W and B
 LOSSES = {
@@ -88,6 +88,12 @@ def test_gradient_of_the_sum_is_each_networks_own(name, imitated_depth):
         for axis, p, grad in zip(AXES, network.parameters(), gradients, strict=True):
             torch.testing.assert_close(grad.select(axis, i), p.grad)
     torch.testing.assert_close(total, torch.stack(totals).sum())
+    net = JointNet(stacked, JointLoss(loss), Flow()).initialize()
+    X, y = together.batch()
+    torch.testing.assert_close(net.get_loss(stacked(X["X"]), y, X=X).detach(), total)
+    zeros = (loss.per_sample(torch.zeros(len(s), n_outputs), s.y) for s in samples)
+    means = [(s.weight * z).mean() for s, z in zip(samples, zeros, strict=True)]
+    assert net.loss_of_zero(together) == pytest.approx(sum(means).item())
 
 
 def sweeps(estimator, X, y, n_folds=4, flow_times=(0.3, 3.0)):
@@ -150,35 +156,3 @@ def test_the_least_accurate_network_settles_the_steps():
             n_steps += 1
         steps.append(n_steps)
     assert steps[1] >= steps[0] > 5
-
-
-def test_a_fold_that_fails_does_not_end_the_others():
-    """Then each is trained alone."""
-    X, y = make_friedman1(40, random_state=0)
-    y = y.copy()
-    estimator = ResODERegressor(
-        4,
-        width=8,
-        solver=GradientDescent(learning_rate=0.2, max_evals=200),
-        standardize=False,
-        early_stopping=False,
-        random_state=0,
-    )
-    y[:10] *= 1e3  # in all folds but the one that tests on them
-    splits = [(np.arange(10, 40), np.arange(10)), (np.arange(30), np.arange(30, 40))]
-    sweep = Sweep(estimator, [4], [0.2, 1.0], check_scoring(estimator), Announced())
-    (good, reason), (bad, reason_of_bad) = sweep.run(X / 10, y / 20, splits, None, {})
-    assert (reason, reason_of_bad) == ("horizon", "diverged")
-    assert np.isfinite(good).all()
-    assert np.isnan(bad[:, -1]).all()
-
-
-def test_thin_folds_are_trained_as_one_whatever_the_number_of_jobs():
-    sweep = Sweep(ResODERegressor(width=16), [4], [1.0], None, Announced())
-    thin = [(np.arange(100), np.arange(9))] * 3
-    thick = [(np.arange(10_000), np.arange(9))] * 3
-    assert sweep.parts(thin, 5) == [thin]
-    assert [len(part) for part in sweep.parts(9 * thin, 5)] == [16, 11]
-    assert len(sweep.parts(thick, 5)) == 3
-    sweep.estimator.backward = "rebuilt"
-    assert len(sweep.parts(thin, 5)) == 3

@@ -9,6 +9,7 @@ from odenet._losses.squared_error import SquaredError
 from odenet._tables.samples import Samples
 from odenet._training.monitor import Monitor
 from odenet._training.net import TrainingNet
+from odenet._training.plan import Progress
 from odenet._training.stop_reason import StopReason
 from odenet.solvers import SGD, Flow, GradientDescent
 
@@ -19,10 +20,10 @@ def make_samples(n=40, seed=0):
     return Samples(X, X[:, :1] + torch.sin(2 * X[:, 1:2]), torch.ones(n))
 
 
-def run(solver=None, held_out=None, train=None, horizon=10.0, callbacks=None):
+def make(solver=None, held_out=None, horizon=10.0, callbacks=None, schedule=None):
     generator = torch.Generator().manual_seed(0)
     network = ResidualNetwork(3, 1, depth=4, width=8, generator=generator)
-    monitor = Monitor(early_stopping=held_out is not None)
+    monitor = Monitor(early_stopping=held_out is not None, schedule=schedule)
     net = TrainingNet(
         network,
         SquaredError(),
@@ -32,7 +33,12 @@ def run(solver=None, held_out=None, train=None, horizon=10.0, callbacks=None):
         monitor=monitor,
         callbacks=callbacks,
     )
-    net.initialize().partial_fit((train or make_samples(), held_out))
+    return net.initialize()
+
+
+def run(solver=None, held_out=None, train=None, **settings):
+    net = make(solver, held_out, **settings)
+    net.partial_fit((train or make_samples(), held_out))
     return net
 
 
@@ -80,6 +86,26 @@ def test_divergence_is_found_and_taken_back():
         assert net.objective(make_samples()) <= start * (1 + 1e-4)
 
 
+def test_weights_kept_that_are_lost_as_well_give_way_to_those_of_the_start():
+    net, train = make(), make_samples()
+    monitor, start = net.monitor, net.weights()
+    monitor.on_train_begin(net, (train, None))
+    for weights in (net.module_.state_dict(), monitor.kept[0]):
+        weights["head"].fill_(1e9)
+    monitor.start = start, 0.0
+    monitor.on_train_end(net, (train, None))
+    assert net.stop_reason is StopReason.DIVERGED
+    assert torch.equal(net.module_.head.data, start["head"])
+
+
+def test_gradients_of_an_earlier_training_do_not_count():
+    net = make(Flow(max_evals=500))
+    net.resume(Progress([], flow_time=1.0, n_grad_evals=10_000))
+    net.partial_fit((make_samples(), None))
+    assert net.stop_reason is StopReason.HORIZON
+    assert net.n_grad_evals > 10_000
+
+
 def test_losses_at_the_start_must_be_finite():
     bad = Samples(torch.zeros(5, 3), torch.full((5, 1), 1e30), torch.ones(5))
     with pytest.raises(FloatingPointError, match="is inf before the first step"):
@@ -106,3 +132,74 @@ def test_keeping_weights_leaves_those_of_the_start():
     assert all(torch.equal(start, starts[0]) for start in starts)
     assert not torch.equal(starts[0], net.module_.W.data)
     assert torch.equal(seen[-1][1], net.module_.W.data)
+
+
+def test_mini_batches_keep_the_weights_before_the_epoch_of_the_lowest_loss():
+    """Its mean loss is more theirs than that of the weights after it."""
+    pairs = []
+
+    class Watches(Callback):
+        def on_epoch_begin(self, net, **kwargs):
+            self.before = net.weights()
+
+        def on_epoch_end(self, net, **kwargs):
+            if net.monitor.rule.lowest[1] == net.history[-1]["epoch"]:
+                pairs.append((net.monitor.kept[0]["head"], self.before["head"]))
+
+    run(SGD(learning_rate=0.05, max_epochs=3), callbacks=[Watches()])
+    assert len(pairs) > 1
+    assert all(torch.equal(kept, before) for kept, before in pairs)
+
+
+class Schedule:
+    """Is done from a flow time on, and has weights of its own for every depth."""
+
+    def __init__(self, only_chooses):
+        self.only_chooses, self.judged, self.time = only_chooses, [], 0.0
+
+    def begin(self, net):
+        self.weights = {n: p + 1 for n, p in net.weights().items()}
+
+    def is_done(self, net):
+        return self.time > 15.0
+
+    def judge(self, net, reason, samples):
+        self.judged.append(samples)
+        self.time = net.flow_time
+        return reason
+
+    def share_of_patience(self, net):
+        return 1.0
+
+    def weights_at(self, weights, depth):
+        return self.weights
+
+    def finish(self, net, reason, samples):
+        return reason
+
+
+@pytest.mark.parametrize(
+    ("held_out", "only_chooses"), [(False, False), (True, True), (True, False)]
+)
+def test_what_was_concluded_at_one_depth_ends_with_it(held_out, only_chooses):
+    """Weights are judged anew where they are to be kept for held-out samples."""
+    schedule, seen = Schedule(only_chooses), []
+    samples, train = make_samples(20, seed=1) if held_out else None, make_samples()
+
+    class Watches(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            rule = net.monitor.rule
+            anew = rule.began == net.history[-1]["epoch"]
+            seen.append((net.flow_time, rule.flatness_reference is None, anew))
+
+    net = run(
+        None, samples, train, horizon=30.0, callbacks=[Watches()], schedule=schedule
+    )
+    judged_on = samples if held_out and only_chooses else train
+    assert all(part is judged_on for part in schedule.judged)
+    change = next(i for i, (t, *_) in enumerate(seen) if t > 15.0)
+    assert seen[change][1:] == (True, held_out and not only_chooses)
+    assert not any(flat or anew for t, flat, anew in seen[change + 1 :])
+    expected = schedule.weights if held_out else {}
+    for name, p in expected.items():
+        assert torch.equal(net.module_.state_dict()[name], p)

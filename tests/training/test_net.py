@@ -3,13 +3,16 @@ import skorch.callbacks
 import torch
 
 from odenet import ResidualNetwork, ResODEClassifier, ResODERegressor
+from odenet._losses.cross_entropy import CrossEntropy
 from odenet._losses.squared_error import SquaredError
+from odenet._network.convolutional import ConvResidualNetwork
 from odenet._optim.averaging import RunningAverage
 from odenet._tables.samples import Samples
 from odenet._training.batches import SliceLoader
 from odenet._training.callbacks.progress_bar import ProgressBar
 from odenet._training.monitor import Monitor
 from odenet._training.net import TrainingNet
+from odenet._training.plan import Progress
 from odenet.solvers import SGD, AdamW, Flow, GradientDescent
 
 SOLVERS = [
@@ -75,6 +78,47 @@ def test_gradients_summed_over_chunks_are_those_of_the_whole(monkeypatch):
     assert n_chunks > 1
     for whole, chunked in zip(*gradients, strict=True):
         torch.testing.assert_close(whole, chunked)
+
+
+def test_chunks_bound_the_memory_of_the_states(monkeypatch):
+    """Those of a layer where the others are rebuilt: 16 + 2 * 8 numbers of 4 bytes."""
+    monkeypatch.setattr("odenet._training.net.MAX_STATE_BYTES", 10 * 4 * 32 * 4)
+    net, X = make_net(), make_samples().X
+    for backward, sizes in (("stored", [10] * 5), ("rebuilt", [40, 10])):
+        net.module_.backward = backward
+        assert [len(x) for (x,) in net._chunks(X)] == sizes
+
+
+def test_images_are_one_chunk_in_training_and_have_no_average():
+    network = ConvResidualNetwork((2, 2, 1), 2, depth=2, channels=2)
+    net = TrainingNet(network, CrossEntropy(), AdamW()).initialize()
+    assert make_net(AdamW()).averages
+    assert not net.averages
+    for training, sizes in ((True, [1100]), (False, [1024, 76])):
+        network.train(training)
+        assert [len(x) for (x,) in net._chunks(torch.zeros(1100, 4))] == sizes
+
+
+def test_the_loss_is_a_weighted_mean():
+    y, weight = torch.tensor([[1.0], [2.0]]), torch.tensor([3.0, 5.0])
+    losses = SquaredError().per_sample(torch.zeros(2, 1), y)
+    loss = make_net().get_loss(torch.zeros(2, 1), y, X={"weight": weight})
+    assert loss.item() == pytest.approx((3 * losses[0] + 5 * losses[1]).item() / 8)
+
+
+def test_steps_of_a_deeper_network_go_on_shorter():
+    net = make_net(SGD(learning_rate=0.2))
+    net.resume(Progress([{"depth": 1}], flow_time=None, n_grad_evals=5))
+    assert [group["lr"] for group in net.optimizer_.param_groups] == [0.05]
+    assert net.n_grad_evals == 5
+
+
+def test_an_observer_sees_a_training_and_is_gone():
+    net, observer = make_net(), GradientSpy([])
+    before = list(net.callbacks_)
+    with net.observed_by(observer):
+        assert net.callbacks_ == [*before, ("GradientSpy", observer)]
+    assert net.callbacks_ == before
 
 
 def test_a_flow_records_its_progress():
@@ -228,9 +272,11 @@ def test_a_fit_ends_with_the_average(monkeypatch):
 
     monkeypatch.setattr(RunningAverage, "update", spy)
     net = make_net(AdamW(batch_size=16, max_epochs=3))
-    net.partial_fit((make_samples(), None))
+    held_out = make_samples(30, seed=1)
+    net.partial_fit((make_samples(), held_out))
     assert torch.equal(net.module_.V.data, averages[-1])
     assert net.average is None
+    assert net.history[-1]["valid_loss"] == pytest.approx(net.objective(held_out))
 
 
 def test_a_copy_of_weights_can_use_the_memory_of_an_earlier_one():

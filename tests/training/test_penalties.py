@@ -3,11 +3,12 @@ import torch
 
 from odenet import ResidualNetwork, ResODERegressor
 from odenet._training.penalties import penalty
+from tests.helpers import draw_all
 
 
 @pytest.mark.parametrize("depth", [1, 5])
-def test_penalty_against_plain_numpy(depth, generator):
-    network = ResidualNetwork(2, 1, depth=depth, init="iid", generator=generator)
+def test_penalty_against_plain_numpy(depth):
+    network = draw_all(ResidualNetwork(2, 1, depth=depth))
     A, B, V, W = (
         p.detach().double().numpy()
         for p in (network.embedding, network.head, network.V, network.W)

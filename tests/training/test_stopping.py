@@ -36,9 +36,8 @@ def held_out(loss, n=100, spread=0.0):
     }
 
 
-@pytest.mark.parametrize(
-    ("settings", "observation", "reason"),
-    [
+def test_verdict_without_held_out_samples():
+    for settings, observation, reason in [
         ({}, {"flow_time": 0.5}, None),
         ({}, {"flow_time": 1.0}, StopReason.HORIZON),
         ({}, {"flow_time": 0.5, "train_loss": nan}, StopReason.DIVERGED),
@@ -53,11 +52,9 @@ def held_out(loss, n=100, spread=0.0):
         ({"max_evals": 7}, {"flow_time": 1.0, "n_evals": 7}, StopReason.HORIZON),
         ({"follows_flow": False}, {"stalled": True}, None),
         ({"follows_flow": False}, {"train_loss": nan}, StopReason.DIVERGED),
-    ],
-)
-def test_verdict_without_held_out_samples(settings, observation, reason):
-    rule = begun(**settings)
-    assert rule.verdict(seen(**observation), horizon=1.0) is reason
+    ]:
+        rule = begun(**settings)
+        assert rule.verdict(seen(**observation), horizon=1.0) is reason
 
 
 @pytest.mark.parametrize(
@@ -69,6 +66,8 @@ def test_a_loss_that_rises_is_not_stationary(loss, reason):
     rule = begun()
     assert rule.verdict(seen(train_loss=1.0, flow_time=20.0)) is None
     assert rule.verdict(seen(2, train_loss=loss, flow_time=40.0)) is reason
+    last = seen(3, train_loss=loss, flow_time=80.0)
+    assert rule.verdict(last) is StopReason.STATIONARY
 
 
 def test_nothing_is_stationary_early_or_after_a_change_of_depth():
@@ -171,6 +170,9 @@ def test_differences_are_paired_and_weighted():
     noise = torch.tensor([1.0, -0.9] * 25)
     assert not exceeds(losses + noise, losses, ones)
     assert exceeds(losses + noise, losses, torch.tensor([1.0, 1e-9] * 25))
+    two = torch.tensor([1.0, 1.0, *[1e-9] * 48])  # as many as count for the noise
+    noise = torch.tensor([1.0, -0.4] * 25)
+    assert not exceeds(losses + noise, losses, two)
 
 
 def test_the_standard_error_is_that_of_a_weighted_mean(rng):

@@ -11,7 +11,8 @@ X, y = make_friedman1(250, random_state=0)
 
 def shown(capsys, **settings):
     settings = {"early_stopping": False, "random_state": 0, "width": 8, **settings}
-    ResODERegressor(8, verbose=1, **settings).fit(X, y)
+    model = ResODERegressor(8, verbose=1, **settings).fit(X, y)
+    assert model.stop_reason_  # It holds the bar, which is closed all the same.
     return capsys.readouterr().err
 
 
@@ -22,6 +23,7 @@ def test_a_flow_has_a_bar_over_its_time(capsys):
     assert "L=8" in bar
     assert "loss=" in bar
     assert "Lip=" in bar
+    assert bar.endswith("\n")
     assert "valid=" not in bar
 
 

@@ -1,3 +1,5 @@
+from math import isfinite, nan
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,12 +10,13 @@ from sklearn.exceptions import ConvergenceWarning
 from odenet import ResidualNetwork, ResODEClassifier, ResODERegressor
 from odenet._losses.squared_error import SquaredError
 from odenet._network.residual import ACTIVATIONS
+from odenet._optim.gradient_flow import GradientFlow
 from odenet._tables.samples import Samples
 from odenet._training.depth import walk
-from odenet._training.depth.along_flow import FlowSchedule, next_step
+from odenet._training.depth.along_flow import EVALS_BETWEEN, FlowSchedule, next_step
 from odenet._training.depth.depths import depths_to_walk
 from odenet._training.depth.in_stages import StagedSchedule
-from odenet._training.depth.walk import Step
+from odenet._training.depth.walk import Comparison, Step
 from odenet._training.monitor import Monitor
 from odenet._training.net import TrainingNet
 from odenet._training.stop_reason import StopReason
@@ -462,6 +465,37 @@ def test_state_of_the_flow_goes_along():
     assert flow._progress["step_size"] == step_size
 
 
+@pytest.mark.parametrize(
+    ("loss", "loss_gap", "deeper"),
+    [
+        (1.0, 0.1, True),
+        (1.0, -0.1, True),
+        (1.0, 1e-4, False),
+        (1e-9, 5e-10, False),  # as good as zero
+        (nan, nan, False),
+    ],
+)
+def test_more_layers_where_the_loss_differs_there(monkeypatch, loss, loss_gap, deeper):
+    """Another comparison is due after some gradients, and a bad end is told."""
+    net, schedule = make_net(Flow())
+    compared = []
+
+    def compare(net, samples, depth):
+        compared.append(depth)
+        return Comparison(loss, loss_gap, 0.0)
+
+    monkeypatch.setattr(schedule, "compare", compare)
+    monkeypatch.setattr(GradientFlow, "n_grad_evals", EVALS_BETWEEN)
+    schedule.depths = [4, 8]
+    for _ in range(2):
+        assert schedule.judge(net, None, samples()) is None
+    assert compared == [8]
+    assert net.module_.depth == (8 if deeper else 4)
+    reason = schedule.judge(net, StopReason.STATIONARY, samples())
+    assert net.module_.depth == 16
+    assert reason is (None if isfinite(loss) else StopReason.DIVERGED)
+
+
 # What is decided after a step ---------------------------------------------------------
 
 NOT_CONCLUSIVE = ["diverged", "max_evals", "callback", "interrupted"]
@@ -477,9 +511,8 @@ def decide(reason=None, done=False, chooses=False, stretch=False, due=False):
     )
 
 
-@pytest.mark.parametrize(
-    ("decision", "step"),
-    [
+def test_next_step_of_a_flow():
+    for decision, step in [
         (decide(), Step.STAY),
         (decide(due=True), Step.COMPARE),
         (decide(due=True, stretch=True), Step.LAST_DEPTH),
@@ -492,7 +525,5 @@ def decide(reason=None, done=False, chooses=False, stretch=False, due=False):
         (decide("horizon", done=True), Step.END),
         *((decide(reason), Step.END) for reason in NOT_CONCLUSIVE),
         *((decide(reason, stretch=True), Step.END) for reason in NOT_CONCLUSIVE),
-    ],
-)
-def test_next_step_of_a_flow(decision, step):
-    assert decision is step
+    ]:
+        assert decision is step

@@ -71,13 +71,15 @@ def test_steps_get_shorter_with_depth():
 def test_a_stage_hands_on_its_best_weights_and_never_loses_them():
     X, y = wave()
     model = ResODERegressor(64, width=16, solver=AdamW(max_epochs=200), random_state=0)
-    model.fit(X, y, X_val=X[:100], y_val=y[:100])
+    model.fit(X, y, X_val=X, y_val=y)
     depths, losses = depths_of(model), model.validation_loss_curve_
     lowest = {
         d: min(b for a, b in zip(depths, losses, strict=True) if a == d)
         for d in set(depths)
     }
-    final = np.mean((model.predict(X[:100]) - y[:100]) ** 2) / np.var(y)
+    second = model.depth_path_[1]
+    assert second["loss"] - second["loss_gap"] == pytest.approx(lowest[8], rel=1e-4)
+    final = np.mean((model.predict(X) - y) ** 2) / np.var(y)
     assert final <= 1.05 * min(lowest[64], 1.5 * lowest[8])
     assert final < 1.3 * lowest[8]
 
@@ -175,9 +177,8 @@ def decide(reason=None, done=False, over=False):
     return next_step(reason, is_done=done, is_over=over)
 
 
-@pytest.mark.parametrize(
-    ("decision", "step"),
-    [
+def test_next_step_of_mini_batches():
+    for decision, step in [
         (decide(), Step.STAY),
         (decide(over=True), Step.NEXT_DEPTH),
         (decide("early_stopping"), Step.NEXT_DEPTH),
@@ -186,7 +187,5 @@ def decide(reason=None, done=False, over=False):
         (decide(done=True), Step.STAY),
         (decide("diverged"), Step.END),
         (decide("callback", over=True), Step.END),
-    ],
-)
-def test_next_step_of_mini_batches(decision, step):
-    assert decision is step
+    ]:
+        assert decision is step

@@ -77,15 +77,17 @@ def test_what_was_trained_is_resampled():
 
 def test_a_comparison_is_of_the_same_samples_at_two_depths():
     walk, net, samples = make()
+    net.alpha, net.smoothness_penalty = 0.1, 0.01
     walk.begin(net)
     net.module_.V.data += torch.linspace(-1, 1, 4)[:, None, None]
-    before = net.objective(samples)
-    said = walk.compare(net, samples, 16)
-    assert net.module_.depth == 4
-    walk.change_depth(net, 16)
-    assert said.loss == pytest.approx(net.objective(samples))
-    assert said.loss - said.loss_gap == pytest.approx(before)
-    assert 0 < said.output_gap < 0.5
+    for depth in (8, 16):
+        before = net.module_.depth, net.objective(samples)
+        said = walk.compare(net, samples, depth)
+        assert net.module_.depth == before[0]
+        walk.change_depth(net, depth)
+        assert said.loss == pytest.approx(net.objective(samples))
+        assert said.loss - said.loss_gap == pytest.approx(before[1])
+        assert 0 < said.output_gap < 0.5
 
 
 def test_a_training_ends_at_its_full_depth():
@@ -98,14 +100,18 @@ def test_a_training_ends_at_its_full_depth():
 
 
 def test_a_training_that_only_chooses_stays_where_it_is():
-    walk, net, samples = make(only_chooses=True)
-    walk.begin(net)
-    net.monitor.flow_time = 3.0
-    walk.finish(net, StopReason.EARLY_STOPPING, samples)
-    assert net.module_.depth == 4
-    walk.finish(net, StopReason.MAX_EVALS, samples)
-    assert net.module_.depth == 16
-    assert {row["role"] for row in walk.path} == {"choose"}
+    """Unless it has chosen none, which is then not followed."""
+    for flow_time, reason, depth in (
+        (3.0, StopReason.EARLY_STOPPING, 4),
+        (3.0, StopReason.MAX_EVALS, 16),
+        (0.0, StopReason.EARLY_STOPPING, 16),
+    ):
+        walk, net, samples = make(only_chooses=True)
+        walk.begin(net)
+        net.monitor.flow_time = flow_time
+        walk.finish(net, reason, samples)
+        assert net.module_.depth == depth
+        assert {row["role"] for row in walk.path} == {"choose"}
 
 
 def test_the_last_depth_is_doubled_until_the_gap_is_small(monkeypatch):
