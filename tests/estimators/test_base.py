@@ -45,6 +45,7 @@ class TestWeights:
             model = ResODERegressor(**SMALL, solver=SGD(1e-3, batch_size=60))
             model.partial_fit(X, y, sample_weight=np.full(60, weight + 1e-9))
             steps.append(model.module_.head.detach())
+        assert not torch.equal(steps[1], steps[0])
         torch.testing.assert_close(steps[2] - steps[0], 3 * (steps[1] - steps[0]))
 
 

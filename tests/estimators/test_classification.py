@@ -41,6 +41,7 @@ def test_partial_fit_with_classes_to_come(X, y):
 def test_the_logit_of_two_classes_is_that_of_the_second(X, y):
     model = ResODEClassifier(**SMALL, flow_time=1.0).fit(X, y)
     odds = np.exp(model.decision_function(X))
+    assert odds.shape == (60,)
     shares = np.column_stack([1 / (1 + odds), odds / (1 + odds)])
     np.testing.assert_allclose(model.predict_proba(X), shares)
     np.testing.assert_allclose(model.predict_log_proba(X), np.log(shares))

@@ -32,26 +32,21 @@ def fitted(kind):
 )
 def test_names_of_files_there_and_back(kind, names, foreign):
     model = fitted(kind)
-    state = state_of_parts(model.__getstate__())
+    given = model.__getstate__()
+    state = state_of_parts(given)
+    assert "parts" in given["_frozen"]
+    written = set(state)
     assert COMMON | names <= set(state)
     assert not foreign & set(state)
     assert "parts" not in state["_frozen"]
     back = parts_of_state(state, kind.__name__)
     assert set(back) == set(model.__getstate__())
+    assert set(state) == written
+    assert "parts" not in state["_frozen"]
     parts = back["_frozen"]["parts"]
     assert_same(parts.inputs, model._predictor.inputs)
     assert_same(parts.targets, model._predictor.targets)
     assert parts.network is None
-
-
-def test_the_states_that_are_given_stay_as_they_are():
-    given = fitted(ResODERegressor).__getstate__()
-    written = state_of_parts(given)
-    assert "parts" in given["_frozen"]
-    names = set(written)
-    parts_of_state(written, "Model")
-    assert set(written) == names
-    assert "parts" not in written["_frozen"]
 
 
 def test_black_and_units_are_written():

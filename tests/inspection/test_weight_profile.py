@@ -41,12 +41,15 @@ def test_several_networks_are_told_apart(classifier, luminance):
     assert np.diff(shades) > 0.1
 
 
-@pytest.mark.parametrize("index", [(99, 0), (0, -1), (0,)])
-def test_an_entry_that_is_not_there_is_named(index, classifier):
-    with pytest.raises(ValueError, match=r"indices of V, of shape \(.*got \("):
-        WeightProfileDisplay.from_estimator(classifier, entries={"V": [index], "W": []})
-    with pytest.raises(ValueError, match="must hold a network"):
-        WeightProfileDisplay.from_networks({})
+def test_an_entry_that_is_not_there_is_named(classifier):
+    q, m = classifier.module_.V.shape[1:]
+    for index in ((q, 0), (0, m), (0, -1), (0,)):
+        with pytest.raises(ValueError, match=r"indices of V, of shape \(.*got \("):
+            WeightProfileDisplay.from_estimator(
+                classifier, entries={"V": [index], "W": []}
+            )
+        with pytest.raises(ValueError, match="must hold a network"):
+            WeightProfileDisplay.from_networks({})
 
 
 @pytest.mark.parametrize("entries", [0, -1, 1.5])

@@ -178,28 +178,29 @@ class Schedule:
         return reason
 
 
-@pytest.mark.parametrize(
-    ("held_out", "only_chooses"), [(False, False), (True, True), (True, False)]
-)
-def test_what_was_concluded_at_one_depth_ends_with_it(held_out, only_chooses):
+class SeesTheRule(Callback):
+    """Writes down when the rule knows nothing of a flat loss, and when it began."""
+
+    def __init__(self):
+        self.seen = []
+
+    def on_epoch_end(self, net, **kwargs):
+        rule, epoch = net.monitor.rule, net.history[-1]["epoch"]
+        forgot = rule.flatness_reference is None
+        self.seen.append((net.flow_time > 15.0, forgot, rule.began == epoch))
+
+
+def test_what_was_concluded_at_one_depth_ends_with_it():
     """Weights are judged anew where they are to be kept for held-out samples."""
-    schedule, seen = Schedule(only_chooses), []
-    samples, train = make_samples(20, seed=1) if held_out else None, make_samples()
-
-    class Watches(Callback):
-        def on_epoch_end(self, net, **kwargs):
-            rule = net.monitor.rule
-            anew = rule.began == net.history[-1]["epoch"]
-            seen.append((net.flow_time, rule.flatness_reference is None, anew))
-
-    net = run(
-        None, samples, train, horizon=30.0, callbacks=[Watches()], schedule=schedule
-    )
-    judged_on = samples if held_out and only_chooses else train
-    assert all(part is judged_on for part in schedule.judged)
-    change = next(i for i, (t, *_) in enumerate(seen) if t > 15.0)
-    assert seen[change][1:] == (True, held_out and not only_chooses)
-    assert not any(flat or anew for t, flat, anew in seen[change + 1 :])
-    expected = schedule.weights if held_out else {}
-    for name, p in expected.items():
-        assert torch.equal(net.module_.state_dict()[name], p)
+    train, samples = make_samples(), make_samples(20, seed=1)
+    for held_out, only_chooses in ((None, False), (samples, True), (samples, False)):
+        schedule, watch = Schedule(only_chooses), SeesTheRule()
+        settings = {"horizon": 30.0, "callbacks": [watch], "schedule": schedule}
+        net = run(None, held_out, train, **settings)
+        judged_on = samples if only_chooses else train
+        assert all(part is judged_on for part in schedule.judged)
+        change, *later = [row[1:] for row in watch.seen if row[0]]
+        assert change == (True, held_out is not None and not only_chooses)
+        assert set(later) == {(False, False)}
+        for name, p in net.module_.state_dict().items():
+            assert torch.equal(p, schedule.weights[name]) == (held_out is not None)

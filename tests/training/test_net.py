@@ -8,7 +8,6 @@ from odenet._losses.squared_error import SquaredError
 from odenet._network.convolutional import ConvResidualNetwork
 from odenet._optim.averaging import RunningAverage
 from odenet._tables.samples import Samples
-from odenet._training.batches import SliceLoader
 from odenet._training.callbacks.progress_bar import ProgressBar
 from odenet._training.monitor import Monitor
 from odenet._training.net import TrainingNet
@@ -43,17 +42,6 @@ def make_net(solver=None, horizon=10.0, seed=0, **settings):
         **settings,
     )
     return net.initialize()
-
-
-@pytest.mark.parametrize("batch_size", [None, 7, 50, 1000])
-def test_loader_visits_every_sample_once(batch_size, generator):
-    samples = make_samples()
-    batches = list(SliceLoader(samples, batch_size, generator))
-    assert len(batches) == (8 if batch_size == 7 else 1)
-    X = torch.cat([X["X"] for X, _ in batches])
-    y = torch.cat([y for _, y in batches])
-    torch.testing.assert_close(X[:, :1] + torch.sin(2 * X[:, 1:2]), y)
-    assert torch.equal(X[:, 0].sort().values, samples.X[:, 0].sort().values)
 
 
 @pytest.mark.parametrize("solver", SOLVERS, ids=lambda solver: type(solver).__name__)

@@ -93,10 +93,12 @@ def test_a_comparison_is_of_the_same_samples_at_two_depths():
 def test_a_training_ends_at_its_full_depth():
     walk, net, samples = make()
     walk.begin(net)
+    net.history.extend([{"epoch": 1}, {"epoch": 2}])
     reason = walk.finish(net, StopReason.DIVERGED, samples)
     assert reason is StopReason.DIVERGED
     assert net.module_.depth == 16
-    assert [row["depth"] for row in walk.path] == [4, 16]
+    path = [(row["depth"], row["n_iter"]) for row in walk.path]
+    assert path == [(4, 0), (16, 2)]
 
 
 def test_a_training_that_only_chooses_stays_where_it_is():
@@ -115,7 +117,11 @@ def test_a_training_that_only_chooses_stays_where_it_is():
 
 
 def test_the_last_depth_is_doubled_until_the_gap_is_small(monkeypatch):
-    monkeypatch.setattr(walk, "ode_gap", lambda network, X: 1 / network.depth)
+    def gap(network, X):
+        assert network.imitated_depth is None
+        return 1 / network.depth
+
+    monkeypatch.setattr(walk, "ode_gap", gap)
     steps, net, samples = make(depths=[4, 8], gap_tol=0.04)
     steps.begin(net)
     assert steps.finish(net, StopReason.HORIZON, samples) is StopReason.HORIZON
