@@ -58,6 +58,7 @@ for name, stop in {"MLP": False, "MLP, early stopping": True}.items():
     mlp = MLPClassifier(early_stopping=stop, random_state=0)
     models[name] = make_pipeline(columns, mlp)
 warnings.filterwarnings("ignore", "Stochastic Optimizer")  # the MLP ends at 200 epochs
+warnings.filterwarnings("ignore", "Training ended after")  # and odenet's at 300
 print(f"{X.shape[0]} rows, {X.shape[1]} columns, {X.isna().sum().sum()} values missing")
 fig, ax = plt.subplots(figsize=(5.5, 5.5), layout="constrained")
 for (name, model), style in zip(models.items(), ("ko-", "C1s--", "C0^:"), strict=True):
