@@ -12,6 +12,7 @@ from odenet import (
     ConvResidualNetwork,
     ResidualNetwork,
     ResODEClassifier,
+    ResODEImageClassifier,
     ResODERegressor,
 )
 from odenet._network.activations import (
@@ -96,10 +97,17 @@ def test_an_unknown_name_is_refused():
 
 @pytest.mark.parametrize(
     "documented",
-    [ResidualNetwork, ConvResidualNetwork, ResODERegressor, ResODEClassifier],
+    [
+        ResidualNetwork,
+        ConvResidualNetwork,
+        ResODERegressor,
+        ResODEClassifier,
+        ResODEImageClassifier,
+    ],
 )
 def test_docstrings_name_those_in_the_registry(documented):
-    (choice,) = re.findall(r"^\s*activation : \{(.*?)\}", documented.__doc__, re.M)
+    """On one line or on several."""
+    (choice,) = re.findall(r"^\s*activation : \{([^}]*)\}", documented.__doc__, re.M)
     assert re.findall(r'"(\w+)"', choice) == list(ACTIVATIONS)
 
 

@@ -1,8 +1,17 @@
+import re
+
 import pytest
 import torch
 from sklearn.base import BaseEstimator, clone
 
-from odenet import GradientFlow, ResidualNetwork
+from odenet import (
+    GradientFlow,
+    ResidualNetwork,
+    ResODEClassifier,
+    ResODEClassifierCV,
+    ResODERegressor,
+    ResODERegressorCV,
+)
 from odenet._optim.depth_adamw import DepthAdamW
 from odenet._optim.explicit_euler import ExplicitEuler
 from odenet._utils.sklearn_private import validate_parameters
@@ -63,6 +72,20 @@ def test_bad_setting(solver):
 def test_an_unknown_name_is_an_error():
     with pytest.raises(ValueError, match=r"one of \['adamw', .*\], got 'adam'"):
         resolve_solver("adam")
+
+
+def test_docstrings_name_those_in_the_registry():
+    """All names, or those of flows where nothing else is taken."""
+    flows = [name for name, solver in SOLVERS.items() if solver.follows_flow]
+    for documented, names in [
+        (resolve_solver, ["auto", *SOLVERS]),
+        (ResODERegressor, ["auto", *SOLVERS]),
+        (ResODEClassifier, ["auto", *SOLVERS]),
+        (ResODERegressorCV, flows),
+        (ResODEClassifierCV, flows),
+    ]:
+        (choice,) = re.findall(r"^\s*solver : \{([^}]*)\}", documented.__doc__, re.M)
+        assert re.findall(r'"(\w+)"', choice) == names, documented.__name__
 
 
 class Taker(BaseEstimator):
