@@ -1,7 +1,8 @@
 """The registry of activations, and what each of them owes.
 
-A further activation is one more line in ``ACTIVATIONS``: parameter constraints, the
-networks, the ONNX export and the tests of all activations read it from there.
+A further activation is one more entry of ``ACTIVATIONS``: parameter constraints, the
+networks and the ONNX export read it from there. So do the tests of all activations,
+which also want its formula in NumPy.
 """
 
 from collections.abc import Callable
@@ -36,10 +37,12 @@ class Activation:
     pull_back : callable
         ``pull_back(g, z, a, out)`` writes ``g`` times the derivative at ``z`` into
         ``out``; ``a`` holds the values at ``z``, for those whose derivative is easier
-        to tell from them.
+        to tell from them. ``out`` shares no memory with the others, here and in
+        ``write``.
     to_onnx : callable
         ``to_onnx(graph, z)`` adds nodes to a graph (``odenet._export.onnx_graph``) that
         compute the values at the node named ``z``, and returns the name of the last.
+        The operators are those of the opset that ``onnx_graph.OPSETS`` names.
     """
 
     function: Callable

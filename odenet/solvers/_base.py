@@ -74,7 +74,10 @@ class Solver(BaseEstimator):
         Parameters
         ----------
         module : ResidualNetwork
-            Its ``parameter_groups()`` have the flow's rates as ``lr``.
+            A flow takes its ``parameter_groups()``, which have the flow's rates as
+            ``lr``. An optimizer of torch takes its ``parameters()``: gradients of
+            mini-batches have been multiplied by the rates already, and ``lr`` of the
+            groups would replace the learning rate.
         horizon : float
             The flow time at which to stop; infinite if the solver follows no flow.
 
