@@ -1,7 +1,7 @@
 """The choice of the samples that are held out to stop a training early."""
 
 from odenet._tables.reading import Rows
-from odenet._tables.rows import validation_mask
+from odenet._tables.rows import shares_to_hold_out
 
 # Below so many rows the standard error of a held-out loss is larger than what early
 # stopping gains, and every row is missed in training.
@@ -21,6 +21,8 @@ def holds_out(early_stopping, n_rows):
 def hold_out(rows, strata, fraction, *, at_least_some):
     """Split rows, which must be in random order, into training and held-out rows.
 
+    A row that outweighs many others is in both parts: see ``shares_to_hold_out``.
+
     Parameters
     ----------
     rows : Rows
@@ -39,7 +41,14 @@ def hold_out(rows, strata, fraction, *, at_least_some):
     if at_least_some:
         least = MIN_ROWS_TO_HOLD_OUT / len(rows.y)
         fraction = max(fraction, min(LARGEST_SHARE_TO_HOLD_OUT, least))
-    mask = validation_mask(rows.weight, fraction, strata)
-    if not mask.any():
+    shares = shares_to_hold_out(rows.weight, fraction, strata)
+    if not shares.any():
         return None, None
-    return Rows(*(part[~mask] for part in rows)), Rows(*(part[mask] for part in rows))
+    return _weighed(rows, 1 - shares), _weighed(rows, shares)
+
+
+def _weighed(rows, factors):
+    """Return the rows of positive factors, with their weights times these."""
+    some = factors > 0
+    X, y, weight = (part[some] for part in rows)
+    return Rows(X, y, weight * factors[some])

@@ -11,6 +11,9 @@ import numpy as np
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 # About half of 64 bits, so that the well mixed high bits reach the low ones.
 SHIFT = np.uint64(29)
+# A row is shared out between training and validation if it is more than this part of
+# what is held out, and heavier than so many rows of median weight. Both are choices.
+LARGEST_PART_OF_HOLD_OUT, TIMES_THE_MEDIAN = 0.1, 3.0
 
 
 def merge_repeated(X, y, weight, seed):
@@ -66,8 +69,12 @@ def _row_keys(rows, seed):
     return keys
 
 
-def validation_mask(weight, fraction, strata=None):
+def shares_to_hold_out(weight, fraction, strata=None):
     """Choose rows to validate on: about a fraction of the weight of every stratum.
+
+    A row so heavy that its place would decide about a split is in both parts, with its
+    share of the weight in each, as many samples that are alike would be. The other rows
+    are in one part.
 
     Parameters
     ----------
@@ -82,13 +89,29 @@ def validation_mask(weight, fraction, strata=None):
 
     Returns
     -------
-    mask : ndarray of bool of shape (n,)
+    shares : ndarray of shape (n,)
+        The share of every row's weight that is held out: 0, 1, or ``fraction``.
     """
     strata = np.zeros(len(weight)) if strata is None else strata
-    mask = np.zeros(len(weight), dtype=bool)
+    shares = np.zeros(len(weight))
     for stratum in np.unique(strata):
         members = np.flatnonzero(strata == stratum)
+        light = _are_light(weight[members], fraction)
+        shares[members[~light]] = fraction
+        members = members[light]
         mass = np.cumsum(weight[members])
         n_chosen = 1 + np.searchsorted(mass, fraction * mass[-1])
-        mask[members[: min(n_chosen, len(members) - 1)]] = True
-    return mask
+        shares[members[: min(n_chosen, len(members) - 1)]] = 1.0
+    return shares
+
+
+def _are_light(weight, fraction):
+    """Tell which rows are no large part of what is held out of them, nor unusual."""
+    light = np.ones(len(weight), dtype=bool)
+    usual = TIMES_THE_MEDIAN * np.median(weight)
+    while True:
+        part = LARGEST_PART_OF_HOLD_OUT * fraction * weight[light].sum()
+        still = weight <= max(part, usual)
+        if still[light].all():
+            return light
+        light &= still

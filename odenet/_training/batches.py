@@ -4,6 +4,43 @@ from math import ceil
 
 import torch
 
+# In a fit a sample of more than so many times the mean weight is dealt out to several
+# batches: it would rule the steps of one, and be missing in the others. A choice.
+LARGEST_WEIGHT = 4.0
+# Of a part of a stream, a sample of weight w is w samples, and takes as many steps. But
+# a part counts for no more than so many samples, and so many times those it has.
+LARGEST_PART, TIMES_THE_SAMPLES = 100_000, 10
+
+
+def dealt_out(weight, *, is_part=False):
+    """Deal out heavy samples to several places of a pass over the data.
+
+    Parameters
+    ----------
+    weight : Tensor of shape (n,)
+        In a fit they have mean 1.
+    is_part : bool, default=False
+        Whether the samples are a part of a stream. Its weights are numbers of samples.
+
+    Returns
+    -------
+    index : Tensor of shape (n_places,)
+        The sample in every place; n_places is n where no sample is heavy.
+    weight : Tensor of shape (n_places,)
+        The weight of the sample in every place.
+    """
+    total = float(weight.sum())
+    largest = LARGEST_WEIGHT
+    if is_part:
+        largest = max(1.0, total / max(LARGEST_PART, TIMES_THE_SAMPLES * len(weight)))
+    n_places = (weight / largest).ceil().long().clamp(min=1)
+    index = torch.arange(len(weight), device=weight.device)
+    index = index.repeat_interleave(n_places)
+    if len(index) == len(weight):
+        return index, weight / largest if is_part else weight
+    weight = (weight / n_places)[index]
+    return index, weight / largest if is_part else weight * (len(index) / total)
+
 
 class SliceLoader:
     """Yields batches of samples, shuffled unless there is only one batch.
@@ -15,23 +52,34 @@ class SliceLoader:
     Parameters
     ----------
     samples : Samples
-    batch_size : int or None
-        The most samples of a batch; None is all.
-    generator : torch.Generator or None
+    batch_size : callable or None, default=None
+        Maps a number of places to the most of a batch; None is all samples at once.
+    generator : torch.Generator, default=None
         Draws the order of the samples.
+    is_part : bool, default=False
+        Whether the samples are a part of a stream.
     """
 
-    def __init__(self, samples, batch_size, generator):
+    def __init__(self, samples, batch_size=None, generator=None, *, is_part=False):
         self.samples = samples
         self.batch_size = batch_size
         self.generator = generator
+        self.is_part = is_part
 
     def __iter__(self):
-        n = len(self.samples)
-        if self.batch_size is None or self.batch_size >= n:
-            yield self.samples.batch()
+        samples = self.samples
+        if self.batch_size is None:
+            yield samples.batch()
             return
-        order = torch.randperm(n, generator=self.generator)
-        n_batches = ceil(n / self.batch_size)
-        for index in order.to(self.samples.y.device).tensor_split(n_batches):
-            yield self.samples.batch(index)
+        places, weight = dealt_out(samples.weight, is_part=self.is_part)
+        n = len(places)
+        n_batches = ceil(n / self.batch_size(n))
+        if n_batches == 1:
+            inputs, y = samples.batch()
+            whole = torch.zeros_like(inputs["weight"]).index_add(0, places, weight)
+            yield {**inputs, "weight": whole * (len(samples) / n)}, y
+            return
+        order = torch.randperm(n, generator=self.generator).to(places.device)
+        for chosen in order.tensor_split(n_batches):
+            inputs, y = samples.batch(places[chosen])
+            yield {**inputs, "weight": weight[chosen]}, y

@@ -236,8 +236,14 @@ class TrainingNet(NeuralNet):
 
     def get_iterator(self, dataset, training=False):
         """Return an iterator over mini-batches, or over all samples as one batch."""
-        batch_size = self.solver.rows_of_a_batch(len(dataset)) if training else None
-        return SliceLoader(dataset, batch_size, self.generator)
+        if not training or self.solver.follows_flow:
+            return SliceLoader(dataset)
+        return SliceLoader(
+            dataset,
+            self.solver.rows_of_a_batch,
+            self.generator,
+            is_part=self.trains_on_parts,
+        )
 
     def infer(self, x, **fit_params):
         """Compute the outputs of the network for a batch."""

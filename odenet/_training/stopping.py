@@ -23,6 +23,9 @@ MIN_WAIT = 10
 # A loss is stationary if its relative decrease per unit of log flow time, measured over
 # the given span of log flow time, is smaller than this.
 FLAT, FLATNESS_SPAN = 1e-4, 0.2
+# A held-out sample of more than so many times the median weight counts as several. The
+# median is of those that make up all but this share of the weight.
+TIMES_THE_MEDIAN, NEGLIGIBLE_SHARE = 3.0, 1e-3
 FLOAT64_EPS = torch.finfo(torch.float64).eps  # for weights in float64, the default
 
 
@@ -224,7 +227,8 @@ def exceeds(losses, others, weight):
     """Tell whether losses exceed others by more than the noise of the difference.
 
     Both are losses of the same samples. So the comparison is paired: the weighted mean
-    of the differences is compared with its own standard error.
+    of the differences is compared with its own standard error. A sample that is far
+    heavier than most stands for several alike, whose noise averages out.
 
     Parameters
     ----------
@@ -237,5 +241,8 @@ def exceeds(losses, others, weight):
     share = weight / weight.sum()
     difference = losses - others
     mean = (share * difference).sum()
-    variance = (share * (difference - mean).square()).sum()
-    return bool(mean > (variance * share.square().sum()).sqrt())
+    ascending = share.sort().values
+    usual = ascending[ascending.cumsum(0) > NEGLIGIBLE_SHARE].median()
+    of_one_sample = share.clamp(max=TIMES_THE_MEDIAN * usual)
+    variance = (share * of_one_sample * (difference - mean).square()).sum()
+    return bool(mean > variance.sqrt())

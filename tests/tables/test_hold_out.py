@@ -65,3 +65,15 @@ def test_shares_are_of_the_weight():
 def test_nothing_is_held_out_where_no_row_is_to_spare():
     y = np.array([0, 1])
     assert hold_out(rows_of(2, y), y, 0.1, at_least_some=False) == (None, None)
+
+
+def test_a_heavy_row_is_in_both_parts_with_its_share_of_the_weight():
+    weight = np.ones(300)
+    weight[7] = 3000.0
+    parts = hold_out(rows_of(300, weight=weight), None, 0.2, at_least_some=False)
+    shared = [part.weight[part.X.ravel() == 7].item() for part in parts]
+    assert shared == pytest.approx([2400.0, 600.0])
+    train, held_out = (set(part.X.ravel()) for part in parts)
+    assert train & held_out == {7.0}
+    assert sum(part.weight.sum() for part in parts) == pytest.approx(weight.sum())
+    assert len(held_out) == pytest.approx(60, abs=1)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from odenet._tables.rows import merge_repeated, validation_mask
+from odenet._tables.rows import merge_repeated, shares_to_hold_out
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_targets_tell_rows_apart_and_zeros_have_no_sign():
 def test_validation_takes_its_share_of_the_weight_of_every_class(rng):
     strata = np.repeat([0, 1, 2], [700, 250, 50])
     weight = rng.uniform(0.5, 1.5, size=1000)
-    mask = validation_mask(weight, 0.2, strata)
+    mask = shares_to_hold_out(weight, 0.2, strata) == 1
     for stratum in range(3):
         members = strata == stratum
         share = weight[mask & members].sum() / weight[members].sum()
@@ -59,7 +59,7 @@ def test_validation_takes_its_share_of_the_weight_of_every_class(rng):
 @pytest.mark.parametrize("fraction", [0.01, 0.5, 0.999])
 def test_every_class_keeps_a_row_to_train_on(fraction):
     strata = np.array([0, 1, 1, 2, 2, 2])
-    mask = validation_mask(np.ones(6), fraction, strata)
+    mask = shares_to_hold_out(np.ones(6), fraction, strata) == 1
     assert set(strata[~mask]) == {0, 1, 2}
     assert set(strata[mask]) == {1, 2}
 
@@ -77,11 +77,29 @@ def test_missing_numbers_are_equal_whatever_their_bits():
 
 def test_the_rows_held_out_are_the_first_of_each_stratum():
     strata = np.array([0, 1, 0, 1, 0, 1, 0, 1])
-    mask = validation_mask(np.ones(8), 0.3, strata)
-    assert mask.tolist() == [True] * 4 + [False] * 4
-    heavy = np.array([9.0, 1, 1, 1, 1, 1, 1, 1])
-    mask = validation_mask(heavy, 0.3)
-    assert mask.tolist() == [True] + [False] * 7
+    shares = shares_to_hold_out(np.ones(8), 0.3, strata)
+    assert shares.tolist() == [1.0] * 4 + [0.0] * 4
+
+
+@pytest.mark.parametrize("place", [0, 500, 999])
+@pytest.mark.parametrize("heavy", [30.0, 5000.0, 1e12])
+def test_a_heavy_row_is_shared_out_and_does_not_count_for_the_others(place, heavy):
+    """Whatever its weight and its place, a tenth of the other rows is held out."""
+    weight = np.ones(1000)
+    weight[place] = heavy
+    shares = shares_to_hold_out(weight, 0.1)
+    assert shares[place] == 0.1
+    others = np.delete(shares, place)
+    assert others.tolist() == [1.0] * 100 + [0.0] * 899
+
+
+def test_rows_are_heavy_by_comparison_with_many():
+    """A few rows of the same weights are all light, whatever their part of a few is."""
+    assert shares_to_hold_out(np.array([1.0, 3, 1, 2]), 0.1).tolist() == [1, 0, 0, 0]
+    levels = np.repeat([1.0, 100.0, 1e4], [700, 20, 10])  # each heavy for the last
+    shares = shares_to_hold_out(levels, 0.3)
+    assert set(shares[700:]) == {0.3}
+    assert set(shares[:700]) == {0.0, 1.0}
 
 
 def test_the_order_is_independent_of_what_the_rows_hold(rng):

@@ -175,6 +175,16 @@ def test_differences_are_paired_and_weighted():
     assert not exceeds(losses + noise, losses, two)
 
 
+def test_a_heavy_sample_stands_for_several_in_the_noise():
+    """A sample of weight 900 that has not changed leaves the trend of 90 others."""
+    losses = torch.linspace(1, 2, 91)
+    rise = torch.tensor([0.0] + [0.5, 0.3] * 45)
+    weight = torch.tensor([900.0] + [1.0] * 90)
+    assert exceeds(losses + rise, losses, weight)
+    noise = torch.tensor([0.0] + [0.5, -0.49] * 45)
+    assert not exceeds(losses + noise, losses, weight)
+
+
 def test_the_standard_error_is_that_of_a_weighted_mean(rng):
     """The mean exceeds it in one of six cases where there is no difference at all."""
     n_exceeding = 0
