@@ -26,13 +26,18 @@ from odenet._inspection.summary import (
     summary_text,
     with_summary,
 )
-from odenet._tables.hold_out import hold_out, holds_out
+from odenet._tables.hold_out import (
+    Validation,
+    cross_validation_folds,
+    hold_out,
+    validation,
+)
 from odenet._tables.reading import Announced, Reading, to_rows
-from odenet._tables.samples import to_samples
+from odenet._tables.samples import to_samples, training_data
 from odenet._training.callbacks.scikit_learn import scikit_learn_callbacks
 from odenet._training.depth.planning import planned_depths
 from odenet._training.fitting import restored_net, train, train_on_part
-from odenet._training.plan import Plan, Progress, TrainingData
+from odenet._training.plan import Plan, Progress
 from odenet._utils.devices import resolve_device_or_cpu, training_device
 from odenet._utils.sklearn_private import (
     CallbackSupportMixin,
@@ -144,23 +149,13 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             return [(notice, UserWarning)]
         if predictor is None:
             predictor = self._start(replace(reading, rows=rows), generator)
-        train_rows = held_out = None
         if X_val is not None:
             held_out = self._read(X_val, y_val, None, predictor).rows
-        elif holds_out(self.early_stopping, len(rows.y)):
-            train_rows, held_out = hold_out(
-                rows,
-                reading.targets.strata(rows.y),
-                self.validation_fraction,
-                at_least_some=self.early_stopping == "auto",
-            )
+            splits = {"held_out": held_out}
+        else:
+            splits = self._splits(reading.targets, rows, solver, past)
         predictor.network.to(device)
-        data = TrainingData(
-            *(
-                None if part is None else to_samples(predictor, part)
-                for part in (rows, train_rows, held_out)
-            )
-        )
+        data = training_data(predictor, rows, **splits)
         path = self._path(predictor.network, solver, past)
         plan = self._plan(solver, predictor, past=past, generator=generator, **path)
         fitted = {"_predictor": predictor, **predictor.targets.attributes()}
@@ -269,6 +264,35 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         )
         gap_tol = self.gap_tol if self.depth == "auto" else None
         return {"depths": depths, "gap_tol": gap_tol, "flow_time": self.flow_time}
+
+    def _splits(self, targets, rows, solver, past):
+        """Hold out some of the rows, if that is due, to judge the training.
+
+        Returns
+        -------
+        splits : dict
+            Fields of the training data, as rows.
+        """
+        chooses_time = solver.follows_flow and self.flow_time is None
+        keeps_to_time = solver.follows_flow and not chooses_time
+        if keeps_to_time and self.early_stopping == "auto":
+            return {}
+        way = validation(
+            self.early_stopping,
+            len(rows.y),
+            flow=chooses_time,
+            goes_on=past is not None,
+        )
+        strata = targets.strata(rows.y)
+        if way is Validation.FOLDS:
+            return {"folds": cross_validation_folds(rows, strata)}
+        if way is Validation.NONE:
+            return {}
+        is_auto = self.early_stopping == "auto"
+        train, held_out = hold_out(
+            rows, strata, self.validation_fraction, at_least_some=is_auto
+        )
+        return {"train": train, "held_out": held_out}
 
     def _has_passed(self, solver):
         """Return a notice if an earlier fit went as far as this one is asked to go."""

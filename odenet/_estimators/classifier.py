@@ -40,8 +40,8 @@ class ResODEClassifier(ClassificationMixin, TableResODE):
     flow_time : float, default=None
         Horizon T of "flow" and "gd"; the other solvers have none. None lets the data
         decide: training ends when the validation loss has risen, or the training loss
-        is stationary, or at the latest at T = 1200 with early stopping and
-        T = 100 without.
+        is stationary, or at the latest at T = 1200 if held-out samples judge it (of
+        folds, 200 or more), and T = 100 otherwise.
     depth_schedule : "doubling", array-like of int, or None, default="doubling"
         Depths to train at, in ascending order; a sequence must end at ``depth``. While
         a network is shallow it imitates the deep one, to second order in its own step
@@ -62,12 +62,16 @@ class ResODEClassifier(ClassificationMixin, TableResODE):
         Penalty on the variation of the weights in depth, times
         L * sum_k ||Z_{k+1} - Z_k||_F^2, where Z = (V, W) (Marion, NeurIPS 2023).
     early_stopping : bool or "auto", default="auto"
-        Whether to hold out samples, to stop when the loss on them has risen, and to
-        choose weights: of a flow, those that no later ones beat by more than the
-        standard error of the difference; it is followed again to their flow time, on
-        all samples. A mini-batch solver ends with the weights of lowest loss. "auto"
-        does so for 200 distinct samples or more, and holds out at least 100 of them,
-        or 30 % of few.
+        Whether samples that are held out decide when to stop, and which weights to
+        keep. True holds out a part: a flow ends when the loss on it has risen, and is
+        followed again, on all samples, to the flow time of the weights that no later
+        ones beat by more than the standard error of the difference; mini-batches end
+        with the weights of lowest loss. "auto" does so for 200 distinct samples or
+        more, and holds out at least 100 of them, or 30 % of few. But a ``flow_time``
+        that is given is kept to, and a flow of 20 to 500 samples has its time chosen by
+        cross-validation: five networks, trained as one, each hold out a fold of their
+        own, and the time is that of their lowest mean loss. A sample that outweighs
+        many others is in both parts, with its share of the weight in each.
     validation_fraction : float, default=0.1
         Share of the samples (of every class, of their weight) that is held out.
     standardize : bool, default=True
@@ -97,7 +101,7 @@ class ResODEClassifier(ClassificationMixin, TableResODE):
         last one on the way back: slower, in memory that does not grow with depth.
     callbacks : list, default=None
         Callbacks of skorch, called at every step of the flow or epoch; where a flow
-        time is chosen on held-out samples, by the run that chooses it.
+        time is chosen on a part that is held out, by the run that chooses it.
     device : str, default="auto"
         "auto" is CUDA where there is one, else the CPU; or any name of a torch device.
     dtype : {"float32", "float64"}, default="float32"
@@ -152,11 +156,12 @@ class ResODEClassifier(ClassificationMixin, TableResODE):
     validation_flow_times_ : list of float
         Flow times of the following two; None without.
     validation_loss_curve_, validation_scores_ : list of float
-        Loss and accuracy of the held-out samples; None without.
+        Loss and accuracy of the held-out samples, of all folds together; None without.
     n_iter_ : int
         Number of steps of the flow, or of epochs.
     n_grad_evals_ : int
-        Number of gradients computed, with those to choose the flow time.
+        Number of gradients computed, with those to choose the flow time, where one of
+        all folds counts once.
     stop_reason_ : str
         "early_stopping", "horizon", "stationary", "max_evals", "max_epochs",
         "callback", "interrupted" or "diverged".

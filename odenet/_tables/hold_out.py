@@ -1,21 +1,70 @@
 """The choice of the samples that are held out to stop a training early."""
 
+from enum import Enum
+
 from odenet._tables.reading import Rows
-from odenet._tables.rows import shares_to_hold_out
+from odenet._tables.rows import folds_of, shares_to_hold_out
 
 # Below so many rows the standard error of a held-out loss is larger than what early
 # stopping gains, and every row is missed in training.
 MIN_ROWS_TO_STOP_EARLY = 200
+# Of so few rows the part that is held out says little of when to stop: every row is
+# held out once instead, in one of so many folds. Fewer rows than the least say nothing
+# even then.
+N_FOLDS, MIN_ROWS_TO_CROSS_VALIDATE, MAX_ROWS_TO_CROSS_VALIDATE = 5, 20, 500
 # The default share, a tenth, of 200 to 1000 rows would be too few rows to choose by. So
 # at least so many are held out, but at most this share of all.
 MIN_ROWS_TO_HOLD_OUT, LARGEST_SHARE_TO_HOLD_OUT = 100, 0.3
 
 
-def holds_out(early_stopping, n_rows):
-    """Tell whether a fit to so many distinct rows holds some of them out."""
-    if early_stopping == "auto":
-        return n_rows >= MIN_ROWS_TO_STOP_EARLY
-    return early_stopping and n_rows > 1
+class Validation(Enum):
+    """Which samples judge a training."""
+
+    NONE = "none of its own"
+    PART = "a part of them that is held out"
+    FOLDS = "all, each held out in one of several folds"
+
+
+def validation(early_stopping, n_rows, *, flow=False, goes_on=False):
+    """Decide which of so many distinct rows judge a training.
+
+    Parameters
+    ----------
+    early_stopping : bool or "auto"
+    n_rows : int
+    flow : bool, default=False
+        Whether a flow is followed.
+    goes_on : bool, default=False
+        Whether an earlier training of the same rows is continued.
+
+    Returns
+    -------
+    validation : Validation
+    """
+    if early_stopping != "auto":
+        return Validation.PART if early_stopping and n_rows > 1 else Validation.NONE
+    least, most = MIN_ROWS_TO_CROSS_VALIDATE, MAX_ROWS_TO_CROSS_VALIDATE
+    if flow and not goes_on and least <= n_rows <= most:
+        return Validation.FOLDS
+    if n_rows >= MIN_ROWS_TO_STOP_EARLY:
+        return Validation.PART
+    return Validation.NONE
+
+
+def cross_validation_folds(rows, strata):
+    """Split rows into training and held-out rows in several ways.
+
+    Every row is held out in one of them; one that outweighs many others is in all of
+    them with its share. See :func:`odenet._tables.rows.folds_of`.
+
+    Returns
+    -------
+    folds : list of tuple (train, held_out) of Rows
+    """
+    return [
+        (_weighed(rows, 1 - shares), _weighed(rows, shares))
+        for shares in folds_of(rows.weight, N_FOLDS, strata)
+    ]
 
 
 def hold_out(rows, strata, fraction, *, at_least_some):

@@ -105,6 +105,37 @@ def shares_to_hold_out(weight, fraction, strata=None):
     return shares
 
 
+def folds_of(weight, n_folds, strata=None):
+    """Deal out rows to folds of about equal weight, those of every stratum alike.
+
+    Parameters
+    ----------
+    weight, strata
+        As of :func:`shares_to_hold_out`. A row that is alone in its stratum is in no
+        fold, and one so heavy that it is shared out is in all.
+    n_folds : int
+
+    Returns
+    -------
+    shares : ndarray of shape (n_folds, n)
+        The share of every row's weight that is held out in a fold: 0, 1, or
+        1 / ``n_folds``.
+    """
+    strata = np.zeros(len(weight)) if strata is None else strata
+    shares = np.zeros((n_folds, len(weight)))
+    for stratum in np.unique(strata):
+        members = np.flatnonzero(strata == stratum)
+        if len(members) == 1:
+            continue
+        light = _are_light(weight[members], 1 / n_folds)
+        shares[:, members[~light]] = 1 / n_folds
+        members = members[light]
+        mass = np.cumsum(weight[members])
+        middle = (mass - weight[members] / 2) / mass[-1]
+        shares[(n_folds * middle).astype(int), members] = 1.0
+    return shares
+
+
 def _are_light(weight, fraction):
     """Tell which rows are no large part of what is held out of them, nor unusual."""
     light = np.ones(len(weight), dtype=bool)

@@ -1,5 +1,6 @@
 """The samples of a training, as tensors."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -49,4 +50,51 @@ def to_samples(predictor, rows, *, weights_have_mean_one=True):
         X=torch.tensor(predictor.inputs(rows.X), **like),
         y=y.to(**like) if y.is_floating_point() else y.to(like["device"]),
         weight=torch.tensor(weight, **like),
+    )
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The samples of a fit.
+
+    Parameters
+    ----------
+    samples : Samples
+        The whole training set. Samples that the user gave as ``X_val`` and ``y_val``
+        are not among them.
+    train : Samples, default=None
+        The samples that are not held out; None where none are.
+    held_out : Samples, default=None
+        The samples to stop early by, held out or given by the user; None without any.
+    folds : sequence of tuple (train, held_out) of Samples, default=()
+        Splits of the samples by which a flow time is chosen, in place of one split.
+    """
+
+    samples: Samples
+    train: Samples | None = None
+    held_out: Samples | None = None
+    folds: Sequence[tuple] = ()
+
+
+def training_data(predictor, rows, train=None, held_out=None, folds=()):
+    """Encode the rows of a fit, and those of its splits, as samples of a network.
+
+    Parameters
+    ----------
+    predictor : Predictor
+        With the network on its device.
+    rows, train, held_out : Rows or None
+    folds : sequence of tuple (train, held_out) of Rows, default=()
+
+    Returns
+    -------
+    data : TrainingData
+    """
+
+    def encoded(part):
+        return None if part is None else to_samples(predictor, part)
+
+    return TrainingData(
+        *(encoded(part) for part in (rows, train, held_out)),
+        folds=[tuple(encoded(part) for part in fold) for fold in folds],
     )

@@ -5,11 +5,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from time import perf_counter
 
+from odenet._network.model_axis import join_networks, network_at
 from odenet._network.scratch import scratch
 from odenet._training.callbacks.allowed import check_callbacks
 from odenet._training.callbacks.progress_bar import ProgressBar
 from odenet._training.depth.along_flow import FlowSchedule
 from odenet._training.depth.in_stages import StagedSchedule
+from odenet._training.many_networks import JointLoss, JointNet, join_samples
 from odenet._training.monitor import Monitor
 from odenet._training.net import TrainingNet
 from odenet._training.plan import Outcome, Progress
@@ -33,9 +35,11 @@ def train(network, data, plan):
     -------
     outcome : Outcome
     """
-    chooses = data.held_out is not None and plan.early_stopping
     training = _Training(network, plan)
     start = copy.deepcopy(network.state_dict())
+    if data.folds:
+        return _fit_by_folds(training, data, start)
+    chooses = data.held_out is not None and plan.early_stopping
     outcome = training.run(
         data.samples if data.train is None else data.train,
         data.held_out,
@@ -45,7 +49,10 @@ def train(network, data, plan):
     )
     again = data.train is not None or len(plan.depths) > 1
     if again and outcome.net.has_chosen_flow_time:
-        outcome = _follow_to_the_chosen_time(training, outcome, data.samples, start)
+        ended = copy.deepcopy(network.state_dict())
+        outcome = _follow_to_the_chosen_time(
+            training, outcome, data.samples, start, ended
+        )
     outcome.net.monitor.schedule = None  # it holds the weights of the start
     return outcome
 
@@ -63,10 +70,10 @@ def sweep(network, samples, horizon, plan):
 class _Training:
     """The trainings of one fit, which share a network and a path of depths."""
 
-    def __init__(self, network, plan):
+    def __init__(self, network, plan, began=None):
         self.network = network
         self.plan = plan
-        self.began = perf_counter()
+        self.began = perf_counter() if began is None else began
         self.depth_path = [] if plan.past is None else list(plan.past.depth_path)
 
     def run(
@@ -89,7 +96,7 @@ class _Training:
         if callbacks is not None:
             plan = replace(plan, callbacks=callbacks)
         schedule = self._schedule(only_chooses)
-        monitor = Monitor(early_stopping, schedule)
+        monitor = Monitor(early_stopping, schedule, on_folds=plan.net_class is JointNet)
         net = make_net(self.network, plan, monitor=monitor, horizon=horizon)
         if past is not None:
             net.resume(past)
@@ -114,10 +121,59 @@ class _Training:
         )
 
 
-def _follow_to_the_chosen_time(training, chosen, samples, start):
-    """Follow the flow from the start again, on all samples, to the flow time chosen.
+def _fit_by_folds(training, data, start):
+    """Choose a flow time on folds, and follow the flow of all samples up to it.
 
-    If that fails, the network gets back the weights from the end of the first training.
+    If not even a first step could be judged, the network is that of the first fold.
+    """
+    chosen = _choose_on_folds(training, data.folds)
+    training.depth_path += chosen.depth_path
+    if chosen.net.flow_time and chosen.stop_reason is not StopReason.INTERRUPTED:
+        ended = network_at(chosen.network, 0).state_dict()
+        outcome = _follow_to_the_chosen_time(
+            training, chosen, data.samples, start, ended
+        )
+        outcome.net.monitor.schedule = None
+        return outcome
+    network = training.network
+    network.set_weights(network_at(chosen.network, 0).state_dict())
+    net = restored_net(network, replace(training.plan, past=chosen.net.progress))
+    return replace(chosen, network=network, net=net)
+
+
+def _choose_on_folds(training, folds):
+    """Follow the flows of copies of a network, one for each fold, as a single flow.
+
+    The held-out samples of all folds judge it together. The callbacks of the plan are
+    left to the training that fits the model.
+
+    Returns
+    -------
+    outcome : Outcome
+        Of the joined copies.
+    """
+    plan = training.plan
+    joint = replace(
+        plan,
+        loss=JointLoss(plan.loss),
+        net_class=JointNet,
+        callbacks=(),
+        observer=None,
+    )
+    train, held_out = (join_samples(part) for part in zip(*folds, strict=True))
+    n_samples = sum(len(part) for _, part in folds)
+    network = join_networks([training.network] * len(folds))
+    return _Training(network, joint, began=training.began).run(
+        train,
+        held_out,
+        plan.horizon(judged=True, n_samples=n_samples),
+        early_stopping=True,
+        only_chooses=True,
+    )
+
+
+def _follow_to_the_chosen_time(training, chosen, samples, start, ended):
+    """Follow the flow from the start again, on all samples, to the flow time chosen.
 
     Parameters
     ----------
@@ -128,6 +184,9 @@ def _follow_to_the_chosen_time(training, chosen, samples, start):
         All samples.
     start : dict
         The weights at the start.
+    ended : dict
+        The weights from the end of the first training, or of its first fold, which the
+        network gets if the second training fails.
 
     Returns
     -------
@@ -138,23 +197,25 @@ def _follow_to_the_chosen_time(training, chosen, samples, start):
     # The rows of this fit so far belong to the training that only chose the flow time.
     for row in history[len(plan.past.history) if plan.past else 0 :]:
         row["role"] = "choose"
-    weights = copy.deepcopy(network.state_dict())
     network.set_weights(start)
     evals, flow_time = chosen.net.n_grad_evals, chosen.net.flow_time
+    callbacks = plan.callbacks
+    if chosen.network is network:  # they have acted while the flow time was chosen
+        callbacks = [c for c in callbacks if _only_watches(c)]
     outcome = training.run(
         samples,
         None,
         flow_time,
         past=Progress(history, plan.flow_time_before, evals),
-        callbacks=[c for c in plan.callbacks if _only_watches(c)],
+        callbacks=callbacks,
     )
     if outcome.stop_reason is StopReason.HORIZON:
-        return replace(outcome, stop_reason=chosen.stop_reason)
+        return replace(outcome, stop_reason=chosen.reason_for_its_flow_time)
     if outcome.stop_reason.advice:
         schedule = outcome.net.monitor.schedule
         if schedule is not None:
-            weights = schedule.weights_at(weights, network.depth)
-        network.set_weights(weights)
+            ended = schedule.weights_at(ended, network.depth)
+        network.set_weights(ended)
         outcome.net.monitor.flow_time = flow_time
     return outcome
 

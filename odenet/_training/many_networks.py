@@ -41,6 +41,10 @@ class JointLoss:
         losses = self.loss.per_sample(output.flatten(0, 1), y.flatten(0, 1))
         return losses.view(output.shape[:2])
 
+    def score(self, output, y, weight):
+        """Compute the score of the samples of all models."""
+        return self.loss.score(*(t.flatten(0, 1) for t in (output, y, weight)))
+
     def gradient(self, output, y):
         """Compute every sample's gradient, shape (n_models, n, n_outputs)."""
         gradients = self.loss.gradient(output.flatten(0, 1), y.flatten(0, 1))
@@ -48,12 +52,24 @@ class JointLoss:
 
 
 class JointNet(TrainingNet):
-    """Trains joined networks, without validation samples."""
+    """Trains joined networks. Its history has means over the models."""
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
         """Sum the losses of the models, without the penalties."""
         losses = self.loss.per_sample(y_pred, y_true)
         return (X["weight"] * losses).sum() / len(y_true)
+
+    def train_step(self, batch, **fit_params):
+        """Take one step, and return the mean loss of a model."""
+        step = super().train_step(batch, **fit_params)
+        return {**step, "loss": step["loss"] / len(batch[1])}
+
+    def validation_step(self, batch, **fit_params):
+        """Evaluate the validation samples of all models, as if they were one set."""
+        step = super().validation_step(batch, **fit_params)
+        self.valid_losses = self.valid_losses.flatten()
+        self.valid_weight = self.valid_weight.flatten()
+        return {**step, "loss": step["loss"] / len(batch[1])}
 
     def loss_of_zero(self, samples):
         """Compute the sum of the losses of networks whose outputs are zero."""

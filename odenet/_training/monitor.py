@@ -25,11 +25,14 @@ class Monitor(Callback):
         Whether the validation loss decides when to stop and which weights to keep.
     schedule : DepthWalk, default=None
         How the network's depth grows; None leaves it as it is.
+    on_folds : bool, default=False
+        Whether the held-out samples are those of all folds.
     """
 
-    def __init__(self, early_stopping=False, schedule=None):
+    def __init__(self, early_stopping=False, schedule=None, *, on_folds=False):
         self.early_stopping = early_stopping
         self.schedule = schedule
+        self.on_folds = on_folds
         self.flow_time = None
         self.epoch_weights = None
 
@@ -39,6 +42,7 @@ class Monitor(Callback):
         solver = net.solver
         self.rule = StoppingRule(
             early_stopping=self.early_stopping,
+            on_folds=self.on_folds,
             follows_flow=solver.follows_flow,
             max_evals=solver.max_evals,
             patience=solver.patience,

@@ -9,13 +9,15 @@ import torch
 from torch import nn
 
 from odenet._losses.base import Loss
-from odenet._tables.samples import Samples
 from odenet._training.stop_reason import StopReason
 from odenet.solvers._base import Solver
 
 # The horizon of a flow where neither the user nor a validation loss says when to stop:
 # a choice, a round number.
 UNJUDGED_FLOW_TIME = 100.0
+# Fewer samples are not followed further than that either, although they are judged: on
+# the sets that were measured nothing was gained, in three times the seconds.
+FEWEST_TO_FOLLOW_FURTHER = 200
 
 
 @dataclass(frozen=True)
@@ -99,40 +101,23 @@ class Plan:
         """The flow time at which the training begins."""
         return (self.past.flow_time or 0.0) if self.past is not None else 0.0
 
-    def horizon(self, *, judged):
+    def horizon(self, *, judged, n_samples=inf):
         """Return the flow time at which to stop, infinite for mini-batches.
 
         Parameters
         ----------
         judged : bool
             Whether held-out samples may stop the flow earlier.
+        n_samples : int, default=inf
+            The number of samples that judge it.
         """
         if not self.solver.follows_flow:
             return inf
         if self.flow_time is not None:
             return self.flow_time
-        longest = self.longest_flow_time if judged else UNJUDGED_FLOW_TIME
+        goes_further = judged and n_samples >= FEWEST_TO_FOLLOW_FURTHER
+        longest = self.longest_flow_time if goes_further else UNJUDGED_FLOW_TIME
         return longest + self.flow_time_before
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """The samples of a fit.
-
-    Parameters
-    ----------
-    samples : Samples
-        The whole training set. Samples that the user gave as ``X_val`` and ``y_val``
-        are not among them.
-    train : Samples, default=None
-        The samples that are not held out; None where none are.
-    held_out : Samples, default=None
-        The samples to stop early by, held out or given by the user; None without any.
-    """
-
-    samples: Samples
-    train: Samples | None = None
-    held_out: Samples | None = None
 
 
 @dataclass(frozen=True)
@@ -158,6 +143,16 @@ class Outcome:
     depth_path: list
     stop_reason: StopReason
     notices: tuple = ()
+
+    @property
+    def reason_for_its_flow_time(self):
+        """Why the flow time is what was chosen: held-out samples, if the flow went on.
+
+        It went on if later weights than those kept were observed.
+        """
+        went_on = self.net.history[-1]["flow_time"] > self.net.flow_time
+        chose = went_on and self.stop_reason.is_conclusive
+        return StopReason.EARLY_STOPPING if chose else self.stop_reason
 
     def attributes(self):
         """Return the fitted attributes that describe the training, by their names."""

@@ -12,8 +12,9 @@ from odenet._training.stop_reason import StopReason
 # Before this flow time nothing is concluded from a curve: a loss can rest on a plateau
 # at the start of a flow, and fall again.
 SETTLED_TIME = 10.0
-# A flow is followed to so many times the flow time of its lowest validation loss.
-PATIENCE = 3.0
+# A flow is followed to so many times the flow time of its lowest validation loss. The
+# loss of samples that were each held out in a fold has less noise, and costs more.
+PATIENCE, PATIENCE_OF_FOLDS = 3.0, 2.0
 # A training on mini-batches waits for a lower validation loss for this share of the
 # epochs that it took to the lowest one, and at least for the solver's `patience`.
 SHARE_TO_WAIT = 0.5
@@ -68,6 +69,9 @@ class StoppingRule:
     ----------
     early_stopping : bool, default=False
         Whether the validation loss decides.
+    on_folds : bool, default=False
+        Whether every sample is held out, in one of several folds. The lowest validation
+        loss decides then, by whatever margin.
     follows_flow : bool, default=True
         Whether an epoch is one step of a flow; otherwise it is a pass over
         mini-batches.
@@ -83,12 +87,14 @@ class StoppingRule:
         self,
         *,
         early_stopping=False,
+        on_folds=False,
         follows_flow=True,
         max_evals=inf,
         patience=inf,
         eps=FLOAT64_EPS,
     ):
         self.early_stopping = early_stopping
+        self.on_folds = on_folds
         self.follows_flow = follows_flow
         self.max_evals = max_evals
         self.patience = patience
@@ -177,10 +183,12 @@ class StoppingRule:
     def _is_better(self, seen, loss):
         """Tell whether the weights of an epoch are better than those kept.
 
-        The held-out loss of a flow must be lower by more than its noise. Mini-batches
-        need no such margin, because the average of their weights is compared.
+        The loss of a part that a flow holds out must be lower by more than its noise.
+        Mini-batches need no such margin, because the average of their weights is
+        compared.
         """
-        if not self.follows_flow or not self.early_stopping or self.kept_losses is None:
+        has_margin = self.follows_flow and self.early_stopping and not self.on_folds
+        if not has_margin or self.kept_losses is None:
             return loss < self.lowest[0]
         return exceeds(self.kept_losses, seen.valid_losses, seen.valid_weight)
 
@@ -199,7 +207,8 @@ class StoppingRule:
             return waited >= max(least, SHARE_TO_WAIT * (lowest_epoch - self.began))
         if waited < MIN_WAIT:
             return False
-        if seen.flow_time < max(SETTLED_TIME, PATIENCE * lowest_time):
+        patience = PATIENCE_OF_FOLDS if self.on_folds else PATIENCE
+        if seen.flow_time < max(SETTLED_TIME, patience * lowest_time):
             return False
         return exceeds(seen.valid_losses, self.kept_losses, seen.valid_weight)
 

@@ -13,6 +13,7 @@ import torch
 from sklearn.base import clone
 from sklearn.ensemble import BaggingRegressor
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.linear_model import RidgeCV
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -41,7 +42,7 @@ class TestWeights:
     def test_parts_of_a_stream_are_weighed_against_each_other(self, X, y):
         """The first step is as long as the weights are large."""
         steps = []
-        for weight in (0, 1, 3):
+        for weight in (0, 0.25, 0.75):
             model = ResODERegressor(**SMALL, solver=SGD(1e-3, batch_size=60))
             model.partial_fit(X, y, sample_weight=np.full(60, weight + 1e-9))
             steps.append(model.module_.head.detach())
@@ -88,23 +89,60 @@ class TestReproducibility:
 
 
 class TestStopping:
-    def test_automatic_early_stopping_needs_enough_samples(self, rng):
-        X = rng.normal(size=(200, 2))
+    def test_which_samples_judge_a_training(self, rng):
+        """All of few, each once in a fold; a part of many, or where it is asked for."""
+        X = rng.normal(size=(520, 2))
         n_held_out = []
 
-        def count(net, **kwargs):
-            n_held_out.append(len(net.valid_weight))
+        class Counting(skorch.callbacks.Callback):
+            def on_epoch_end(self, net, **kwargs):
+                n_held_out.append(
+                    0 if net.valid_weight is None else len(net.valid_weight)
+                )
 
-        callback = skorch.callbacks.Callback()
-        model = ResODERegressor(**SMALL, flow_time=1.0, callbacks=[callback])
-        assert model.fit(X[:-1], X[:-1, 0]).validation_loss_curve_ is None
-        callback.on_epoch_end = count
-        model.fit(X, X[:, 0])
-        assert len(model.validation_loss_curve_) == len(model.validation_flow_times_)
-        assert set(n_held_out) == {60}  # 30 %, where 10 % would be few
-        n_held_out.clear()
-        model.set_params(early_stopping=True).fit(X, X[:, 0])
-        assert set(n_held_out) == {20}
+        def held_out(n, **settings):
+            n_held_out.clear()
+            model = ResODERegressor(**SMALL, callbacks=[Counting()], **settings)
+            model.fit(X[:n], X[:n, 0])
+            return set(n_held_out), model.validation_loss_curve_ is not None
+
+        assert held_out(500) == ({0}, True)  # by folds, which callbacks do not see
+        assert held_out(19) == ({0}, False)
+        assert held_out(501, solver="flow") == ({100}, True)
+        assert held_out(500, flow_time=1.0) == ({0}, False)  # it is kept to
+        few = {"early_stopping": True, "flow_time": 1.0}
+        assert held_out(200, **few) == ({20}, True)
+        minibatches = AdamW(max_epochs=2)
+        with pytest.warns(ConvergenceWarning, match="max_epochs"):
+            assert held_out(200, solver=minibatches) == ({60}, True)  # 30 % of few
+        assert held_out(199, solver=minibatches) == ({0}, False)
+
+    def test_noise_of_few_samples_is_not_fitted(self, rng):
+        """A linear signal with as much noise, where a long flow interpolates."""
+        X = rng.normal(size=(1120, 10))
+        y = X[:, :3].sum(axis=1) + np.sqrt(3) * rng.normal(size=1120)
+        parts = X[:120], y[:120]
+        model = ResODERegressor(8, width=32, random_state=0).fit(*parts)
+        assert 0.5 < model.flow_time_ < 20
+        assert model.stop_reason_ == "early_stopping"
+        ridge = RidgeCV().fit(*parts).score(X[120:], y[120:])
+        assert model.score(X[120:], y[120:]) > ridge - 0.05
+        long = clone(model).set_params(early_stopping=False).fit(*parts)
+        assert long.score(X[120:], y[120:]) < ridge - 0.3
+
+    @BOTH
+    def test_flow_time_of_folds_is_where_their_mean_loss_is_least(self, make, rng):
+        """The same model comes of the flow to that time, and the same of one fold."""
+        X = rng.normal(size=(90, 3))
+        y = X[:, 0] > 0.5 * rng.normal(size=90)
+        model = make(8, width=8, random_state=0).fit(X, y)
+        times = model.validation_flow_times_
+        assert model.flow_time_ == times[np.argmin(model.validation_loss_curve_)]
+        plain = make(8, width=8, random_state=0, flow_time=model.flow_time_).fit(X, y)
+        np.testing.assert_array_equal(outputs(model, X), outputs(plain, X))
+        roles = [row["role"] for row in model.net_.history]
+        assert roles == sorted(roles)
+        assert roles.count("choose") == len(times)
 
     def test_flow_is_followed_on_all_samples_to_the_time_chosen(self, X, y):
         model = ResODERegressor(**SMALL, early_stopping=True).fit(X, y)
@@ -117,6 +155,17 @@ class TestStopping:
         roles = [row["role"] for row in model.net_.history]
         assert roles == sorted(roles)
         assert roles.count("fit") == model.n_iter_
+
+    def test_the_reason_is_that_of_the_flow_time(self, rng):
+        """A horizon that was only passed while the time was chosen is no reason."""
+        X = rng.normal(size=(60, 3))
+        settings = {"flow_time": 30.0, "early_stopping": True, "random_state": 1}
+        noise = ResODERegressor(**SMALL | settings).fit(X, rng.normal(size=60))
+        assert noise.flow_time_ < 10
+        assert noise.stop_reason_ == "early_stopping"
+        settings["flow_time"] = 3.0
+        signal = ResODERegressor(**SMALL | settings).fit(X, X[:, 0])
+        assert (signal.stop_reason_, signal.flow_time_) == ("horizon", 3.0)
 
     def test_given_validation_samples_are_used(self, X, y):
         model = ResODEClassifier(**SMALL, flow_time=5.0)

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from odenet._tables.hold_out import (
-    MIN_ROWS_TO_STOP_EARLY,
+    N_FOLDS,
+    Validation,
+    cross_validation_folds,
     hold_out,
-    holds_out,
+    validation,
 )
 from odenet._tables.reading import Rows
 
@@ -18,17 +20,23 @@ def rows_of(n, y=None, weight=None):
 
 
 @pytest.mark.parametrize(
-    ("early_stopping", "n_rows", "expected"),
+    ("early_stopping", "n_rows", "settings", "expected"),
     [
-        ("auto", MIN_ROWS_TO_STOP_EARLY, True),
-        ("auto", MIN_ROWS_TO_STOP_EARLY - 1, False),
-        (True, 2, True),
-        (True, 1, False),
-        (False, 10_000, False),
+        ("auto", 199, {}, Validation.NONE),
+        ("auto", 200, {}, Validation.PART),
+        ("auto", 19, {"flow": True}, Validation.NONE),
+        ("auto", 20, {"flow": True}, Validation.FOLDS),
+        ("auto", 500, {"flow": True}, Validation.FOLDS),
+        ("auto", 501, {"flow": True}, Validation.PART),
+        ("auto", 100, {"flow": True, "goes_on": True}, Validation.NONE),
+        (True, 100, {"flow": True}, Validation.PART),
+        (True, 2, {}, Validation.PART),
+        (True, 1, {}, Validation.NONE),
+        (False, 10_000, {"flow": True}, Validation.NONE),
     ],
 )
-def test_who_holds_out(early_stopping, n_rows, expected):
-    assert holds_out(early_stopping, n_rows) == expected
+def test_which_rows_judge(early_stopping, n_rows, settings, expected):
+    assert validation(early_stopping, n_rows, **settings) is expected
 
 
 @pytest.mark.parametrize(
@@ -77,3 +85,25 @@ def test_a_heavy_row_is_in_both_parts_with_its_share_of_the_weight():
     assert train & held_out == {7.0}
     assert sum(part.weight.sum() for part in parts) == pytest.approx(weight.sum())
     assert len(held_out) == pytest.approx(60, abs=1)
+
+
+def test_every_row_is_held_out_in_one_fold():
+    y = np.repeat([0, 1, 2], [80, 19, 1])
+    folds = cross_validation_folds(rows_of(100, y), y)
+    assert len(folds) == N_FOLDS
+    held_out = np.concatenate([part.X.ravel() for _, part in folds])
+    assert sorted(held_out) == list(range(99))  # all but the only row of class 2
+    for train, part in folds:
+        assert not set(train.X.ravel()) & set(part.X.ravel())
+        assert len(train.y) + len(part.y) == 100
+        assert (part.y == 0).sum() == 16
+        assert (part.y == 1).sum() in (3, 4)
+
+
+def test_a_heavy_row_is_in_all_folds_with_its_share_of_the_weight():
+    weight = np.ones(100)
+    weight[7] = 500.0
+    for train, part in cross_validation_folds(rows_of(100, weight=weight), None):
+        shared = [rows.weight[rows.X.ravel() == 7].item() for rows in (train, part)]
+        assert shared == pytest.approx([400.0, 100.0])
+        assert len(part.y) == pytest.approx(99 / 5 + 1, abs=1)

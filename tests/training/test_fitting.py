@@ -11,7 +11,7 @@ from odenet import ResidualNetwork
 from odenet._losses.squared_error import SquaredError
 from odenet._network.resampling import resample
 from odenet._network.scratch import current_scratch
-from odenet._tables.samples import Samples
+from odenet._tables.samples import Samples, TrainingData
 from odenet._training.callbacks.progress_bar import ProgressBar
 from odenet._training.fitting import (
     make_net,
@@ -21,7 +21,7 @@ from odenet._training.fitting import (
     train,
     train_on_part,
 )
-from odenet._training.plan import Plan, Progress, TrainingData
+from odenet._training.plan import Plan, Progress
 from odenet._training.stop_reason import StopReason
 from odenet.solvers import AdamW, Flow
 

@@ -156,3 +156,32 @@ def test_the_least_accurate_network_settles_the_steps():
             n_steps += 1
         steps.append(n_steps)
     assert steps[1] >= steps[0] > 5
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_held_out_samples_of_all_models_are_judged_as_one_set(name):
+    """Their mean loss, their score and the losses, where padding has no weight."""
+    torch.manual_seed(1)
+    loss, n_outputs, draw = LOSSES[name]
+    networks, samples = make_networks(n_outputs), make_samples(draw, sizes=(4, 4, 3))
+    for network in networks:
+        torch.nn.init.normal_(network.head)
+    net = JointNet(join_networks(networks), JointLoss(loss), Flow()).initialize()
+    net.history.new_epoch()
+    step = net.validation_step(join_samples(samples).batch())
+    losses = [
+        loss.per_sample(network(s.X), s.y)
+        for network, s in zip(networks, samples, strict=True)
+    ]
+    mean = np.mean(
+        [(s.weight * x).mean().item() for s, x in zip(samples, losses, strict=True)]
+    )
+    assert step["loss"].item() == pytest.approx(mean)
+    weight = net.valid_weight
+    assert (weight > 0).sum() == 11
+    assert (weight @ net.valid_losses / 9).item() == pytest.approx(mean)
+    torch.testing.assert_close(net.valid_losses[weight > 0], torch.cat(losses))
+    outputs = [n(s.X) for n, s in zip(networks, samples, strict=True)]
+    joined = torch.cat(outputs), torch.cat([s.y for s in samples])
+    score = loss.score(*joined, weight[weight > 0])
+    assert net.history[-1, "valid_score"] == pytest.approx(score)

@@ -192,3 +192,29 @@ def test_the_standard_error_is_that_of_a_weighted_mean(rng):
         difference = torch.tensor(rng.normal(size=40))
         n_exceeding += exceeds(difference, torch.zeros(40), torch.ones(40))
     assert 120 < n_exceeding < 200
+
+
+def test_the_lowest_loss_of_folds_decides_by_whatever_margin():
+    """A part that is held out needs more than its noise; so do folds to end."""
+    noisy = torch.tensor([0.0, 2.0] * 20)
+    weight = torch.ones(40)
+
+    def kept(on_folds):
+        rule = StoppingRule(early_stopping=True, on_folds=on_folds)
+        rule.begin(1.0, inf, 0, 0.0)
+        better = []
+        for epoch, shift in enumerate((0.0, 0.05, -0.1), start=1):
+            losses = noisy.roll(epoch) - shift
+            seen = Observation(
+                epoch=epoch,
+                train_loss=1 / epoch,
+                valid_loss=losses.mean().item(),
+                valid_losses=losses,
+                valid_weight=weight,
+                flow_time=float(epoch),
+            )
+            better.append(rule.observe(seen))
+        return better
+
+    assert kept(on_folds=True) == [True, True, False]
+    assert kept(on_folds=False) == [True, False, False]

@@ -13,8 +13,8 @@ class DepthSmoothnessMonitor(Callback):
     Pass it to an estimator among its ``callbacks``. Its ``history_`` then has the
     columns "lipschitz" and "von_neumann_ratio", see :class:`odenet.DepthSmoothness`.
     They describe the network at the depth that it has at that moment of the training.
-    If held-out samples choose the flow time, a fit has two trainings, and both are
-    recorded.
+    If a part that is held out chooses the flow time, a fit has two trainings, and both
+    are recorded.
 
     Parameters
     ----------
