@@ -263,7 +263,7 @@ class ResODEImageClassifier(ClassificationMixin, BaseResODE):
         return Reading(rows, targets, shape)
 
     def _start(self, reading, generator):
-        X, _, weight = reading.rows
+        X, y, weight = reading.rows
         network = ConvResidualNetwork(
             reading.layout,
             reading.targets.n_outputs,
@@ -283,7 +283,8 @@ class ResODEImageClassifier(ClassificationMixin, BaseResODE):
             if self.standardize
             else Standardizer.identity(X.shape[1]),
         )
-        return Predictor(network, inputs, reading.targets)
+        targets = reading.targets.fitted(y, weight, self.standardize)
+        return Predictor(network, inputs, targets)
 
     def _plan(self, solver, predictor, **settings):
         augmentation = None

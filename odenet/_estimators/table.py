@@ -144,10 +144,11 @@ class TableResODE(BaseResODE):
 
     def _start(self, reading, generator):
         X, y, weight = reading.rows
-        columns, targets = reading.layout, reading.targets
+        columns = reading.layout
+        targets = reading.targets.fitted(y, weight, self.standardize)
         network = start_network(
             columns.n_inputs,
-            targets.n_outputs,
+            targets.outputs_at_start(),
             state_dim=self.state_dim,
             init=self.init,
             depth=DEEPEST if self.depth == "auto" else self.depth,
@@ -164,7 +165,7 @@ class TableResODE(BaseResODE):
             getattr(self, "feature_names_in_", None),
             fit_encoder(columns, X, weight, **scaling),
         )
-        return Predictor(network, inputs, targets.fitted(y, weight, self.standardize))
+        return Predictor(network, inputs, targets)
 
     def _resolved_solver(self, n_rows=0):
         return resolve_solver(self.solver, n_rows, self.flow_time)

@@ -37,6 +37,8 @@ def state_of_parts(state):
         named["_columns"] = inputs.columns
     if isinstance(targets, RegressionTargets):
         named |= {"_y_standardizer": targets.standardizer, "_y_is_1d": targets.is_1d}
+    elif targets.shares is not None:
+        named["_class_shares"] = list(targets.shares)
     return state | named | {FROZEN: frozen}
 
 
@@ -54,11 +56,13 @@ def parts_of_state(state, estimator_name):
         inputs = ImageInputs(*features, state.pop("image_shape_"), encoder)
     else:
         inputs = TableInputs(*features, encoder)
+    shares = state.pop("_class_shares", None)  # the first files had none
     if standardizer is None:
         targets = ClassTargets(
             state["classes_"],
             label_smoothing=state["label_smoothing"],
             class_weight=state["class_weight"],
+            shares=shares and tuple(shares),
         )
     else:
         targets = RegressionTargets(standardizer, state.pop("_y_is_1d"))

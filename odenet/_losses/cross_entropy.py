@@ -1,6 +1,7 @@
 """The cross-entropies: of two classes from one output, and of more from one each."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -26,10 +27,15 @@ class LogisticLoss(_Classification):
     Parameters
     ----------
     label_smoothing : float, default=0.0
-        This share of a label is spread over all classes evenly.
+        This share of a label is spread over all classes.
+    shares : tuple of float, default=None
+        How it is spread, a number for every class, of sum 1; None is evenly. With the
+        shares of the classes among the samples, the mean of the probabilities that
+        minimise the loss is the share of a class, whatever the smoothing is.
     """
 
     label_smoothing: float = 0.0
+    shares: tuple | None = None
 
     def per_sample(self, output, y):
         """Compute the loss of every sample, shape (n,)."""
@@ -46,7 +52,8 @@ class LogisticLoss(_Classification):
 
     def _smoothed(self, y):
         """Return the probability of class 1 that a label has after smoothing."""
-        return y + self.label_smoothing * (0.5 - y)
+        share = 0.5 if self.shares is None else self.shares[1]
+        return y + self.label_smoothing * (share - y)
 
 
 @dataclass(frozen=True)
@@ -56,24 +63,41 @@ class CrossEntropy(_Classification):
     Parameters
     ----------
     label_smoothing : float, default=0.0
-        This share of a label is spread over all classes evenly.
+        This share of a label is spread over all classes.
+    shares : tuple of float, default=None
+        How it is spread, a number for every class, of sum 1; None is evenly. With the
+        shares of the classes among the samples, the mean of the probabilities that
+        minimise the loss is the share of a class, whatever the smoothing is.
     """
 
     label_smoothing: float = 0.0
+    shares: tuple | None = None
 
     def per_sample(self, output, y):
         """Compute the loss of every sample, shape (n,)."""
-        smoothing = self.label_smoothing
-        return F.cross_entropy(output, y, reduction="none", label_smoothing=smoothing)
+        return F.cross_entropy(output, self._smoothed(output, y), reduction="none")
 
     def gradient(self, output, y):
         """Compute the gradient of every sample's loss, shape (n, n_classes)."""
-        one_hot = F.one_hot(y, output.shape[1]).to(output.dtype)
-        uniform = 1 / output.shape[1]
-        smoothed = one_hot + self.label_smoothing * (uniform - one_hot)
-        return torch.softmax(output, dim=1) - smoothed
+        return torch.softmax(output, dim=1) - self._smoothed(output, y)
+
+    def _smoothed(self, output, y):
+        """Return the probabilities of the classes that labels have after smoothing."""
+        n_classes = output.shape[1]
+        one_hot = F.one_hot(y, n_classes).to(output.dtype)
+        if not self.label_smoothing:
+            return one_hot
+        shares = self.shares or (1 / n_classes,) * n_classes
+        mean = _kept_tensor(shares, output.dtype, output.device)
+        return one_hot + self.label_smoothing * (mean - one_hot)
 
     @staticmethod
     def decide(output):
         """Return the index of the likeliest class, shape (n,)."""
         return output.argmax(dim=1)
+
+
+@lru_cache(maxsize=64)
+def _kept_tensor(values, dtype, device):
+    """Return a tensor, and keep it: none can be made while CUDA captures a graph."""
+    return torch.tensor(values, dtype=dtype, device=device)

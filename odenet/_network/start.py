@@ -3,6 +3,8 @@
 from dataclasses import replace
 from math import sqrt
 
+import torch
+
 from odenet._network.convolutional import ConvResidualNetwork
 from odenet._network.residual import ResidualNetwork, default_state_dim
 from odenet.schemes import SCHEMES
@@ -17,12 +19,15 @@ STATE_SHARE = 1 / 8
 LIMIT = 4.0  # bound of standardised inputs, in standard deviations
 
 
-def start_network(n_inputs, n_outputs, *, state_dim, init, **settings):
+def start_network(n_inputs, outputs, *, state_dim, init, **settings):
     """Draw the network of a fit.
 
     Parameters
     ----------
-    n_inputs, n_outputs : int
+    n_inputs : int
+    outputs : ndarray of shape (n_outputs,)
+        What is added to the outputs F for every sample at the start, by a constant
+        state B^+ F in the last column of A.
     state_dim : int or None
         None is :func:`default_state_dim`.
     init : str or scheme
@@ -34,13 +39,18 @@ def start_network(n_inputs, n_outputs, *, state_dim, init, **settings):
     -------
     network : ResidualNetwork
     """
-    return ResidualNetwork(
+    network = ResidualNetwork(
         n_inputs,
-        n_outputs,
-        state_dim=state_dim or default_state_dim(n_inputs, n_outputs),
+        len(outputs),
+        state_dim=state_dim or default_state_dim(n_inputs, len(outputs)),
         init=init if callable(init) else replace(SCHEMES[init], scale=START_SCALE),
         **settings,
     )
+    if outputs.any():
+        head = network.head.detach()
+        constant = torch.linalg.pinv(head) @ torch.tensor(outputs).to(head)
+        network.embedding.detach()[:, -1] += constant
+    return network
 
 
 def input_scaling(network):

@@ -13,7 +13,13 @@ from scipy.stats import rankdata
 from sklearn import get_config
 from sklearn.base import clone, is_classifier
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import check_scoring, get_scorer, get_scorer_names
+from sklearn.metrics import (
+    check_scoring,
+    get_scorer,
+    get_scorer_names,
+    log_loss,
+    make_scorer,
+)
 from sklearn.model_selection import check_cv
 from sklearn.utils import Bunch, indexable
 from sklearn.utils.metadata_routing import (
@@ -114,13 +120,12 @@ class PathSearchMixin:
         estimator = self._estimator(depths[-1])
         reading = read_training_set(clone(estimator), X, y, sample_weight)
         flow_times = self._flow_times(reading.targets)
-        announced = Announced(
-            getattr(reading.targets, "classes", None), columns=reading.layout
-        )
+        classes = getattr(reading.targets, "classes", None)
+        announced = Announced(classes, columns=reading.layout)
         swept = clone(estimator)
         if effective_n_jobs(self.n_jobs) > 1:
             swept.set_params(verbose=0)  # bars of several processes would mix
-        sweep = Sweep(swept, depths, flow_times, self._scorer(), announced)
+        sweep = Sweep(swept, depths, flow_times, self._scorer(classes), announced)
         splits = self._splitter(y).split(X, y, **routed.splitter.split)
         parts = sweep.parts(list(splits), reading.layout.n_inputs)
         results = Parallel(n_jobs=self.n_jobs, return_as="generator")(
@@ -184,12 +189,26 @@ class PathSearchMixin:
         """Return the splitter of ``cv``, stratified for a classifier by default."""
         return check_cv(self.cv, y, classifier=is_classifier(self))
 
-    def _scorer(self):
-        """Return the scorer of ``scoring``, which takes the weights by default."""
-        if self.scoring is None and get_config()["enable_metadata_routing"]:
-            default = get_scorer("accuracy" if is_classifier(self) else "r2")
-            return default.set_score_request(sample_weight=True)
-        return check_scoring(estimator_class(type(self))(), scoring=self.scoring)
+    def _scorer(self, classes=None):
+        """Return the scorer of ``scoring``.
+
+        By default it takes the weights. That of a classifier is the log loss over all
+        of the ``classes``, some of which a fold may lack: among flow times that tell
+        classes equally well, it prefers one whose probabilities are right.
+        """
+        if self.scoring is not None:
+            return check_scoring(estimator_class(type(self))(), scoring=self.scoring)
+        scorer = get_scorer("r2")
+        if is_classifier(self):
+            scorer = make_scorer(
+                log_loss,
+                greater_is_better=False,
+                response_method="predict_proba",
+                labels=classes,
+            )
+        if get_config()["enable_metadata_routing"]:
+            scorer = scorer.set_score_request(sample_weight=True)
+        return scorer
 
     def _route(self, sample_weight, params):
         """Return the metadata of ``fit`` for the splitter and for the scorer."""

@@ -20,7 +20,7 @@ class ResODERegressorCV(PathSearchMixin, ResODERegressor):
     cv : int, splitter or iterable, default=None
         Folds, as in scikit-learn; None is five.
     scoring : str or callable, default=None
-        Scorer of scikit-learn; None is ``score``.
+        Scorer of scikit-learn; None is R2.
     one_standard_error : bool, default=False
         Whether to choose, instead of the best mean score, the shortest flow time (and
         then the smallest depth) within one standard error of it.

@@ -92,7 +92,7 @@ class Sweep:
         plan = folds[0].plan
         joint_plan = replace(
             plan,
-            loss=JointLoss(plan.loss),
+            loss=JointLoss([fold.plan.loss for fold in folds]),
             net_class=JointNet,
             observer=Checkpoints(self.flow_times, visit),
         )

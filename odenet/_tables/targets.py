@@ -63,6 +63,10 @@ class Targets:
         """Return targets that know the scale of the encoded y, where they need it."""
         return self
 
+    def outputs_at_start(self):
+        """Return the outputs to start a training with, shape (n_outputs,)."""
+        return np.zeros(self.n_outputs)
+
     def weigh(self, y, weight):
         """Multiply sample weights by those of the classes, where there are any."""
         return weight
@@ -151,6 +155,7 @@ class ClassTargets(Targets):
     classes: np.ndarray
     label_smoothing: float = 0.0
     class_weight: Any = None
+    shares: tuple | None = None  # of the classes in the weight of the training set
 
     longest_flow_time = 1200.0  # the curvature of cross-entropy is far smaller
 
@@ -184,7 +189,27 @@ class ClassTargets(Targets):
     def loss(self):
         """The cross-entropy of as many classes."""
         kind = CrossEntropy if len(self.classes) > 2 else LogisticLoss
-        return kind(self.label_smoothing)
+        return kind(self.label_smoothing, self.shares)
+
+    def fitted(self, y, weight, standardize):
+        """Learn the shares of the classes, if there are samples of all of them.
+
+        They are known to a few samples only, of which half a one is added to each.
+        """
+        mass = np.bincount(y, weight, minlength=len(self.classes))
+        if not mass.all():
+            return self
+        mass = mass / weight.mean() + 0.5
+        return replace(self, shares=tuple((mass / mass.sum()).tolist()))
+
+    def outputs_at_start(self):
+        """Return the outputs of a network that knows the shares of the classes only."""
+        if self.shares is None:
+            return super().outputs_at_start()
+        logits = np.log(self.shares)
+        if len(self.classes) == 2:
+            return logits[1:] - logits[0]
+        return logits - logits.mean()
 
     def encode(self, y):
         """Return the index of every label among the classes."""

@@ -155,7 +155,7 @@ def _choose_on_folds(training, folds):
     plan = training.plan
     joint = replace(
         plan,
-        loss=JointLoss(plan.loss),
+        loss=JointLoss([plan.loss] * len(folds)),
         net_class=JointNet,
         callbacks=(),
         observer=None,

@@ -6,6 +6,7 @@ Its steps suit the stiffest network. Each network ends where it would have ended
 up to the solver's tolerance.
 """
 
+import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from odenet._tables.samples import Samples
@@ -31,24 +32,31 @@ def join_samples(samples):
 
 
 class JointLoss:
-    """The loss of joined networks."""
+    """The losses of joined networks, one for each."""
 
-    def __init__(self, loss):
-        self.loss = loss
+    def __init__(self, losses):
+        self.losses = losses
 
     def per_sample(self, output, y):
         """Compute the loss of every sample, shape (n_models, n)."""
-        losses = self.loss.per_sample(output.flatten(0, 1), y.flatten(0, 1))
-        return losses.view(output.shape[:2])
-
-    def score(self, output, y, weight):
-        """Compute the score of the samples of all models."""
-        return self.loss.score(*(t.flatten(0, 1) for t in (output, y, weight)))
+        return self._of_each("per_sample", output, y)
 
     def gradient(self, output, y):
         """Compute every sample's gradient, shape (n_models, n, n_outputs)."""
-        gradients = self.loss.gradient(output.flatten(0, 1), y.flatten(0, 1))
-        return gradients.view_as(output)
+        return self._of_each("gradient", output, y)
+
+    def _of_each(self, name, output, y):
+        """Call a method of every loss; of one for all rows, if all are the same."""
+        first = self.losses[0]
+        if all(loss == first for loss in self.losses):
+            values = getattr(first, name)(output.flatten(0, 1), y.flatten(0, 1))
+            return values.unflatten(0, y.shape[:2])
+        parts = zip(self.losses, output, y, strict=True)
+        return torch.stack([getattr(loss, name)(o, t) for loss, o, t in parts])
+
+    def score(self, output, y, weight):
+        """Compute the score of the samples of all models."""
+        return self.losses[0].score(*(t.flatten(0, 1) for t in (output, y, weight)))
 
 
 class JointNet(TrainingNet):

@@ -90,3 +90,23 @@ def test_parameters_that_are_not_allowed(X, y):
 def test_parameters_are_stored_as_they_are_given():
     given = {name: object() for name in ResODEClassifier().get_params()}
     assert vars(ResODEClassifier(**given)) == given
+
+
+@pytest.mark.parametrize("label_smoothing", [0.05, 0.0, 0.3])
+@pytest.mark.parametrize("n", [300, 600], ids=["flow", "mini-batches"])
+def test_mean_probability_of_a_rare_class_is_its_share(n, label_smoothing, tmp_path):
+    """Also of a model that goes on from a file."""
+    ratios = []
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        X = rng.normal(size=(n, 2))
+        score = X[:, 0] + rng.normal(size=n)
+        y = score > np.quantile(score, 0.98)
+        model = ResODEClassifier(
+            8, width=16, label_smoothing=label_smoothing, random_state=seed
+        ).fit(X, y)
+        ratios.append(model.predict_proba(X)[:, 1].mean() / y.mean())
+    assert np.mean(ratios) == pytest.approx(1, abs=0.1)
+    model.save(tmp_path / "model.safetensors")
+    again = ResODEClassifier.load(tmp_path / "model.safetensors")
+    assert again._predictor.targets.shares == model._predictor.targets.shares

@@ -52,3 +52,22 @@ def test_logistic_loss_is_finite_for_extreme_logits():
         0,
         0,
     ]
+
+
+@pytest.mark.parametrize(
+    "shares", [(0.9, 0.1), (0.7, 0.2, 0.1)], ids=["two classes", "three"]
+)
+def test_labels_spread_by_shares_leave_the_mean_probability_right(shares):
+    """Where the loss is least, the mean probability of a class is its share."""
+    n_classes, n = len(shares), 1000
+    loss = (LogisticLoss if n_classes == 2 else CrossEntropy)(0.3, shares)
+    counts = torch.tensor([round(n * share) for share in shares])
+    y = torch.arange(n_classes).repeat_interleave(counts)
+    y = y.double() if n_classes == 2 else y
+    logits = torch.tensor(shares).double().log()
+    logits = logits[1:] - logits[0] if n_classes == 2 else logits
+    output = logits.expand(n, -1).clone().requires_grad_()
+    gradient = loss.gradient(output.detach(), y)
+    assert gradient.sum(dim=0).abs().max() < 1e-3
+    loss.per_sample(output, y).sum().backward()
+    torch.testing.assert_close(gradient, output.grad, rtol=1e-12, atol=1e-14)

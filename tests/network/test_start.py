@@ -2,6 +2,7 @@
 
 from math import sqrt
 
+import numpy as np
 import pytest
 import torch
 
@@ -18,10 +19,11 @@ from odenet._network.start import (
 from odenet.schemes import SCHEMES, Tied
 
 
-def start(init="tied", state_dim=None, **settings):
+def start(init="tied", state_dim=None, outputs=(0.0, 0.0), **settings):
     generator = torch.Generator().manual_seed(0)
     settings = {"depth": 4, "width": 64, "generator": generator, **settings}
-    return start_network(30, 2, state_dim=state_dim, init=init, **settings)
+    outputs = np.array(outputs)
+    return start_network(30, outputs, state_dim=state_dim, init=init, **settings)
 
 
 @pytest.mark.parametrize("name", SCHEMES)
@@ -47,7 +49,7 @@ def test_dimension_of_the_state():
     assert start().state_dim == default_state_dim(30, 2)
     assert start(state_dim=7).state_dim == 7
     settings = {"state_dim": None, "init": "tied", "depth": 1, "width": 1}
-    assert start_network(200, 3, **settings).state_dim == 131
+    assert start_network(200, np.zeros(3), **settings).state_dim == 131
 
 
 @pytest.mark.parametrize("state_dim", [None, 16, 400])
@@ -72,3 +74,14 @@ def test_networks_of_both_kinds_come_back_from_their_weights():
         assert type(again) is type(network)
         x = torch.ones(3, n)
         torch.testing.assert_close(again(x), network.eval()(x))
+
+
+@pytest.mark.parametrize("state_dim", [None, 7])
+def test_outputs_that_the_start_adds(state_dim):
+    """Also where the state is so small that A and B are drawn at random."""
+    X = torch.randn(5, 30)
+    plain = start(state_dim=state_dim)
+    shifted = start(state_dim=state_dim, outputs=(1.5, -4.0))
+    difference = shifted(X) - plain(X)
+    torch.testing.assert_close(difference, torch.tensor([[1.5, -4.0]]).expand(5, 2))
+    torch.testing.assert_close(plain.embedding[:, :-1], shifted.embedding[:, :-1])

@@ -152,3 +152,26 @@ def test_other_parameters_change_smoothing_and_weights_but_no_classes():
     assert changed.loss == LogisticLoss(0.3)
     assert changed.class_weight == "balanced"
     assert changed.classes is targets.classes
+
+
+def test_shares_of_the_classes_are_those_of_the_weight():
+    """With half a sample for each class, so that a share of 0 is met by none."""
+    targets = ClassTargets(np.array(["a", "b", "c"]), label_smoothing=0.1)
+    y, weight = np.array([0, 1, 1, 2, 2, 2]), np.array([6.0, 3, 3, 2, 2, 2])
+    fitted = targets.fitted(y, weight, standardize=True)
+    assert fitted.shares == pytest.approx((2.5 / 7.5,) * 3)
+    assert fitted.outputs_at_start() == pytest.approx([0, 0, 0])
+    assert fitted.loss.shares == fitted.shares
+    assert fitted.under({"label_smoothing": 0, "class_weight": None}).shares
+    lacking = targets.fitted(y[:3], weight[:3], standardize=True)
+    assert lacking.shares is None
+    assert lacking.outputs_at_start().tolist() == [0, 0, 0]
+
+
+def test_a_training_of_two_classes_starts_at_their_log_odds():
+    y = np.repeat([0, 1], [89, 9])
+    fitted = ClassTargets(np.arange(2)).fitted(y, np.ones(98), standardize=True)
+    assert fitted.outputs_at_start() == pytest.approx([np.log(9.5 / 89.5)])
+    assert fitted.probabilities(fitted.outputs_at_start())[0, 1] == pytest.approx(
+        fitted.shares[1]
+    )

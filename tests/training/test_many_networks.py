@@ -75,7 +75,7 @@ def test_gradient_of_the_sum_is_each_networks_own(name, imitated_depth):
     stacked, together = join_networks(networks), join_samples(samples)
     _, total = add_gradients(
         stacked,
-        JointLoss(loss),
+        JointLoss([loss] * 3),
         together.X,
         together.y,
         together.weight / len(together),
@@ -88,7 +88,7 @@ def test_gradient_of_the_sum_is_each_networks_own(name, imitated_depth):
         for axis, p, grad in zip(AXES, network.parameters(), gradients, strict=True):
             torch.testing.assert_close(grad.select(axis, i), p.grad)
     torch.testing.assert_close(total, torch.stack(totals).sum())
-    net = JointNet(stacked, JointLoss(loss), Flow()).initialize()
+    net = JointNet(stacked, JointLoss([loss] * 3), Flow()).initialize()
     X, y = together.batch()
     torch.testing.assert_close(net.get_loss(stacked(X["X"]), y, X=X).detach(), total)
     zeros = (loss.per_sample(torch.zeros(len(s), n_outputs), s.y) for s in samples)
@@ -147,7 +147,7 @@ def test_the_least_accurate_network_settles_the_steps():
 
         def closure(stacked=stacked, together=together, share=share):
             stacked.zero_grad()
-            loss = JointLoss(SquaredError())
+            loss = JointLoss([SquaredError()] * len(share))
             return add_gradients(stacked, loss, together.X, together.y, share)[1]
 
         n_steps = 0
@@ -166,7 +166,7 @@ def test_held_out_samples_of_all_models_are_judged_as_one_set(name):
     networks, samples = make_networks(n_outputs), make_samples(draw, sizes=(4, 4, 3))
     for network in networks:
         torch.nn.init.normal_(network.head)
-    net = JointNet(join_networks(networks), JointLoss(loss), Flow()).initialize()
+    net = JointNet(join_networks(networks), JointLoss([loss] * 3), Flow()).initialize()
     net.history.new_epoch()
     step = net.validation_step(join_samples(samples).batch())
     losses = [
