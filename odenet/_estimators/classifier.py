@@ -151,6 +151,8 @@ class ResODEClassifier(ClassificationMixin, TableResODE):
         What the network was trained by.
     flow_time_ : float
         Flow time of the weights kept; None for mini-batch solvers.
+    loss_ : float
+        Objective of the model on all training samples; None after ``partial_fit``.
     loss_curve_ : list of float
         Objective at the end of every step of a flow, or its mean over every epoch.
     validation_flow_times_ : list of float

@@ -118,6 +118,8 @@ class ResODEImageClassifier(ClassificationMixin, BaseResODE):
         What the network was trained by.
     depth_path_ : list of dict
         One row, for the one depth that is trained at.
+    loss_ : float
+        Objective of the model on all training samples; None after ``partial_fit``.
     loss_curve_, validation_loss_curve_, validation_scores_ : list of float
         Mean loss of every epoch; loss and accuracy of the held-out samples, or None.
     n_iter_, n_grad_evals_ : int

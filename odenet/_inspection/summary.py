@@ -31,7 +31,7 @@ def facts(model):
     said += [
         ("network", _say_network(model.module_)),
         ("training", _say_training(model)),
-        ("loss", _say_losses(model.loss_curve_, model.validation_loss_curve_)),
+        ("loss", _say_losses(model)),
         ("smoothness", _say_smoothness(model.depth_smoothness_, model.module_.depth)),
     ]
     if hasattr(model, "ode_gap"):  # The estimator of images has no neural ODE.
@@ -137,11 +137,25 @@ def _say_training(model):
     )
 
 
-def _say_losses(training, held_out):
-    """Say the last training loss, and the lowest loss of held-out samples."""
-    parts = [f"{training[-1]:.4g} (training)"] if training else []
-    parts += [f"{min(held_out):.4g} (held out)"] if held_out else []
-    return ", ".join(parts) or "none: nothing was trained"
+def _say_losses(model):
+    """Say the loss of the model, and that of held-out samples by which it was chosen.
+
+    A model that has only seen parts of a stream has the loss of the last part, and one
+    of an old file that of its last step.
+    """
+    training, held_out = model.loss_curve_, model.validation_loss_curve_
+    if not training and not held_out:
+        return "none: nothing was trained"
+    loss = getattr(model, "loss_", None)
+    if loss is None and training:
+        loss = training[-1]
+    parts = [] if loss is None else [f"{loss:.4g} (training)"]
+    if held_out:
+        times = model.validation_flow_times_ or []
+        is_known = model.flow_time_ in times
+        chosen = held_out[times.index(model.flow_time_)] if is_known else min(held_out)
+        parts.append(f"{chosen:.4g} (held out)")
+    return ", ".join(parts)
 
 
 def _say_smoothness(smoothness, depth):

@@ -36,25 +36,10 @@ def train(network, data, plan):
     outcome : Outcome
     """
     training = _Training(network, plan)
-    start = copy.deepcopy(network.state_dict())
-    if data.folds:
-        return _fit_by_folds(training, data, start)
-    chooses = data.held_out is not None and plan.early_stopping
-    outcome = training.run(
-        data.samples if data.train is None else data.train,
-        data.held_out,
-        plan.horizon(judged=chooses),
-        early_stopping=chooses,
-        only_chooses=chooses and plan.solver.follows_flow,
-    )
-    again = data.train is not None or len(plan.depths) > 1
-    if again and outcome.net.has_chosen_flow_time:
-        ended = copy.deepcopy(network.state_dict())
-        outcome = _follow_to_the_chosen_time(
-            training, outcome, data.samples, start, ended
-        )
+    way = _fit_by_folds if data.folds else _fit_by_a_part
+    outcome = way(training, data, copy.deepcopy(network.state_dict()))
     outcome.net.monitor.schedule = None  # it holds the weights of the start
-    return outcome
+    return replace(outcome, loss=outcome.net.objective(data.samples))
 
 
 def sweep(network, samples, horizon, plan):
@@ -121,6 +106,27 @@ class _Training:
         )
 
 
+def _fit_by_a_part(training, data, start):
+    """Train, judged by the samples that are held out, if there are any.
+
+    If they have chosen a flow time, the flow is followed again, unless it is all done.
+    """
+    plan, network = training.plan, training.network
+    chooses = data.held_out is not None and plan.early_stopping
+    outcome = training.run(
+        data.samples if data.train is None else data.train,
+        data.held_out,
+        plan.horizon(judged=chooses),
+        early_stopping=chooses,
+        only_chooses=chooses and plan.solver.follows_flow,
+    )
+    again = data.train is not None or len(plan.depths) > 1
+    if not again or not outcome.net.has_chosen_flow_time:
+        return outcome
+    ended = copy.deepcopy(network.state_dict())
+    return _follow_to_the_chosen_time(training, outcome, data.samples, start, ended)
+
+
 def _fit_by_folds(training, data, start):
     """Choose a flow time on folds, and follow the flow of all samples up to it.
 
@@ -130,11 +136,7 @@ def _fit_by_folds(training, data, start):
     training.depth_path += chosen.depth_path
     if chosen.net.flow_time and chosen.stop_reason is not StopReason.INTERRUPTED:
         ended = network_at(chosen.network, 0).state_dict()
-        outcome = _follow_to_the_chosen_time(
-            training, chosen, data.samples, start, ended
-        )
-        outcome.net.monitor.schedule = None
-        return outcome
+        return _follow_to_the_chosen_time(training, chosen, data.samples, start, ended)
     network = training.network
     network.set_weights(network_at(chosen.network, 0).state_dict())
     net = restored_net(network, replace(training.plan, past=chosen.net.progress))

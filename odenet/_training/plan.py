@@ -136,6 +136,8 @@ class Outcome:
         Why the training ended.
     notices : tuple of str
         Texts of warnings for the user, besides that of the stop reason.
+    loss : float, default=None
+        The objective of the trained network on all samples; None if it was not asked.
     """
 
     network: nn.Module
@@ -143,6 +145,7 @@ class Outcome:
     depth_path: list
     stop_reason: StopReason
     notices: tuple = ()
+    loss: float | None = None
 
     @property
     def reason_for_its_flow_time(self):
@@ -162,6 +165,7 @@ class Outcome:
             "net_": net,
             "depth_path_": self.depth_path,
             "solver_": net.solver,
+            "loss_": self.loss,
             "loss_curve_": losses,
             "validation_loss_curve_": net.curve("valid_loss"),
             "validation_scores_": net.curve("valid_score"),

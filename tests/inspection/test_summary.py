@@ -1,7 +1,9 @@
 """What a fit shows while it runs, and what it tells afterwards."""
 
 import pickle
+import re
 import sys
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -177,6 +179,8 @@ def test_a_path_search_tells_of_its_search():
 def test_the_summary_says_what_was_fitted(model):
     summary = model.summary()
     smoothness = model.depth_smoothness_
+    chosen = model.validation_flow_times_.index(model.flow_time_)
+    held_out = model.validation_loss_curve_[chosen]
     for fact in (
         "ResODEClassifier",
         "16 layers, state 16, width 8, gelu",
@@ -184,8 +188,8 @@ def test_the_summary_says_what_was_fitted(model):
         f"Flow to flow time {model.flow_time_:.4g}",
         f"{model.n_grad_evals_:,} gradients",
         f"stopped by {model.stop_reason_}",
-        f"{model.loss_curve_[-1]:.4g} (training)",
-        f"{min(model.validation_loss_curve_):.4g} (held out)",
+        f"{model.loss_:.4g} (training)",
+        f"{held_out:.4g} (held out)",
         f"Lipschitz constant {smoothness.lipschitz:.3g}",
         f"von Neumann ratio {smoothness.von_neumann_ratio:.2g}",
         f"{model.ode_gap_:.2g} of the output",
@@ -277,7 +281,9 @@ def stub(**attributes):
         "n_grad_evals_": 1234,
         "stop_reason_": "max_epochs",
         "loss_curve_": [3.0, 1.5, 2.0],
+        "loss_": 1.75,
         "validation_loss_curve_": [4.0, 2.5, 3.5],
+        "validation_flow_times_": None,
         "depth_smoothness_": SimpleNamespace(lipschitz=1.2345, von_neumann_ratio=0.3),
     }
     return SimpleNamespace(**settings | attributes)
@@ -288,13 +294,34 @@ def test_the_facts_are_read_from_public_attributes():
     assert said == {
         "network": "5 layers, state 3, width 7, tanh: 1,234 parameters",
         "training": "SGD, 1,234 gradients, 3.75 s; stopped by max_epochs",
-        "loss": "2 (training), 2.5 (held out)",
+        "loss": "1.75 (training), 2.5 (held out)",
         "smoothness": "Lipschitz constant 1.23, von Neumann ratio 0.3 "
         "(straight line 0.25, independent layers 1)",
     }
     said = dict(facts(stub(flow_time_=12.34567, validation_loss_curve_=[])))
     assert said["training"].startswith("SGD to flow time 12.35, ")
-    assert said["loss"] == "2 (training)"
+    assert said["loss"] == "1.75 (training)"
+    of_an_old_file = stub()
+    del of_an_old_file.loss_
+    assert dict(facts(of_an_old_file))["loss"] == "2 (training), 2.5 (held out)"
+    flow = stub(flow_time_=2.0, validation_flow_times_=[1.0, 2.0, 3.0], loss_=None)
+    flow.validation_loss_curve_ = [4.0, 3.0, 2.5]
+    assert dict(facts(flow))["loss"] == "2 (training), 3 (held out)"
+
+
+@pytest.mark.parametrize("solver", ["flow", AdamW(max_epochs=30, patience=3)])
+def test_losses_of_the_summary_are_those_of_the_model(solver, rng):
+    """Not those of the last epoch, nor the least on the way."""
+    X = rng.normal(size=(300, 4))
+    y = X[:, 0] + 2 * rng.normal(size=300)
+    A, a, B, b = X[:150], y[:150], X[150:], y[150:]
+    model = ResODERegressor(8, width=16, solver=solver, random_state=0)
+    with warnings.catch_warnings(action="ignore"):
+        model.fit(A, a, X_val=B, y_val=b)
+    printed = re.findall(r"([\d.]+) \(", dict(facts(model))["loss"])
+    for loss, (X, y) in zip(printed, ((A, a), (B, b)), strict=True):
+        true = np.mean((model.predict(X) - y) ** 2) / a.var()
+        assert float(loss) == pytest.approx(true, rel=3e-3)
 
 
 def test_two_layers_are_compared_with_nothing():

@@ -62,6 +62,7 @@ def test_fitted_attributes():
     assert repr(shown.pop("solver_")) == "Flow()"
     assert shown == {
         "depth_path_": [{"depth": 16}],
+        "loss_": None,
         "loss_curve_": [5.0, 4.0, 3.0],
         "validation_loss_curve_": [3.0, 2.0],
         "validation_scores_": [0.1, 0.2],
