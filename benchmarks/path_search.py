@@ -16,6 +16,7 @@ from time import perf_counter
 
 import numpy as np
 import torch
+from sklearn.base import is_classifier
 from sklearn.datasets import load_breast_cancer, load_diabetes, make_friedman1
 from sklearn.model_selection import GridSearchCV
 
@@ -36,6 +37,7 @@ def search(single, path, X, y, depths, flow_times):
     grid = GridSearchCV(
         single(early_stopping=False, random_state=0),
         {"depth": depths, "flow_time": flow_times},
+        scoring="neg_log_loss" if is_classifier(swept) else "r2",  # as of the path
     ).fit(X, y)
     seconds = middle - start, perf_counter() - middle
     results = grid.cv_results_

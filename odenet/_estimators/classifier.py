@@ -94,8 +94,10 @@ class ResODEClassifier(ClassificationMixin, TableResODE):
     class_weight : dict or "balanced", default=None
         Weights of the classes; "balanced" gives all the same total weight.
     label_smoothing : float, default=0.05
-        Probability that a label is taken to be spread over all classes alike. It keeps
-        the logits bounded: without it the flow of separable classes has no limit.
+        Probability that a label is taken to be spread over all classes, in proportion
+        to their shares among the samples, so that the mean probability of a class stays
+        right. It keeps the logits bounded: without it the flow of separable classes has
+        no limit. Training starts at the log-odds of the shares.
     backward : {"stored", "rebuilt"}, default="stored"
         Whether a gradient stores the states of all layers, or rebuilds them from the
         last one on the way back: slower, in memory that does not grow with depth.

@@ -79,7 +79,8 @@ class ResODEImageClassifier(ClassificationMixin, BaseResODE):
     class_weight : dict or "balanced", default=None
         Weights of the classes; "balanced" gives all the same total weight.
     label_smoothing : float, default=0.0
-        Probability that a label is taken to be spread over all classes alike.
+        Probability that a label is taken to be spread over all classes, in proportion
+        to their shares among the samples.
     callbacks : list, default=None
         Callbacks of skorch, called at every epoch.
     device : str, default="auto"
