@@ -21,6 +21,7 @@ from odenet._training.fitting import (
     train,
     train_on_part,
 )
+from odenet._training.monitor import Monitor
 from odenet._training.plan import Plan, Progress
 from odenet._training.stop_reason import StopReason
 from odenet.solvers import AdamW, Flow
@@ -301,3 +302,54 @@ def test_a_part_costs_the_same_however_many_there_were():
         sys.setprofile(None)
     assert len(attributes["loss_curve_"]) == 61
     assert calls[-1] <= 1.05 * calls[5]
+
+
+class TestFolds:
+    """A flow time that folds choose, where something goes wrong on the way."""
+
+    @staticmethod
+    def data():
+        def part(rows):
+            return Samples(everything.X[rows], everything.y[rows], ones[rows])
+
+        everything = make_samples()
+        ones, fold = everything.weight, torch.arange(len(everything)) % 3
+        folds = [(part(fold != i), part(fold == i)) for i in range(3)]
+        return TrainingData(everything, folds=folds)
+
+    def test_the_flow_of_all_samples_ends_at_the_time_chosen(self):
+        data = self.data()
+        outcome = train(make_network(), data, make_plan(early_stopping=True))
+        alone = make_plan(flow_time=outcome.net.flow_time)
+        alone = train(make_network(), TrainingData(data.samples), alone)
+        torch.testing.assert_close(outcome.network.V, alone.network.V)
+        assert outcome.loss == pytest.approx(alone.loss)
+
+    def test_gradients_that_are_used_up_leave_the_best_time_so_far(self):
+        plan = make_plan(Flow(max_evals=40), early_stopping=True)
+        outcome = train(make_network(), self.data(), plan)
+        assert outcome.stop_reason is StopReason.MAX_EVALS
+        assert outcome.net.flow_time > 0
+        assert outcome.network.V.dim() == 3
+        assert outcome.loss < 1
+
+    def test_an_interrupt_leaves_the_network_of_the_first_fold(self, monkeypatch):
+        judge, n_steps = Monitor.on_epoch_end, []
+
+        def interrupt(self, net, **kwargs):
+            judge(self, net, **kwargs)
+            n_steps.append(net)
+            if len(n_steps) == 5:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(Monitor, "on_epoch_end", interrupt)
+        plan = make_plan(early_stopping=True)
+        network = make_network()
+        untrained = network.V.clone()
+        outcome = train(network, self.data(), plan)
+        assert outcome.stop_reason is StopReason.INTERRUPTED
+        assert outcome.network is network is outcome.net.module_
+        assert outcome.net.flow_time > 0
+        assert network.V.shape == untrained.shape
+        assert not torch.equal(network.V, untrained)
+        assert len(outcome.net.history) == 5
