@@ -17,6 +17,7 @@ from odenet._estimators.preparation import (
     losing_nothing,
     merged,
     seed_and_generator,
+    telling_whose,
 )
 from odenet._export import onnx_model, persistence
 from odenet._export.parts import FROZEN
@@ -150,7 +151,8 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         if predictor is None:
             predictor = self._start(replace(reading, rows=rows), generator)
         if X_val is not None:
-            held_out = self._read(X_val, y_val, None, predictor).rows
+            with telling_whose("X_val", "y_val"):
+                held_out = self._read(X_val, y_val, None, predictor).rows
             splits = {"held_out": held_out}
         else:
             splits = self._splits(reading.targets, rows, solver, past)
@@ -522,11 +524,14 @@ def prepare(estimator, X, y, sample_weight, announced):
     return predictor, to_samples(predictor, rows), plan
 
 
-def serving(estimator, predictor):
-    """Return an estimator that predicts by a predictor, as if it had been fitted."""
+def serving(estimator, predictor, **attributes):
+    """Return an estimator that predicts by a predictor, as if it had been fitted.
+
+    ``attributes`` are further ones that it shows.
+    """
     model = type(estimator).__new__(type(estimator))
     fitted = {"_predictor": predictor, **predictor.targets.attributes()}
-    vars(model).update(vars(estimator), **fitted)
+    vars(model).update(vars(estimator), **fitted, **attributes)
     return model
 
 

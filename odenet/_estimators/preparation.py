@@ -73,3 +73,12 @@ def losing_nothing(estimator):
         ours = {n: v for n, v in before.items() if not n.startswith(CALLBACK_STATE)}
         vars(estimator).update(ours)
         raise
+
+
+@contextmanager
+def telling_whose(X_name, y_name):
+    """Say of an error about samples which arguments of ``fit`` they are."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"Of `{X_name}` and `{y_name}`: {error}") from error

@@ -103,12 +103,12 @@ class PathSearchMixin:
         """
         with losing_nothing(self):
             notices = self._search(X, y, sample_weight, params)
-        for text in notices:
-            warnings.warn(text, ConvergenceWarning, stacklevel=3)  # the caller of fit
+        for text, category in notices:
+            warnings.warn(text, category, stacklevel=3)  # the caller of fit
         return self
 
     def _search(self, X, y, sample_weight, params):
-        """Choose depth and flow time, train with them, and return texts of warnings."""
+        """Choose depth and flow time, train with them, and return warnings."""
         self._check_solver()
         depths = _ascending("depths", self.depths, Integral)
         if self.flow_times is not None:
@@ -133,9 +133,11 @@ class PathSearchMixin:
             for part in parts
         )
         folds = self._shown(results, parts)
-        scores, stop_reasons = zip(*chain.from_iterable(folds), strict=True)
-        failures = _failures(stop_reasons)
-        self._choose(np.stack(scores), depths, flow_times, failures)
+        scores, stop_reasons, errors = zip(*chain.from_iterable(folds), strict=True)
+        notices = [(text, ConvergenceWarning) for text in _failures(stop_reasons)]
+        notices += [(text, UserWarning) for text in _failed_scores(errors)]
+        texts = [text for text, _ in notices]
+        self._choose(np.stack(scores), depths, flow_times, texts)
         estimator.set_params(**self.cv_results_["params"][self.best_index_])
         hand_on_callbacks(self, estimator)
         estimator.fit(X, y, sample_weight)
@@ -145,7 +147,7 @@ class PathSearchMixin:
                 setattr(self, name, value)
         inputs = replace(self._predictor.inputs, estimator_name=type(self).__name__)
         self._predictor = replace(self._predictor, inputs=inputs)
-        return failures
+        return notices
 
     def _shown(self, results, parts):
         """Yield results as they come, and show a bar over the folds if asked for."""
@@ -305,6 +307,17 @@ def _failures(stop_reasons):
         f"Of {len(stop_reasons)} folds, some ended early ({', '.join(failed)}): the "
         "flow times that they have not reached cannot be chosen. Raise the solver's "
         "max_evals, or lower flow_times."
+    ]
+
+
+def _failed_scores(errors):
+    """Return a list with a warning, if a scorer has failed, or an empty list."""
+    failed = [error for error in errors if error is not None]
+    if not failed:
+        return []
+    return [
+        f"The scorer failed on {len(failed)} of {len(errors)} folds, where scores are "
+        f"NaN now: {type(failed[-1]).__name__}: {failed[-1]}."
     ]
 
 

@@ -67,7 +67,8 @@ class Sweep:
         -------
         results : list of tuple
             For every fold its scores, an ndarray of shape (n_depths, n_flow_times)
-            with NaN after the sweep has ended, and the StopReason that ended it.
+            with NaN after the sweep has ended and where the scorer failed, the
+            StopReason that ended it, and the last error of the scorer or None.
         """
         folds = [Fold(self, X, y, s, sample_weight, score_params) for s in splits]
         if len(folds) == 1:
@@ -77,7 +78,7 @@ class Sweep:
             parts = [[split] for split in splits]
             alone = (self.run(X, y, p, sample_weight, score_params) for p in parts)
             return list(chain.from_iterable(alone))
-        return [(fold.scores, fold.stop_reason) for fold in folds]
+        return [(fold.scores, fold.stop_reason, fold.scorer_error) for fold in folds]
 
     def _run_together(self, folds):
         """Train the networks of some folds as one; return why the training ended."""
@@ -129,7 +130,7 @@ class Fold:
         self.X_test, self.y_test = safe_indexing(X, test), safe_indexing(y, test)
         self.score_params = {k: safe_indexing(v, test) for k, v in score_params.items()}
         self.scores = np.full((len(sweep.depths), len(sweep.flow_times)), np.nan)
-        self.stop_reason = None
+        self.stop_reason = self.scorer_error = None
         if sample_weight is not None:
             sample_weight = safe_indexing(sample_weight, train)
         self.predictor, self.samples, self.plan = prepare(
@@ -162,15 +163,25 @@ class Fold:
                 "depth."
             )
         for i, depth in enumerate(sweep.depths):
-            predictor = self.predictor.around(at_depth(network, depth))
-            self.scores[i, index] = sweep.scorer(
-                serving(self.estimator, predictor),
-                self.X_test,
-                self.y_test,
-                **self.score_params,
+            model = serving(
+                self.estimator,
+                self.predictor.around(at_depth(network, depth)),
+                depth_=depth,
+                flow_time_=sweep.flow_times[index],
             )
+            self.scores[i, index] = self._score(model)
         if not self._goes_on(self.scores[:, : index + 1]):
             self.stop_reason = StopReason.CALLBACK
+
+    def _score(self, model):
+        """Score a model; NaN where the scorer fails, as in a grid search."""
+        try:
+            return self.sweep.scorer(
+                model, self.X_test, self.y_test, **self.score_params
+            )
+        except Exception as error:
+            self.scorer_error = error
+            return np.nan
 
     def finish(self, network, stop_reason):
         """Complete the scores after the training, and keep why it ended."""

@@ -156,6 +156,12 @@ class TestStopping:
         assert roles == sorted(roles)
         assert roles.count("fit") == model.n_iter_
 
+    def test_errors_of_validation_samples_say_so(self, X, y):
+        model = ResODEClassifier(**SMALL)
+        for wrong in ({"X_val": X, "y_val": y[:-1]}, {"X_val": X, "y_val": y + 7}):
+            with pytest.raises(ValueError, match="Of `X_val` and `y_val`: "):
+                model.fit(X, y, **wrong)
+
     def test_the_reason_is_that_of_the_flow_time(self, rng):
         """A horizon that was only passed while the time was chosen is no reason."""
         X = rng.normal(size=(60, 3))

@@ -170,3 +170,32 @@ def test_callbacks_of_scikit_learn_see_the_last_fit():
     model = make().set_callbacks(monitor).fit(X, y)
     scores = pd.DataFrame(monitor.get_logs().data).dropna(subset=["r2"])
     assert scores["r2"].nunique() == model.n_iter_
+
+
+def test_a_scorer_that_fails_is_no_end_of_the_search():
+    """Its scores are NaN, which cannot be chosen, and one warning tells of them."""
+
+    def scorer(model, X, y):
+        if model.depth_ == 4 or model.flow_time_ > 5:
+            raise OverflowError("too large for me")
+        return model.score(X, y)
+
+    X, y = diabetes()
+    with pytest.warns(UserWarning, match="3 of 3 folds.*OverflowError: too large"):
+        model = make(depths=[4, 8], flow_times=[1.0, 3.0, 9.0], scoring=scorer)
+        model.fit(X, y)
+    failed = np.isnan(model.cv_results_["mean_test_score"])
+    results = model.cv_results_
+    expected = (results["param_depth"] == 4) | (results["param_flow_time"] > 5)
+    np.testing.assert_array_equal(failed, expected)
+    assert (model.depth_, model.flow_time_) in [(8, 1.0), (8, 3.0)]
+
+
+def test_a_scorer_that_always_fails_is_named():
+    X, y = diabetes()
+    with pytest.raises(ValueError, match="OverflowError: never"):
+        make(scoring=fails).fit(X, y)
+
+
+def fails(model, X, y):
+    raise OverflowError("never")

@@ -137,7 +137,8 @@ def test_a_fold_that_fails_does_not_end_the_others():
     y[:10] *= 1e3  # in all folds but the one that tests on them
     splits = [(np.arange(10, 40), np.arange(10)), (np.arange(30), np.arange(30, 40))]
     sweep = Sweep(estimator, [4], [0.2, 1.0], check_scoring(estimator), Announced())
-    (good, reason), (bad, reason_of_bad) = sweep.run(X / 10, y / 20, splits, None, {})
+    results = sweep.run(X / 10, y / 20, splits, None, {})
+    (good, reason, _), (bad, reason_of_bad, _) = results
     assert (reason, reason_of_bad) == ("horizon", "diverged")
     assert np.isfinite(good).all()
     assert np.isnan(bad[:, -1]).all()

@@ -125,7 +125,9 @@ def test_folds_are_as_alone(data, depth_schedule):
         random_state=0,
     )
     together, alone = sweeps(estimator, X, y)
-    for (scores, reason), (exact, reason_alone) in zip(together, alone, strict=True):
+    for (scores, reason, _), (exact, reason_alone, _) in zip(
+        together, alone, strict=True
+    ):
         np.testing.assert_allclose(scores, exact, atol=2e-5)
         assert reason == reason_alone
 
