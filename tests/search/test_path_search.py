@@ -181,8 +181,8 @@ def test_a_scorer_that_fails_is_no_end_of_the_search():
         return model.score(X, y)
 
     X, y = diabetes()
+    model = make(depths=[4, 8], flow_times=[1.0, 3.0, 9.0], scoring=scorer)
     with pytest.warns(UserWarning, match="3 of 3 folds.*OverflowError: too large"):
-        model = make(depths=[4, 8], flow_times=[1.0, 3.0, 9.0], scoring=scorer)
         model.fit(X, y)
     failed = np.isnan(model.cv_results_["mean_test_score"])
     results = model.cv_results_
