@@ -26,8 +26,8 @@ class GradientDescent(FullBatch):
     >>> from odenet.solvers import GradientDescent
     >>> solver = GradientDescent(learning_rate=0.1)
     >>> X = [[0.0], [1.0], [2.0]]
-    >>> model = ResODERegressor(4, solver=solver, flow_time=2.0).fit(X, [1, 2, 3])
-    >>> model.n_iter_
+    >>> model = ResODERegressor(4, solver=solver, flow_time=2.0, random_state=0)
+    >>> model.fit(X, [1, 2, 3]).n_iter_
     20
     """
 
