@@ -92,16 +92,12 @@ def shares_to_hold_out(weight, fraction, strata=None):
     shares : ndarray of shape (n,)
         The share of every row's weight that is held out: 0, 1, or ``fraction``.
     """
-    strata = np.zeros(len(weight)) if strata is None else strata
     shares = np.zeros(len(weight))
-    for stratum in np.unique(strata):
-        members = np.flatnonzero(strata == stratum)
-        light = _are_light(weight[members], fraction)
-        shares[members[~light]] = fraction
-        members = members[light]
-        mass = np.cumsum(weight[members])
+    for light, heavy in _strata(weight, fraction, strata):
+        shares[heavy] = fraction
+        mass = np.cumsum(weight[light])
         n_chosen = 1 + np.searchsorted(mass, fraction * mass[-1])
-        shares[members[: min(n_chosen, len(members) - 1)]] = 1.0
+        shares[light[: min(n_chosen, len(light) - 1)]] = 1.0
     return shares
 
 
@@ -121,19 +117,24 @@ def folds_of(weight, n_folds, strata=None):
         The share of every row's weight that is held out in a fold: 0, 1, or
         1 / ``n_folds``.
     """
-    strata = np.zeros(len(weight)) if strata is None else strata
     shares = np.zeros((n_folds, len(weight)))
+    for light, heavy in _strata(weight, 1 / n_folds, strata):
+        if len(light) + len(heavy) == 1:
+            continue
+        shares[:, heavy] = 1 / n_folds
+        mass = np.cumsum(weight[light])
+        middle = (mass - weight[light] / 2) / mass[-1]
+        shares[(n_folds * middle).astype(int), light] = 1.0
+    return shares
+
+
+def _strata(weight, fraction, strata):
+    """Yield the indices of the light rows and of the heavy rows of every stratum."""
+    strata = np.zeros(len(weight)) if strata is None else strata
     for stratum in np.unique(strata):
         members = np.flatnonzero(strata == stratum)
-        if len(members) == 1:
-            continue
-        light = _are_light(weight[members], 1 / n_folds)
-        shares[:, members[~light]] = 1 / n_folds
-        members = members[light]
-        mass = np.cumsum(weight[members])
-        middle = (mass - weight[members] / 2) / mass[-1]
-        shares[(n_folds * middle).astype(int), members] = 1.0
-    return shares
+        light = _are_light(weight[members], fraction)
+        yield members[light], members[~light]
 
 
 def _are_light(weight, fraction):

@@ -36,6 +36,7 @@ class JointLoss:
 
     def __init__(self, losses):
         self.losses = losses
+        self.are_same = all(loss == losses[0] for loss in losses)
 
     def per_sample(self, output, y):
         """Compute the loss of every sample, shape (n_models, n)."""
@@ -47,9 +48,9 @@ class JointLoss:
 
     def _of_each(self, name, output, y):
         """Call a method of every loss; of one for all rows, if all are the same."""
-        first = self.losses[0]
-        if all(loss == first for loss in self.losses):
-            values = getattr(first, name)(output.flatten(0, 1), y.flatten(0, 1))
+        if self.are_same:
+            of_all = getattr(self.losses[0], name)
+            values = of_all(output.flatten(0, 1), y.flatten(0, 1))
             return values.unflatten(0, y.shape[:2])
         parts = zip(self.losses, output, y, strict=True)
         return torch.stack([getattr(loss, name)(o, t) for loss, o, t in parts])
