@@ -22,7 +22,8 @@ class ResODEClassifier(ClassificationMixin, TableResODE):
         Inner width m of a residual.
     state_dim : int, default=None
         Dimension q of the state. None is min(n_inputs + 1, 128) + n_outputs, and at
-        least 16; a category counts as an input, and the scores of ``standardize`` do.
+        least 16. A category counts as an input, up to 16 of a column, and the scores
+        of ``standardize`` do.
     activation : {"gelu", "tanh", "silu", "softplus", "relu", "identity"}, \
             default="gelu"
         Activation of a residual. With "relu" the theorems do not hold.
@@ -86,7 +87,16 @@ class ResODEClassifier(ClassificationMixin, TableResODE):
         categories or strings, None none. Inside the model a category is a column of
         its own, for which the matrix A learns a vector, as an embedding does; two
         categories share one column. A missing value is a category if training has met
-        it, and a category that training has not met is all zeros.
+        it. A category that training has not met is all zeros, unless rare ones are
+        pooled: then it is one of them. The columns of rare categories are small.
+    min_frequency : int, float or None, default=2
+        Categories of fewer samples than this, or than this share of all if it is no
+        integer, are pooled: they share one column, as in scikit-learn's OneHotEncoder.
+        A sample of weight w counts as w samples; if some distinct sample has a weight
+        below 1, then in units of the smallest. None and 1 pool none.
+    max_categories : int, default=None
+        Upper limit to the number of categories of a column, with the pooled ones as
+        one: the least frequent are pooled as well. None sets no limit.
     allow_nan : bool, default=False
         Whether numbers may be missing (NaN). One that is takes the mean of its column,
         and where training has met NaN in a column, a further column inside the model
@@ -214,6 +224,8 @@ class ResODEClassifier(ClassificationMixin, TableResODE):
         validation_fraction=0.1,
         standardize=True,
         categorical_features="from_dtype",
+        min_frequency=2,
+        max_categories=None,
         allow_nan=False,
         class_weight=None,
         label_smoothing=0.05,
@@ -241,6 +253,8 @@ class ResODEClassifier(ClassificationMixin, TableResODE):
             validation_fraction=validation_fraction,
             standardize=standardize,
             categorical_features=categorical_features,
+            min_frequency=min_frequency,
+            max_categories=max_categories,
             allow_nan=allow_nan,
             backward=backward,
             callbacks=callbacks,

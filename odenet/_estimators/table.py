@@ -21,11 +21,12 @@ from odenet._network.start import input_scaling, start_network
 from odenet._tables.column_checks import notices_of
 from odenet._tables.columns import read_columns
 from odenet._tables.encoder import fit_encoder
+from odenet._tables.rare_categories import Pooling
 from odenet._tables.reading import Reading, TableInputs, read_table, to_rows
 from odenet._tables.targets import ClassTargets, RegressionTargets
 from odenet._training.depth.depths import DEEPEST
 from odenet._utils.devices import torch_threads
-from odenet._utils.sklearn_private import Count, Interval, StrOptions
+from odenet._utils.sklearn_private import Count, Interval, RealNotInt, StrOptions
 from odenet.schemes import SCHEMES
 from odenet.solvers import resolve_solver
 from odenet.solvers._base import Solver
@@ -51,6 +52,8 @@ class TableResODE(BaseResODE):
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "standardize": ["boolean"],
         "categorical_features": ["array-like", StrOptions({"from_dtype"}), None],
+        "min_frequency": [Count(), Interval(RealNotInt, 0, 1, closed="neither"), None],
+        "max_categories": [Count(), None],
         "allow_nan": ["boolean"],
         "backward": [StrOptions(set(BACKWARDS))],
         "callbacks": [list, None],
@@ -79,6 +82,8 @@ class TableResODE(BaseResODE):
         validation_fraction=0.1,
         standardize=True,
         categorical_features="from_dtype",
+        min_frequency=2,
+        max_categories=None,
         allow_nan=False,
         backward="stored",
         callbacks=None,
@@ -103,6 +108,8 @@ class TableResODE(BaseResODE):
         self.validation_fraction = validation_fraction
         self.standardize = standardize
         self.categorical_features = categorical_features
+        self.min_frequency = min_frequency
+        self.max_categories = max_categories
         self.allow_nan = allow_nan
         self.backward = backward
         self.callbacks = callbacks
@@ -138,7 +145,10 @@ class TableResODE(BaseResODE):
         )
         rows, targets = to_rows(X, y, sample_weight, targets_of)
         if columns.numeric is None:
-            columns, X = columns.settled(rows.X, scored=self.standardize)
+            keeps = None
+            if columns.categories:
+                keeps = Pooling(rows, self.min_frequency, self.max_categories).keeps
+            columns, X = columns.settled(rows.X, self.standardize, keeps)
             rows = rows._replace(X=X)
         return Reading(rows, targets, columns, notices)
 
@@ -146,9 +156,11 @@ class TableResODE(BaseResODE):
         X, y, weight = reading.rows
         columns = reading.layout
         targets = reading.targets.fitted(y, weight, self.standardize)
+        n_inputs, marks = columns.inputs
         network = start_network(
-            columns.n_inputs,
+            n_inputs,
             targets.outputs_at_start(),
+            categories=marks,
             state_dim=self.state_dim,
             init=self.init,
             depth=DEEPEST if self.depth == "auto" else self.depth,

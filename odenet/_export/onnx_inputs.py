@@ -41,14 +41,12 @@ def add_inputs(graph, encoder, n_features, feature_names, outputs):
         X = graph.input("X", np.float64, ["batch", n_features])
         return graph.cast(_add_standardizer(graph, X, encoder), np.float32)
     columns = encoder.columns
-    table = _Table(graph, columns.categories, n_features, feature_names, outputs)
+    table = _Table(graph, columns, n_features, feature_names, outputs)
     numbers = given = table.columns(columns.numeric)
     if columns.allow_nan and len(columns.numeric):
         missing = graph.add("IsNaN", numbers)
         numbers = graph.add("Where", missing, graph.constant(encoder.fill), numbers)
-    marks = [
-        _add_marks(graph, table, j, known) for j, known in columns.categories.items()
-    ]
+    marks = [_add_marks(graph, table, j, columns) for j in columns.categories]
     if len(columns.incomplete):
         places = np.searchsorted(columns.numeric, columns.incomplete)
         missing = graph.add("IsNaN", graph.take(given, places))
@@ -68,9 +66,9 @@ class _Table:
     both numbers and texts.
     """
 
-    def __init__(self, graph, categories, n_features, feature_names, outputs):
+    def __init__(self, graph, columns, n_features, feature_names, outputs):
         self.graph = graph
-        self.texts = {j for j, known in categories.items() if _are_texts(j, known)}
+        self.texts = {j for j in columns.categories if _are_texts(j, columns)}
         self.n_features = n_features
         self.inputs = None
         if not self.texts:
@@ -105,8 +103,11 @@ def _check_names(names, outputs):
         )
 
 
-def _are_texts(j, known):
+def _are_texts(j, columns):
     """Tell whether categories are texts; raise an error if only some of them are."""
+    known = columns.categories[j]
+    if j in columns.pooled:
+        known = (*known, columns.pooled[j])
     kinds = {
         "texts" if isinstance(value, str) else "numbers"
         for value in known
@@ -139,41 +140,53 @@ def _check_distinct(j, known):
         )
 
 
-def _add_marks(graph, table, j, known):
+def _add_marks(graph, table, j, columns):
     """Add a column of marks for every category, or one column for two categories."""
-    column = table.columns([j])
     hot_of = _hot_of_texts if j in table.texts else _hot_of_numbers
-    hot = hot_of(graph, column, known)
-    if len(known) != 2:
+    known, is_pooled = columns.categories[j], j in columns.pooled
+    hot = hot_of(graph, table.columns([j]), known, is_pooled)
+    if columns.n_categories(j) != 2:
         return hot
     difference = graph.add("Sub", graph.take(hot, [1]), graph.take(hot, [0]))
     return graph.add("Div", difference, graph.constant(2.0))
 
 
-def _hot_of_texts(graph, column, known):
-    """Add a column of 0 and 1 for every text; a missing text is the empty text."""
+def _hot_of_texts(graph, column, known, is_pooled):
+    """Add a column of 0 and 1 for every text; a missing text is the empty text.
+
+    If rare ones are pooled, a last column is 1 for all others.
+    """
     index = {"" if text is None else text: i for i, text in enumerate(known)}
+    index = index or {"": 0}  # A map of nothing is no map in ONNX.
     found = graph.add(
         "LabelEncoder",
         column,
         domain="ai.onnx.ml",
         keys_strings=list(index),
         values_int64s=list(index.values()),
-        default_int64=-1,
+        default_int64=len(known) if is_pooled else -1,
     )
-    hot = graph.add("Equal", found, graph.constant(np.arange(len(known))))
+    places = np.arange(len(known) + is_pooled)
+    hot = graph.add("Equal", found, graph.constant(places))
     return graph.cast(hot, np.float64)
 
 
-def _hot_of_numbers(graph, column, known):
-    """Add a column of 0 and 1 for every number; a missing number is NaN."""
+def _hot_of_numbers(graph, column, known, is_pooled):
+    """Add a column of 0 and 1 for every number; a missing number is NaN.
+
+    If rare ones are pooled, a last column is 1 for all others.
+    """
     numbers = [float(value) for value in known if value is not None]
-    hot = []
-    if numbers:
-        hot.append(graph.add("Equal", column, graph.constant(numbers)))
+    # The first column is 1 for no number at all: a sum needs something to add up.
+    hot = [graph.add("Equal", column, graph.constant([np.inf, *numbers]))]
     if None in known:
         hot.append(graph.add("IsNaN", column))
-    return graph.concat([graph.cast(part, np.float64) for part in hot])
+    hot = graph.concat([graph.cast(part, np.float64) for part in hot])
+    if is_pooled:
+        ones = graph.constant(np.ones((1 + len(known), 1)))
+        some = graph.add("MatMul", hot, ones)
+        hot = graph.concat([hot, graph.add("Sub", graph.constant(1.0), some)])
+    return graph.take(hot, np.arange(1, 1 + len(known) + is_pooled))
 
 
 def _add_standardizer(graph, value, standardizer):

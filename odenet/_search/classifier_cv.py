@@ -34,7 +34,7 @@ class ResODEClassifierCV(PathSearchMixin, ResODEClassifier):
         As in :class:`ResODEClassifier`; the ``depth_schedule`` is "doubling" or None.
     class_weight, label_smoothing : optional
         As in :class:`ResODEClassifier`.
-    categorical_features, allow_nan : optional
+    categorical_features, min_frequency, max_categories, allow_nan : optional
         As in :class:`ResODEClassifier`; the folds share the categories of all samples.
     backward, device, dtype, random_state, verbose : optional
         As in :class:`ResODEClassifier`.
@@ -96,6 +96,8 @@ class ResODEClassifierCV(PathSearchMixin, ResODEClassifier):
         smoothness_penalty=0.0,
         standardize=True,
         categorical_features="from_dtype",
+        min_frequency=2,
+        max_categories=None,
         allow_nan=False,
         class_weight=None,
         label_smoothing=0.05,
@@ -121,6 +123,8 @@ class ResODEClassifierCV(PathSearchMixin, ResODEClassifier):
         self.smoothness_penalty = smoothness_penalty
         self.standardize = standardize
         self.categorical_features = categorical_features
+        self.min_frequency = min_frequency
+        self.max_categories = max_categories
         self.allow_nan = allow_nan
         self.class_weight = class_weight
         self.label_smoothing = label_smoothing

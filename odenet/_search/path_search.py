@@ -33,6 +33,7 @@ from tqdm.auto import tqdm
 
 from odenet._estimators.base import read_training_set
 from odenet._estimators.preparation import losing_nothing
+from odenet._network.start import dimensions_of_inputs
 from odenet._search.sweep import Sweep
 from odenet._tables.reading import Announced
 from odenet._training.callbacks.scikit_learn import hand_on_callbacks
@@ -127,7 +128,8 @@ class PathSearchMixin:
             swept.set_params(verbose=0)  # bars of several processes would mix
         sweep = Sweep(swept, depths, flow_times, self._scorer(classes), announced)
         splits = self._splitter(y).split(X, y, **routed.splitter.split)
-        parts = sweep.parts(list(splits), reading.layout.n_inputs)
+        n_dimensions = dimensions_of_inputs(*reading.layout.inputs)
+        parts = sweep.parts(list(splits), n_dimensions)
         results = Parallel(n_jobs=self.n_jobs, return_as="generator")(
             delayed(sweep.run)(X, y, part, sample_weight, routed.scorer.score)
             for part in parts

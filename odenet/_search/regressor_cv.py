@@ -32,7 +32,7 @@ class ResODERegressorCV(PathSearchMixin, ResODERegressor):
         A solver that follows the flow. "auto" stands for "flow" here.
     depth_schedule, alpha, smoothness_penalty, standardize : optional
         As in :class:`ResODERegressor`; the ``depth_schedule`` is "doubling" or None.
-    categorical_features, allow_nan : optional
+    categorical_features, min_frequency, max_categories, allow_nan : optional
         As in :class:`ResODERegressor`; the folds share the categories of all samples.
     backward, device, dtype, random_state, verbose : optional
         As in :class:`ResODERegressor`.
@@ -94,6 +94,8 @@ class ResODERegressorCV(PathSearchMixin, ResODERegressor):
         smoothness_penalty=0.0,
         standardize=True,
         categorical_features="from_dtype",
+        min_frequency=2,
+        max_categories=None,
         allow_nan=False,
         backward="stored",
         device="auto",
@@ -117,6 +119,8 @@ class ResODERegressorCV(PathSearchMixin, ResODERegressor):
         self.smoothness_penalty = smoothness_penalty
         self.standardize = standardize
         self.categorical_features = categorical_features
+        self.min_frequency = min_frequency
+        self.max_categories = max_categories
         self.allow_nan = allow_nan
         self.backward = backward
         self.device = device

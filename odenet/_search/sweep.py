@@ -51,10 +51,13 @@ class Sweep:
         self.scorer = scorer
         self.announced = announced
 
-    def parts(self, splits, n_inputs):
-        """Return the splits in lists to run together: several if networks are thin."""
+    def parts(self, splits, n_dimensions):
+        """Return the splits in lists to run together: several if networks are thin.
+
+        ``n_dimensions`` is how many dimensions of the state the inputs need.
+        """
         estimator = self.estimator
-        state_dim = estimator.state_dim or default_state_dim(n_inputs, 1)
+        state_dim = estimator.state_dim or default_state_dim(n_dimensions, 1)
         n_rows = max(len(train) for train, _ in splits)
         thin = n_rows * state_dim * estimator.width <= THIN
         size = MAX_TOGETHER if thin and estimator.backward == "stored" else 1

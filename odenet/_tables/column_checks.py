@@ -36,7 +36,7 @@ def notices_of(columns, X):
     -------
     notices : list of str
     """
-    found = []
+    found, singular = [], []
     for j, categories in columns.categories.items():
         n, has_texts = len(categories), any(isinstance(c, str) for c in categories)
         if n < FEWEST_TOLD_OF or not has_texts:
@@ -51,11 +51,13 @@ def notices_of(columns, X):
                 f"what is missing{missing}."
             )
         elif n > MOSTLY * len(X):
-            found.append(
-                f"The column {name_of(X, j)} has {n} categories in {len(X)} rows: the "
-                "model learns most of these rows by heart, and knows none of the "
-                "categories to come. If it identifies rows, leave it out."
-            )
+            singular.append(f"{name_of(X, j)} ({n})")
+    if singular:
+        found.append(
+            f"These columns have nearly as many categories as the table has rows, "
+            f"{len(X)}: {', '.join(singular)}. What is learnt of so rare categories "
+            "tells little of others. If a column identifies rows, leave it out."
+        )
     return found
 
 

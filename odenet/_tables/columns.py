@@ -1,12 +1,13 @@
 """From a table to a matrix: which columns hold categories, and which categories.
 
 The matrix has the columns of the table. In place of a category it has the index in the
-sorted list of all, or -1 if the list lacks it. So rows can be merged and held out
-before :mod:`odenet._tables.encoder` makes them inputs of a network.
+sorted list of all. If the list lacks it, that is the length of the list in a column
+whose rare categories are pooled, else -1. So rows can be merged and held out before
+:mod:`odenet._tables.encoder` makes them inputs of a network.
 """
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -36,7 +37,9 @@ class Columns:
     stands for missing values. The other fields are None until a training set settles
     them: ``numeric`` holds the indices of all other columns, ``incomplete`` of those
     where numbers are missing, and ``scored`` of those that the network is also given by
-    their normal scores.
+    their normal scores. ``pooled`` maps the index of a column to one of its rare
+    categories, if it has any. They are not in the tuple, and share one mark with all
+    that are met later.
     """
 
     categories: dict
@@ -44,6 +47,7 @@ class Columns:
     numeric: np.ndarray | None = None
     incomplete: np.ndarray | None = None
     scored: np.ndarray | None = None
+    pooled: dict = field(default_factory=dict)
 
     def read(self, X):
         """Return the matrix of a table, which comes from :func:`as_table`."""
@@ -56,21 +60,29 @@ class Columns:
             )
         for j, categories in self.categories.items():
             values = values_of(X, j)
-            check_kind(values, categories, name_of(X, j))
-            matrix[:, j] = _indices(values, categories)
+            rare = [self.pooled[j]] if j in self.pooled else []
+            check_kind(values, [*categories, *rare], name_of(X, j))
+            other = len(categories) if rare else UNKNOWN
+            matrix[:, j] = _indices(values, categories, other)
         return matrix
 
-    def settled(self, X, scored):
+    def settled(self, X, scored, keeps=None):
         """Return the columns as a training set settles them, and its matrix.
 
         The matrix is changed in place. Categories that no row has are forgotten, so
         that rows without weight leave no trace. If columns are to be scored, these are
         the columns of more than two numbers: scores of two are the numbers, scaled.
+        ``keeps`` tells which categories are not pooled, as
+        :meth:`odenet._tables.rare_categories.Pooling.keeps` does; None keeps all.
         """
-        categories = {}
+        categories, pooled = {}, {}
         for j, known in self.categories.items():
-            met, X[:, j] = np.unique(X[:, j], return_inverse=True)
-            categories[j] = tuple(known[int(i)] for i in met)
+            met, indices = np.unique(X[:, j], return_inverse=True)
+            kept = keeps(indices) if keeps else np.full(len(met), True)
+            categories[j] = tuple(known[int(i)] for i in met[kept])
+            X[:, j] = np.where(kept, np.cumsum(kept) - 1, kept.sum())[indices]
+            if not kept.all():
+                pooled[j] = known[int(met[~kept][0])]
         numeric = other_columns(X.shape[1], categories)
         columns = replace(
             self,
@@ -78,6 +90,7 @@ class Columns:
             numeric=numeric,
             scored=numeric[_are_many(X[:, numeric])] if scored else numeric[:0],
             incomplete=np.flatnonzero(self.allow_nan and np.isnan(X).any(axis=0)),
+            pooled=pooled,
         )
         return columns, X
 
@@ -86,12 +99,25 @@ class Columns:
         """Whether all columns hold numbers, of which none can be missing."""
         return not (self.categories or self.allow_nan)
 
+    def n_categories(self, j):
+        """Return how many categories of a column the network can tell apart."""
+        return len(self.categories[j]) + (j in self.pooled)
+
     @property
-    def n_inputs(self):
-        """The number of columns that the network is given; two categories share one."""
-        widths = (len(c) if len(c) > 2 else 1 for c in self.categories.values())
-        marks = sum(widths) + len(self.incomplete)
-        return len(self.numeric) + marks + len(self.scored)
+    def inputs(self):
+        """The columns that the network is given; two categories share one.
+
+        Returns
+        -------
+        n_inputs : int
+        marks : list of range
+            Those that mark categories, for every column of categories.
+        """
+        marks, first = [], len(self.numeric)
+        for n in map(self.n_categories, self.categories):
+            marks.append(range(first, first + (n if n > 2 else 1)))
+            first = marks[-1].stop
+        return first + len(self.incomplete) + len(self.scored), marks
 
 
 def read_columns(X, categorical_features, allow_nan):
@@ -210,8 +236,8 @@ def _categories(values):
     return (*known, None) if None in distinct else tuple(known)
 
 
-def _indices(values, categories):
-    """Return the index of every value in the categories, or UNKNOWN."""
+def _indices(values, categories, other):
+    """Return the index of every value in the categories, or ``other``."""
     index = {category: i for i, category in enumerate(categories)}
-    met = {v: index.get(known_value(v), UNKNOWN) for v in distinct_values(values)}
+    met = {v: index.get(known_value(v), other) for v in distinct_values(values)}
     return np.array([met[value] for value in values], dtype=np.float64)

@@ -1,10 +1,11 @@
 """From a matrix to the inputs of a network: numbers are scaled, the rest is marked.
 
 The inputs come in this order: the columns of numbers; a column for every category,
-which is 1 in its rows and 0 elsewhere (two categories share one column of -1/2 and
-1/2); a column for every column of numbers of which some are missing, which is 1 where
-they are; the normal scores of the numbers. What training has not met has no mark: the
-columns of an unknown category are all zero, and a missing number becomes the mean.
+which marks its rows by a positive number and is 0 elsewhere (two categories share one
+column, of two numbers that differ by their sign); a column for every column of numbers
+of which some are missing, which marks the rows where they are; the normal scores of the
+numbers. What training has not met has no mark: the columns of an unknown category are
+all zero, unless rare categories are pooled, and a missing number becomes the mean.
 """
 
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import numpy as np
 
 from odenet._tables.columns import Columns
 from odenet._tables.normal_scores import NormalScores, fit_normal_scores
+from odenet._tables.rare_categories import sizes_of_marks
 from odenet._tables.standardizer import Standardizer, fit_standardizer, side_by_side
 
 
@@ -49,6 +51,9 @@ class Encoder:
 def fit_encoder(columns, X, weight, gain=None, limit=np.inf):
     """Fit a map to numbers of mean 0 and deviation ``gain``, and marks of ``gain``.
 
+    If a column has more than two categories, their marks are the smaller, the rarer
+    they are: see :func:`odenet._tables.rare_categories.sizes_of_marks`.
+
     Parameters
     ----------
     columns : Columns
@@ -71,7 +76,7 @@ def fit_encoder(columns, X, weight, gain=None, limit=np.inf):
     if gain is None:
         scaled = Standardizer.identity(numbers.shape[1])
     if not columns.are_plain:
-        scaled = side_by_side([scaled, _fit_to_marks(_marks_of_rows(columns, X), unit)])
+        scaled = side_by_side([scaled, _fit_to_marks(columns, X, weight, gain)])
     scores = fit_normal_scores(_scored(columns, numbers), weight, unit)
     return Encoder(columns, fill, scaled, scores)
 
@@ -86,11 +91,21 @@ def _scored(columns, numbers):
     return numbers[:, np.searchsorted(columns.numeric, columns.scored)]
 
 
-def _fit_to_marks(marks, unit):
-    """Return a map that multiplies marks by a unit, and constant ones by zero."""
-    constant = np.ptp(marks, axis=0) == 0
-    scale = np.where(constant, np.inf, 1.0 / unit)
-    return Standardizer(np.zeros(marks.shape[1]), scale)
+def _fit_to_marks(columns, X, weight, gain):
+    """Return a map of marks to their sizes, and of constant ones to zero."""
+    sizes = [np.zeros(0)]
+    for j in columns.categories:
+        mass = np.bincount(X[:, j].astype(int), weight, columns.n_categories(j))
+        varies = (mass > 0) & (mass < mass.sum())
+        if len(mass) == 2:
+            sizes.append(varies[:1])
+        else:
+            sizes.append(varies if gain is None else varies * sizes_of_marks(mass))
+    missing = np.isnan(X[:, columns.incomplete])
+    sizes.append(missing.any(axis=0) & ~missing.all(axis=0))
+    with np.errstate(divide="ignore"):
+        scale = 1.0 / np.concatenate(sizes, dtype=float)
+    return Standardizer(np.zeros(len(scale)), scale / (gain or 1.0))
 
 
 def _fit_to_known(numbers, weight, *settings):
@@ -110,7 +125,7 @@ def _fit_to_known(numbers, weight, *settings):
 
 def _marks_of_rows(columns, X):
     """Return columns that tell the category of a row, and where numbers are missing."""
-    marks = [_one_hot(X[:, j], len(c)) for j, c in columns.categories.items()]
+    marks = [_one_hot(X[:, j], columns.n_categories(j)) for j in columns.categories]
     return np.hstack([*marks, np.isnan(X[:, columns.incomplete])], dtype=float)
 
 

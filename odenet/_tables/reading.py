@@ -82,14 +82,18 @@ class TableInputs:
 
     def notices(self):
         """Return what a user is to know who trains further on other data."""
-        ignored = self.encoder.ignored.tolist()
-        if not ignored:
-            return []
+        texts = {
+            "The columns {} are constant in the first training data. They are ignored "
+            "from now on, also where they vary in later data.": self.encoder.ignored,
+            "Of the columns {} some categories are rare in the first training data. "
+            "They share one embedding from now on, with all that come later: set "
+            "`min_frequency=1` to tell them apart.": self.columns.pooled,
+        }
         names = self.feature_names
-        shown = ignored if names is None else [str(names[j]) for j in ignored]
         return [
-            f"The columns {shown} are constant in the first training data. They are "
-            "ignored from now on, also where they vary in later data."
+            text.format([int(j) if names is None else str(names[j]) for j in columns])
+            for text, columns in texts.items()
+            if len(columns)
         ]
 
     def read(self, X, y=NO_Y, **checks):

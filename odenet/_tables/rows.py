@@ -50,6 +50,11 @@ def merge_repeated(X, y, weight, seed):
     return X[first], y[first], np.add.reduceat(weight[order], np.flatnonzero(is_first))
 
 
+def smallest_weight(X, y, weight):
+    """Return the smallest total weight of a distinct row."""
+    return merge_repeated(X, y, weight, seed=0)[2].min()
+
+
 def _are_first(bits):
     """Tell for every row whether it differs from the one before it."""
     return np.concatenate([[True], (bits[1:] != bits[:-1]).any(axis=1)])

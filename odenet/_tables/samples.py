@@ -3,7 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+
+ROWS_AT_ONCE = 4096  # rows of a table that are encoded at once, which bounds the memory
 
 
 @dataclass(frozen=True)
@@ -45,9 +48,13 @@ def to_samples(predictor, rows, *, weights_have_mean_one=True):
     if weights_have_mean_one:
         weight = weight / weight.max()  # first, for sums of huge weights overflow
         weight = weight / weight.mean()
+    # Inputs are encoded in float64, by parts: of many categories they are far larger
+    # than the rows, and only a float32 of each is to be kept.
+    parts = np.split(rows.X, range(ROWS_AT_ONCE, len(rows.X), ROWS_AT_ONCE))
+    X = torch.cat([torch.tensor(predictor.inputs(part), **like) for part in parts])
     y = predictor.targets.tensor(rows.y)
     return Samples(
-        X=torch.tensor(predictor.inputs(rows.X), **like),
+        X=X,
         y=y.to(**like) if y.is_floating_point() else y.to(like["device"]),
         weight=torch.tensor(weight, **like),
     )

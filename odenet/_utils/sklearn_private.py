@@ -16,6 +16,7 @@ from sklearn.utils._optional_dependencies import (
 )
 from sklearn.utils._param_validation import (
     Interval,
+    RealNotInt,
     StrOptions,
     validate_parameter_constraints,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "CallbackSupportMixin",
     "Count",
     "Interval",
+    "RealNotInt",
     "StrOptions",
     "check_matplotlib_support",
     "check_pandas_support",

@@ -13,10 +13,10 @@ pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
 
-def fitted(X, categories=None, allow_nan=False, scored=True, **settings):
+def fitted(X, categories=None, allow_nan=False, scored=True, keeps=None, **settings):
     """The encoder of a matrix, in which categories are indices."""
     columns = Columns(categories or {}, allow_nan)
-    columns, X = columns.settled(X.copy(), scored)
+    columns, X = columns.settled(X.copy(), scored, keeps)
     return fit_encoder(columns, X, np.linspace(1, 2, len(X)), **settings)
 
 
@@ -89,6 +89,32 @@ def test_texts_are_inputs_of_their_own(X):
         encoded, inputs = served(encoder, given, 3, names)
         assert inputs == (names or ["x0", "x1", "x2"])
         np.testing.assert_allclose(encoded, encoder(matrix), rtol=1e-6, atol=1e-6)
+
+
+def test_rare_categories_and_those_to_come_are_one(X):
+    indices, new = np.arange(40) % 4, np.arange(40) % 5
+    for known in (("a", "b", "c", None), (10.0, 20.0, 30.0, None)):
+        values = np.array([*known, "new" if "a" in known else 99.0], dtype=object)
+        values[3] = "" if "a" in known else np.nan
+        for kept in np.ndindex(2, 2, 2, 2):
+            kept = np.array(kept, dtype=bool)
+            encoder = fitted(
+                np.column_stack([indices, X]),
+                {0: known},
+                keeps=lambda indices, kept=kept: kept,
+                gain=2.0,
+                limit=4.0,
+            )
+            other = -1 if kept.all() else kept.sum()
+            places = np.append(np.where(kept, np.cumsum(kept) - 1, other), other)
+            column = values[new][:, None]
+            if "a" in known:
+                given = [column, X[:, [0]], X[:, [1]]]
+            else:
+                given = [np.hstack([column, X]).astype(float)]
+            encoded, _ = served(encoder, given, 3)
+            expected = encoder(np.column_stack([places[new], X]))
+            np.testing.assert_allclose(encoded, expected, rtol=1e-6, atol=1e-6)
 
 
 def test_names_are_not_needed_where_there_is_one_input(X):

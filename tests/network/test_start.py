@@ -9,6 +9,7 @@ import torch
 from odenet import ConvResidualNetwork, ResidualNetwork
 from odenet._network.residual import default_state_dim
 from odenet._network.start import (
+    CATEGORIES_DIM,
     LIMIT,
     START_SCALE,
     STATE_SHARE,
@@ -19,11 +20,11 @@ from odenet._network.start import (
 from odenet.schemes import SCHEMES, Tied
 
 
-def start(init="tied", state_dim=None, outputs=(0.0, 0.0), **settings):
+def start(init="tied", state_dim=None, outputs=(0.0, 0.0), *, n_inputs=30, **settings):
     generator = torch.Generator().manual_seed(0)
     settings = {"depth": 4, "width": 64, "generator": generator, **settings}
     outputs = np.array(outputs)
-    return start_network(30, outputs, state_dim=state_dim, init=init, **settings)
+    return start_network(n_inputs, outputs, state_dim=state_dim, init=init, **settings)
 
 
 @pytest.mark.parametrize("name", SCHEMES)
@@ -48,8 +49,28 @@ def test_a_scheme_is_taken_as_it_is():
 def test_dimension_of_the_state():
     assert start().state_dim == default_state_dim(30, 2)
     assert start(state_dim=7).state_dim == 7
-    settings = {"state_dim": None, "init": "tied", "depth": 1, "width": 1}
-    assert start_network(200, np.zeros(3), **settings).state_dim == 131
+    settings = {"depth": 1, "width": 1, "init": "tied", "generator": None}
+    assert start_network(200, np.zeros(3), state_dim=None, **settings).state_dim == 131
+
+
+def test_many_categories_share_dimensions():
+    few, many = range(3, 8), range(8, 48)
+    network = start(categories=[few, many], n_inputs=50)
+    assert network.state_dim == 50 - 40 + CATEGORIES_DIM + 1 + 2
+    A, B = network.embedding.detach(), network.head.detach()
+    assert not (B @ A).any()
+    alone = A[:, [*range(8), 48, 49, 50]]
+    torch.testing.assert_close(alone.T @ alone, torch.eye(11))
+    vectors = A[:, many.start : many.stop]
+    assert not (alone.T @ vectors).any()
+    torch.testing.assert_close(vectors.norm(dim=0), torch.ones(40))
+    assert torch.linalg.matrix_rank(vectors) == CATEGORIES_DIM
+    assert not torch.equal(vectors[:, 0], vectors[:, 1])
+    # Without room for all dimensions, or with room for all inputs, A is as always.
+    for state_dim in (20, 53):
+        plain = start(n_inputs=50, state_dim=state_dim)
+        network = start(categories=[few, many], n_inputs=50, state_dim=state_dim)
+        assert torch.equal(network.embedding, plain.embedding)
 
 
 @pytest.mark.parametrize("state_dim", [None, 16, 400])

@@ -36,7 +36,10 @@ def test_texts_that_are_numbers_are_told_of():
 def test_a_category_for_most_rows_is_told_of():
     ids = [f"customer {i}" for i in range(30)]
     (notice,) = notices(pd.DataFrame({"id": ids}))
-    assert "The column 'id' has 30 categories in 30 rows" in notice
+    assert "as many categories as the table has rows, 30: 'id' (30)." in notice
+    names = [f"name {i // 2}" for i in range(20)] + ids[20:]
+    (notice,) = notices(pd.DataFrame({"id": ids, "name": names, "a": range(30)}))
+    assert "rows, 30: 'id' (30), 'name' (20)." in notice
     for few in (ids * 2, ids[:19], [i[:-1] for i in ids]):
         assert notices(pd.DataFrame({"id": few})) == []
     codes = pd.DataFrame({"code": pd.Categorical(np.arange(30))})
@@ -45,7 +48,7 @@ def test_a_category_for_most_rows_is_told_of():
 
 def test_a_fit_tells_the_user():
     table = pd.DataFrame({"id": [f"c{i}" for i in range(40)], "a": np.arange(40.0)})
-    with pytest.warns(UserWarning, match="'id' has 40 categories in 40") as told:
+    with pytest.warns(UserWarning, match=r"rows, 40: 'id' \(40\)") as told:
         ResODERegressor(2, width=4, flow_time=0.5, random_state=0).fit(
             table, table["a"]
         )

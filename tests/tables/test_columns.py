@@ -93,8 +93,10 @@ class TestEncoding:
 
     def test_marks_have_the_gain_of_standardised_columns(self, table, codes, y):
         Z = inputs(ResODERegressor(**TINY).fit(table, y), table)
-        gain = Z[:, 1:4].max()
-        np.testing.assert_array_equal(Z[:, 1:4], gain * np.eye(3)[codes[0]])
+        gain = 2 * Z[:, 4].max()
+        share = np.bincount(codes[0]) / 60
+        size = gain * np.sqrt(share / (share + 0.1))
+        np.testing.assert_allclose(Z[:, 1:4], size * np.eye(3)[codes[0]], rtol=1e-12)
         np.testing.assert_array_equal(Z[:, 4], gain * (codes[1] - 0.5))
         assert Z[:, 0].std() == pytest.approx(gain, rel=0.1)
 
@@ -301,7 +303,8 @@ class TestDownstream:
         assert np.isfinite(outputs(model, X)).all()
 
     def test_warm_start_keeps_the_categories(self, X, y):
-        model = ResODERegressor(**TINY, allow_nan=True, warm_start=True).fit(X, y)
+        settings = {**TINY, "allow_nan": True, "min_frequency": 1}
+        model = ResODERegressor(**settings, warm_start=True).fit(X, y)
         categories = model._predictor.inputs.columns.categories
         model.set_params(flow_time=2.0).fit(X[10:], y[10:])
         assert model._predictor.inputs.columns.categories == categories
@@ -460,7 +463,7 @@ def test_columns_of_more_than_two_numbers_are_scored():
     assert columns.numeric.tolist() == [0, 1, 2, 3]
     assert columns.scored.tolist() == [2]
     assert columns.incomplete.tolist() == [3]
-    assert columns.n_inputs == 4 + 3 + 1 + 1
+    assert columns.inputs[0] == 4 + 3 + 1 + 1
     columns, _ = Columns({4: (7, 8, 9)}, True).settled(X.astype(float), scored=False)
     assert columns.scored.tolist() == []
     assert not columns.are_plain

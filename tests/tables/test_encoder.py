@@ -24,7 +24,7 @@ def test_numbers_come_first_then_categories_then_missing():
     X = np.array([[0, 1, 5], [1, 2, np.nan], [2, 1, 7]])
     met = columns(X, [0, 1], allow_nan=True)
     Z = fit_encoder(met, X, np.ones(3))(X)
-    assert met.n_inputs == 6
+    assert met.inputs[0] == 6
     np.testing.assert_array_equal(
         Z, [[5, 1, 0, 0, -0.5, 0], [6, 0, 1, 0, 0.5, 1], [7, 0, 0, 1, -0.5, 0]]
     )
@@ -36,7 +36,7 @@ def test_scores_come_last_of_columns_with_more_than_two_numbers():
     encoder = fit_encoder(met, X, np.ones(4), gain=2.0)
     Z = encoder(X)
     assert met.scored.tolist() == [3]
-    assert Z.shape[1] == met.n_inputs == 3 + 3 + 1 + 1
+    assert Z.shape[1] == met.inputs[0] == 3 + 3 + 1 + 1
     order = Z[[0, 3, 1], -1]
     np.testing.assert_allclose(order / 2, [ndtri(1 / 6), 0, ndtri(5 / 6)], atol=1e-12)
 
@@ -47,11 +47,17 @@ def test_what_was_not_met_has_no_mark():
     np.testing.assert_array_equal(encoder(np.array([[-1, np.nan]])), np.zeros((1, 4)))
 
 
-@pytest.mark.parametrize("gain", [None, 1.5])
-def test_marks_are_neither_scaled_nor_drawn_in(gain, rng):
+def test_marks_of_rare_categories_are_small():
     X = np.repeat([0.0, 1, 2], [1, 9, 990])[:, None]
-    encoder = fit_encoder(columns(X, [0]), X, rng.uniform(size=1000), gain, limit=4.0)
-    np.testing.assert_array_equal(encoder(X).max(axis=0), [gain or 1.0] * 3)
+    weight = np.repeat([3.0, 1.0, 1.0], [1, 9, 990])
+    met = columns(X, [0])
+    marks = fit_encoder(met, X, weight, gain=1.5, limit=4.0)(X).max(axis=0)
+    share = np.array([3, 9, 990]) / 1002
+    np.testing.assert_allclose(marks, 1.5 * np.sqrt(share / (share + 0.1)), rtol=1e-12)
+    np.testing.assert_array_equal(fit_encoder(met, X, weight)(X).max(axis=0), 1.0)
+    two = X.clip(1)  # they share one column, of full size
+    marks = fit_encoder(columns(two, [0]), two, weight, gain=1.5)(two)
+    np.testing.assert_array_equal(np.unique(marks), [-0.75, 0.75])
 
 
 def test_column_that_lacks_numbers_is_scaled_by_those_it_has(rng):

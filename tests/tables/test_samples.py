@@ -28,6 +28,10 @@ def test_rows_are_encoded_in_the_dtype_of_the_network():
         assert torch.equal(samples.X, torch.full((3, 2), 2.0, dtype=dtype))
         assert samples.y.ravel().tolist() == [0.0, 1.0, 2.0]
         assert len(samples) == 3
+    X = np.arange(2.0 * 4096 + 3)[:, None]  # is encoded in parts
+    rows = Rows(X, X, np.ones(len(X)))
+    samples = to_samples(predictor(regression(X), torch.float64), rows)
+    np.testing.assert_array_equal(samples.X, 2 * X)
 
 
 def test_class_indices_stay_integers():

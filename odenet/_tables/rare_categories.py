@@ -1,0 +1,80 @@
+"""Categories of few samples: which are pooled, and the size of the marks of others."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from numbers import Integral
+
+import numpy as np
+
+from odenet._tables.rows import smallest_weight
+
+# A category with such a share of all samples has marks of 1/sqrt(2) times the size of
+# a number, so that a column of k categories moves samples apart about as far as k / 10
+# do. With marks of full size samples of many categories are far from each other in
+# everything, and each category is learnt by heart. `python benchmarks/categories.py`
+# compares shares.
+SHARE_OF_HALF = 0.1
+
+
+@dataclass(frozen=True)
+class Pooling:
+    """The rule by which rare categories of a column become one, as in OneHotEncoder.
+
+    A row of weight w counts as w samples, as if it were repeated. Weights below 1
+    cannot be meant so: then one sample is the smallest weight of a distinct row.
+
+    Parameters
+    ----------
+    rows : tuple (X, y, weight) of ndarray
+        The rows whose categories are counted.
+    min_frequency : int, float or None
+        A category of fewer samples is rare; a float is a share of all. None is 1.
+    max_categories : int or None
+        If there are more categories, with the one of the rare ones, the least frequent
+        are rare as well. None sets no limit.
+    """
+
+    rows: tuple
+    min_frequency: int | float | None = None
+    max_categories: int | None = None
+
+    @cached_property
+    def weight(self):
+        """The weights of the rows, as numbers of samples."""
+        return self.rows[-1] / min(1.0, smallest_weight(*self.rows))
+
+    def keeps(self, indices):
+        """Tell which categories are not rare, by the index of every row's.
+
+        Returns
+        -------
+        kept : ndarray of shape (n_categories,), of bool
+        """
+        count = np.bincount(indices, self.weight)
+        least = 1 if self.min_frequency is None else self.min_frequency
+        if not isinstance(least, Integral):
+            least = least * self.weight.sum()
+        # Sums of weights such as 1/3 may be below an integer by a rounding.
+        kept = count >= least * (1 - 1e-12)
+        most = self.max_categories
+        if most is not None and kept.sum() + (not kept.all()) > most:
+            order = np.argsort(np.where(kept, -count, 0.0), kind="stable")
+            kept[order[most - 1 :]] = False
+        return kept
+
+
+def sizes_of_marks(mass):
+    """Return the size of the mark of every category of a column, between 0 and 1.
+
+    Parameters
+    ----------
+    mass : ndarray of shape (n_categories,)
+        The weight of the samples of a category.
+
+    Returns
+    -------
+    size : ndarray of shape (n_categories,)
+        The square root of p / (p + SHARE_OF_HALF), p the category's share.
+    """
+    share = mass / mass.sum()
+    return np.sqrt(share / (share + SHARE_OF_HALF))
