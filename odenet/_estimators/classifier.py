@@ -170,7 +170,8 @@ class ResODEClassifier(ClassificationMixin, TableResODE):
     validation_flow_times_ : list of float
         Flow times of the following two; None without.
     validation_loss_curve_, validation_scores_ : list of float
-        Loss and accuracy of the held-out samples, of all folds together; None without.
+        Log loss (of labels that are not smoothed) and accuracy of the held-out samples,
+        of all folds together; None without.
     n_iter_ : int
         Number of steps of the flow, or of epochs.
     n_grad_evals_ : int

@@ -122,7 +122,8 @@ class ResODEImageClassifier(ClassificationMixin, BaseResODE):
     loss_ : float
         Objective of the model on all training samples; None after ``partial_fit``.
     loss_curve_, validation_loss_curve_, validation_scores_ : list of float
-        Mean loss of every epoch; loss and accuracy of the held-out samples, or None.
+        Mean loss of every epoch; log loss (of labels that are not smoothed) and
+        accuracy of the held-out samples, or None.
     n_iter_, n_grad_evals_ : int
         Number of epochs, and of mini-batches.
     stop_reason_ : str

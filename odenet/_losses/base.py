@@ -41,6 +41,16 @@ class Loss:
         """
         raise NotImplementedError
 
+    def for_validation(self):
+        """Return the loss by which held-out samples judge a training.
+
+        Returns
+        -------
+        loss : Loss
+            This one, unless it differs from what users want small.
+        """
+        return self
+
     def score(self, output, y, weight):
         """Compute the score of scikit-learn, which the history records.
 

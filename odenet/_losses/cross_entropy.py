@@ -1,6 +1,6 @@
 """The cross-entropies: of two classes from one output, and of more from one each."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
@@ -13,6 +13,14 @@ class _Classification(Loss):
     """The base of the cross-entropies: their name and their score."""
 
     name = "cross-entropy (nats)"
+
+    def for_validation(self):
+        """Return the cross-entropy of the labels themselves.
+
+        Smoothed labels are there to train with. The probabilities that fit them best
+        are not those that fit the labels best.
+        """
+        return replace(self, label_smoothing=0.0)
 
     def score(self, output, y, weight):
         """Compute the weighted accuracy."""

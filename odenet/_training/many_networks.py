@@ -38,6 +38,10 @@ class JointLoss:
         self.losses = losses
         self.are_same = all(loss == losses[0] for loss in losses)
 
+    def for_validation(self):
+        """Return the losses by which held-out samples judge each network."""
+        return JointLoss([loss.for_validation() for loss in self.losses])
+
     def per_sample(self, output, y):
         """Compute the loss of every sample, shape (n_models, n)."""
         return self._of_each("per_sample", output, y)
@@ -64,8 +68,8 @@ class JointNet(TrainingNet):
     """Trains joined networks. Its history has means over the models."""
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
-        """Sum the losses of the models, without the penalties."""
-        losses = self.loss.per_sample(y_pred, y_true)
+        """Sum the validation losses of the models, without the penalties."""
+        losses = self.loss.for_validation().per_sample(y_pred, y_true)
         return (X["weight"] * losses).sum() / len(y_true)
 
     def train_step(self, batch, **fit_params):

@@ -255,8 +255,8 @@ class TrainingNet(NeuralNet):
         return self.loss.decide(outputs).cpu().numpy()
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
-        """Compute the weighted mean of the loss, without the penalties."""
-        losses = self.loss.per_sample(y_pred, y_true)
+        """Compute the weighted mean of the validation loss, without the penalties."""
+        losses = self.loss.for_validation().per_sample(y_pred, y_true)
         return (X["weight"] * losses).sum() / X["weight"].sum()
 
     def validation_step(self, batch, **fit_params):
@@ -265,7 +265,7 @@ class TrainingNet(NeuralNet):
             step = super().validation_step(batch, **fit_params)
         X, y = batch
         self.valid_weight = X["weight"]
-        self.valid_losses = self.loss.per_sample(step["y_pred"], y)
+        self.valid_losses = self.loss.for_validation().per_sample(step["y_pred"], y)
         score = self.loss.score(step["y_pred"], y, self.valid_weight)
         self.history.record("valid_score", score)
         return step
@@ -337,10 +337,10 @@ class TrainingNet(NeuralNet):
 
     @torch.no_grad()
     def losses(self, samples):
-        """Compute the loss of every sample."""
+        """Compute the validation loss of every sample."""
         self._set_training(False)
-        parts = self._chunks(samples.X, samples.y)
-        return torch.cat([self.loss.per_sample(self.module_(x), y) for x, y in parts])
+        loss, parts = self.loss.for_validation(), self._chunks(samples.X, samples.y)
+        return torch.cat([loss.per_sample(self.module_(x), y) for x, y in parts])
 
     @torch.no_grad()
     def objective(self, samples):

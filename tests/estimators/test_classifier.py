@@ -42,6 +42,23 @@ def test_loss_is_that_of_the_training_samples(X, y):
     assert model.loss_curve_[-1] == pytest.approx(loss, rel=1e-4)
 
 
+def test_held_out_samples_judge_by_their_log_loss(X, y):
+    """Their labels are not smoothed, of whatever training and number of classes."""
+    three = y + (X[:, 0] > 1)
+    for target in (y, three):
+        for settings in ({"solver": SGD(max_epochs=5)}, {"flow_time": None}):
+            model = ResODEClassifier(
+                **SMALL, **settings, dtype="float64", label_smoothing=0.4
+            )
+            model.fit(X, target, X_val=X[::2], y_val=target[::2])
+            losses = model.validation_loss_curve_
+            chosen = np.argmin(losses)
+            if model.flow_time_ is not None:
+                chosen = model.validation_flow_times_.index(model.flow_time_)
+            expected = log_loss(target[::2], model.predict_proba(X[::2]))
+            assert losses[chosen] == pytest.approx(expected, rel=1e-6)
+
+
 def test_heavier_classes_are_predicted_more_often():
     X, y = make_classification(300, weights=[0.9], flip_y=0.2, random_state=0)
     shares = []
