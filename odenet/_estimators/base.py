@@ -107,7 +107,15 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         return super().set_params(**params)
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None, X_val=None, y_val=None):
+    def fit(
+        self,
+        X,
+        y,
+        sample_weight=None,
+        X_val=None,
+        y_val=None,
+        sample_weight_val=None,
+    ):
         """Train the network.
 
         Parameters
@@ -120,6 +128,8 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             A weight of w is the same as w repetitions, to the last bit.
         X_val, y_val : array-like, default=None
             Samples to stop early on, instead of a part of the training samples.
+        sample_weight_val : array-like of shape (n_val_samples,), default=None
+            Weights of these samples, in their loss and in their score.
 
         Returns
         -------
@@ -128,14 +138,20 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         """
         if (X_val is None) != (y_val is None):
             raise ValueError("`X_val` and `y_val` must be given together.")
+        if X_val is None and sample_weight_val is not None:
+            raise ValueError("`sample_weight_val` must be given with `X_val`, `y_val`.")
+        given = None if X_val is None else (X_val, y_val, sample_weight_val)
         with losing_nothing(self):
-            notices = self._fit(X, y, sample_weight, X_val, y_val)
+            notices = self._fit(X, y, sample_weight, given)
         for text, category in notices:
             warnings.warn(text, category, stacklevel=3)
         return self
 
-    def _fit(self, X, y, sample_weight, X_val, y_val):
-        """Fit, and return what the user is to be warned of, with its category."""
+    def _fit(self, X, y, sample_weight, given):
+        """Fit, and return what the user is to be warned of, with its category.
+
+        ``given`` are the samples to stop early on, with their weights, or None.
+        """
         if not isinstance(self.solver, str):
             self.solver.validate()  # a wrong one is told before the data are read
         device = training_device(self.device, self.dtype)
@@ -150,10 +166,10 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             return [(notice, UserWarning)]
         if predictor is None:
             predictor = self._start(replace(reading, rows=rows), generator)
-        if X_val is not None:
-            with telling_whose("X_val", "y_val"):
-                held_out = self._read(X_val, y_val, None, predictor).rows
-            splits = {"held_out": held_out}
+        if given is not None:
+            with telling_whose("`X_val`, `y_val` and `sample_weight_val`"):
+                held_out = self._read(*given, predictor).rows
+            splits = {"held_out": merged(held_out, seed)}
         else:
             splits = self._splits(reading.targets, rows, solver, past)
         predictor.network.to(device)
@@ -163,7 +179,7 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         fitted = {"_predictor": predictor, **predictor.targets.attributes()}
         with scikit_learn_callbacks(self, X, y, fitted) as observer:
             outcome = train(predictor.network, data, replace(plan, observer=observer))
-            self._take(predictor, outcome, data.samples)
+            self._take(predictor, outcome, len(reading.rows.y), data.samples)
         return _with_categories(
             reading, outcome, predictor if self.warm_start and past is None else None
         )
@@ -187,7 +203,8 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         plan = self._plan(solver, predictor, past=past, generator=generator)
         net = None if is_first else self.net_
         outcome = train_on_part(predictor.network, samples, plan, net)
-        self._take(predictor, outcome)
+        n_before = 0 if is_first else getattr(self, "n_samples_fit_", 0)
+        self._take(predictor, outcome, n_before + len(reading.rows.y))
         return _with_categories(reading, outcome, predictor if is_first else None)
 
     def _read(self, X, y, sample_weight, predictor=None, announced=None):
@@ -307,8 +324,9 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             f"(flow_time_={self.flow_time_}), so that nothing was trained."
         )
 
-    def _take(self, predictor, outcome, samples=None):
-        """Set the fitted attributes."""
+    def _take(self, predictor, outcome, n_samples, samples=None):
+        """Set the fitted attributes; ``samples`` are those to measure the gap at."""
+        self.n_samples_fit_ = n_samples
         self._predictor = predictor.around(outcome.network)
         vars(self).update(predictor.targets.attributes(), **outcome.attributes())
         if hasattr(self, "ode_gap"):  # that of images has no neural ODE
@@ -392,8 +410,9 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     def summary(self):
         """Describe the fitted estimator in a few lines of text.
 
-        The lines tell of the network, of how it was trained, of its losses, of how
-        smooth its weights are in depth, and of the gap to its neural ODE.
+        The lines tell of the samples, of the network, of how it was trained, of its
+        losses, of how smooth its weights are in depth, and of the gap to its neural
+        ODE.
 
         Returns
         -------
@@ -404,11 +423,13 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         >>> from odenet import ResODERegressor
         >>> X, y = [[0.0], [1.0], [2.0], [3.0]], [0.0, 1.0, 4.0, 9.0]
         >>> model = ResODERegressor(8, flow_time=10.0, random_state=0).fit(X, y)
-        >>> print(model.summary().split("\\n")[1])
+        >>> print("\\n".join(model.summary().split("\\n")[1:3]))
+        samples     4 of 1 number
         network     8 layers, state 16, width 64, gelu: 16,448 parameters
         """
         check_is_fitted(self)
-        return summary_text(type(self).__name__, facts(self))
+        contents = self._predictor.inputs.contents()
+        return summary_text(type(self).__name__, facts(self, contents))
 
     save = persistence.save
     load = classmethod(persistence.load)
@@ -452,7 +473,9 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
 
     def _with_summary(self, html):
         """Add the facts to scikit-learn's picture of a fitted estimator."""
-        return with_summary(html, facts(self)) if hasattr(self, "_predictor") else html
+        if not hasattr(self, "_predictor"):
+            return html
+        return with_summary(html, facts(self, self._predictor.inputs.contents()))
 
 
 def _with_categories(reading, outcome, first):

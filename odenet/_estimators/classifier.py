@@ -136,6 +136,8 @@ class ResODEClassifier(ClassificationMixin, TableResODE):
         Number of features.
     feature_names_in_ : ndarray of str
         Names of the features, if X had any.
+    n_samples_fit_ : int
+        Number of training samples that have weight; of all parts by ``partial_fit``.
     n_outputs_ : int
         Number of outputs of the network.
     module_ : ResidualNetwork

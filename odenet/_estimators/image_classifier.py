@@ -103,6 +103,8 @@ class ResODEImageClassifier(ClassificationMixin, BaseResODE):
         Shape of an image.
     n_features_in_ : int
         Number of pixels times channels.
+    n_samples_fit_ : int
+        Number of training images that have weight.
     n_outputs_ : int
         Number of outputs of the network.
     module_ : ConvResidualNetwork

@@ -76,9 +76,9 @@ def losing_nothing(estimator):
 
 
 @contextmanager
-def telling_whose(X_name, y_name):
+def telling_whose(arguments):
     """Say of an error about samples which arguments of ``fit`` they are."""
     try:
         yield
     except ValueError as error:
-        raise ValueError(f"Of `{X_name}` and `{y_name}`: {error}") from error
+        raise ValueError(f"Of {arguments}: {error}") from error

@@ -24,8 +24,9 @@ def to_onnx(model, path):
 
     Parameters
     ----------
-    path : str or path-like
-        The file to write. An existing one is replaced when the new file is complete.
+    path : str, path-like or binary file object
+        The file to write. An existing one is replaced when the new file is complete. A
+        file object, such as of ``open(path, "wb")``, is written to at its position.
 
     Raises
     ------
@@ -33,6 +34,10 @@ def to_onnx(model, path):
         If the estimator is not fitted.
     ImportError
         If the package onnx is missing: ``pip install "odenet[onnx]"``.
+    OSError
+        If the file cannot be written.
+    TypeError
+        If a file object is not in binary mode.
     ValueError
         If the categories of a column are neither all numbers nor all texts, or if the
         graph could not tell them apart; if a feature that is an input of its own has

@@ -11,7 +11,6 @@ import inspect
 import json
 import platform
 import warnings
-from pathlib import Path
 
 import numpy as np
 import sklearn
@@ -22,7 +21,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from odenet._export.parts import FROZEN, parts_of_state, state_of_parts
 from odenet._export.plain_data import NotData, from_data, to_data
-from odenet._utils.files import replacing
+from odenet._utils.files import readable, replacing
 from odenet._utils.sklearn_private import CALLBACK_STATE
 from odenet._version import __version__
 
@@ -57,13 +56,18 @@ def save(model, path):
 
     Parameters
     ----------
-    path : str or path-like
-        The file, by custom with the suffix ".safetensors".
+    path : str, path-like or binary file object
+        The file, by custom with the suffix ".safetensors". A file object, such as of
+        ``open(path, "wb")`` or ``io.BytesIO()``, is written to at its position.
 
     Raises
     ------
     NotFittedError
         If the estimator is not fitted.
+    OSError
+        If the file cannot be written.
+    TypeError
+        If a file object is not in binary mode.
     ValueError
         If a parameter is not plain data. Callbacks and functions are not.
 
@@ -104,7 +108,8 @@ def load(cls, path):
 
     Parameters
     ----------
-    path : str or path-like
+    path : str, path-like or binary file object
+        A file object is read from its position to its end.
 
     Returns
     -------
@@ -115,23 +120,25 @@ def load(cls, path):
     ------
     OSError
         If the file cannot be read.
+    TypeError
+        If a file object is not in binary mode.
     ValueError
         If the file is damaged or was changed, if odenet did not write it, if a later
         version wrote it that this one does not understand, or if it holds an
         estimator of another class.
     """
-    path = Path(path)
-    header, arrays = _header_and_arrays(path)
+    with readable(path) as (file, name):
+        header, arrays = _header_and_arrays(file, name)
     if header["estimator"] != cls.__name__:
         raise ValueError(
-            f"{path} holds a {header['estimator']}, not a {cls.__name__}: use "
+            f"{name} holds a {header['estimator']}, not a {cls.__name__}: use "
             f"{header['estimator']}.load."
         )
     try:
         return _rebuilt(cls, header["state"], arrays)
     except DAMAGES as e:
         raise ValueError(
-            f"{path} holds a {cls.__name__} that odenet {__version__} cannot have "
+            f"{name} holds a {cls.__name__} that odenet {__version__} cannot have "
             f"written: {e}."
         ) from e
 
@@ -180,32 +187,33 @@ def _header(kind, state):
     }
 
 
-def _header_and_arrays(path):
-    """Read the header and the arrays of a file, and check them."""
-    with path.open("rb"):  # raises the errors of the system, such as a missing file
-        pass
+def _header_and_arrays(path, name):
+    """Read the header and the arrays of a file, and check them.
+
+    ``name`` is that of the file in messages.
+    """
     try:
         with safe_open(path, framework="np") as file:
             metadata = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise ValueError(
-            f"{path} is not a safetensors file, or it is incomplete: {error}."
+            f"{name} is not a safetensors file, or it is incomplete: {error}."
         ) from error
     if "odenet" not in metadata:
-        raise ValueError(f"{path} is a safetensors file, but odenet did not write it.")
-    header = _parsed(path, metadata["odenet"])
+        raise ValueError(f"{name} is a safetensors file, but odenet did not write it.")
+    header = _parsed(metadata["odenet"], name)
     digest = arrays.pop(DIGEST, np.zeros(0))
     if not np.array_equal(digest, _digest(metadata["odenet"], arrays)):
         raise ValueError(
-            f"{path} is damaged, or was changed after it was written: save the model "
+            f"{name} is damaged, or was changed after it was written: save the model "
             "again, or take another copy of the file."
         )
     return header, arrays
 
 
-def _parsed(path, header):
-    """Parse the header of a file and check its schema.
+def _parsed(header, name):
+    """Parse the header of a file of some name, and check its schema.
 
     The schema is checked before the digest, since a later schema may have another one.
     """
@@ -215,10 +223,10 @@ def _parsed(path, header):
         if schema == SCHEMA:
             header["estimator"], header["state"]
     except DAMAGES as error:
-        raise ValueError(f"{path} is damaged: its header is unreadable.") from error
+        raise ValueError(f"{name} is damaged: its header is unreadable.") from error
     if schema != SCHEMA:
         raise ValueError(
-            f"{path} was written by odenet {version} in schema {schema!r}; odenet "
+            f"{name} was written by odenet {version} in schema {schema!r}; odenet "
             f"{__version__} reads schema {SCHEMA}: install odenet {version} or later."
         )
     return header

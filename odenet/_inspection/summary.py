@@ -5,6 +5,8 @@ The functions read public attributes of a fitted estimator only.
 
 from html import escape
 
+import numpy as np
+
 from odenet._training.history import history_columns
 from odenet._utils.sklearn_private import check_pandas_support
 
@@ -14,21 +16,25 @@ ROW = (  # a row of an HTML table: a name and a text
 )
 
 
-def facts(model):
+def facts(model, contents):
     """Return facts about a fitted estimator, in the order in which they are shown.
 
     Parameters
     ----------
     model : fitted estimator of odenet
+    contents : str
+        What a sample holds.
 
     Returns
     -------
     facts : list of tuple (name, text)
-        Facts about the network, the training, the losses and the smoothness of the
-        weights in depth, and about the gap to the neural ODE if there is one.
+        Facts about the samples, the network, the training, the losses and the
+        smoothness of the weights in depth, and about the gap to the neural ODE if there
+        is one.
     """
     said = [("search", _say_search(model))] if hasattr(model, "cv_results_") else []
     said += [
+        ("samples", _say_samples(model, contents)),
         ("network", _say_network(model.module_)),
         ("training", _say_training(model)),
         ("loss", _say_losses(model)),
@@ -112,6 +118,15 @@ def _say_search(model):
     )
 
 
+def _say_samples(model, contents):
+    """Say how many samples a model was fitted to, and what they hold.
+
+    A model of an old file does not know how many they were.
+    """
+    n_samples = getattr(model, "n_samples_fit_", None)
+    return contents if n_samples is None else f"{n_samples:,} of {contents}"
+
+
 def _say_network(network):
     """Say how large a network is."""
     n_parameters = sum(p.numel() for p in network.parameters())
@@ -138,7 +153,9 @@ def _say_training(model):
 
 
 def _say_losses(model):
-    """Say the loss of the model, and that of held-out samples by which it was chosen.
+    """Say the loss of the model, and of held-out samples by which it was chosen.
+
+    Of these there is a score as well.
 
     A model that has only seen parts of a stream has the loss of the last part, and one
     of an old file that of its last step.
@@ -153,8 +170,10 @@ def _say_losses(model):
     if held_out:
         times = model.validation_flow_times_ or []
         is_known = model.flow_time_ in times
-        chosen = held_out[times.index(model.flow_time_)] if is_known else min(held_out)
-        parts.append(f"{chosen:.4g} (held out)")
+        best = times.index(model.flow_time_) if is_known else int(np.argmin(held_out))
+        name = "accuracy" if hasattr(model, "classes_") else "R2"
+        score = f"{name} {model.validation_scores_[best]:.3g}"
+        parts.append(f"{held_out[best]:.4g} (held out, {score})")
     return ", ".join(parts)
 
 

@@ -39,6 +39,11 @@ class ImageInputs:
     # The most images in one evaluation of the network, which bounds its memory.
     rows_at_once: ClassVar = 1024
 
+    def contents(self):
+        """Return words for the images."""
+        height, width, n_channels = self.image_shape
+        return f"{height} x {width} pixels of {n_channels} channel(s)"
+
     def notices(self):
         """Return nothing: the scale of a channel is that of all its pixels."""
         return []

@@ -84,17 +84,41 @@ class TableInputs:
         """Return what a user is to know who trains further on other data."""
         texts = {
             "The columns {} are constant in the first training data. They are ignored "
-            "from now on, also where they vary in later data.": self.encoder.ignored,
+            "from now on, also where they vary in later data.": self.ignored,
             "Of the columns {} some categories are rare in the first training data. "
             "They share one embedding from now on, with all that come later: set "
             "`min_frequency=1` to tell them apart.": self.columns.pooled,
         }
-        names = self.feature_names
-        return [
-            text.format([int(j) if names is None else str(names[j]) for j in columns])
-            for text, columns in texts.items()
-            if len(columns)
+        return [text.format(self._names(c)) for text, c in texts.items() if len(c)]
+
+    def contents(self):
+        """Return words for the columns, and which of them are ignored."""
+        columns = self.columns
+        categories = [columns.n_categories(j) for j in columns.categories]
+        gaps = len(columns.incomplete)
+        parts = [
+            _counted(len(columns.numeric), "number") if len(columns.numeric) else "",
+            f"{gaps} of them sometimes missing" if gaps else "",
+            _counted(sum(categories), "category", "categories")
+            + f" in {_counted(len(categories), 'column')}"
+            if categories
+            else "",
         ]
+        ignored = self._names(self.ignored)
+        text = ", ".join(part for part in parts if part)
+        return f"{text}; ignored: {', '.join(map(str, ignored))}" if ignored else text
+
+    @property
+    def ignored(self):
+        """The indices of the columns that were constant in training."""
+        columns = self.columns
+        single = [j for j in columns.categories if columns.n_categories(j) == 1]
+        return sorted([*self.encoder.ignored.tolist(), *single])
+
+    def _names(self, columns):
+        """Return the names of columns, or their indices where they have none."""
+        names = self.feature_names
+        return [int(j) if names is None else str(names[j]) for j in columns]
 
     def read(self, X, y=NO_Y, **checks):
         """Check a table against the training table, and return its matrix; and y."""
@@ -104,6 +128,11 @@ class TableInputs:
     def __call__(self, X):
         """Return the inputs of every row of a matrix."""
         return self.encoder(X)
+
+
+def _counted(n, noun, nouns=None):
+    """Return a number and a noun, which is in the plural unless the number is 1."""
+    return f"{n:,} {noun if n == 1 else nouns or noun + 's'}"
 
 
 def stand_in(estimator_name, n_features, feature_names):

@@ -1,29 +1,109 @@
-"""Files that are written as a whole, or not at all."""
+"""Files that are written as a whole, or not at all; file objects in place of paths."""
 
 import os
+import shutil
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
 
 @contextmanager
-def replacing(path):
+def replacing(file):
     """Yield a path to write to, and put the new file in place of the old one.
 
-    If an error is raised, the file that was there stays as it was. The new file lies in
-    the same folder, because only within one file system is a replacement atomic.
+    If an error is raised, the file that was there stays as it was, and nothing is
+    written to a file object. The new file lies in the same folder, because only within
+    one file system is a replacement atomic.
 
     Parameters
     ----------
-    path : str or path-like
-        The file to replace. If it is a symbolic link, the file behind it is replaced.
+    file : str, path-like or binary file object
+        The file to replace. If it is a symbolic link, the file behind it is replaced. A
+        file object gets the bytes of the new file at its position.
 
     Yields
     ------
     part : Path
         The path of the new file.
+
+    Raises
+    ------
+    OSError, ValueError
+        If the folder is missing, or the file object is closed or cannot be written to.
+    TypeError
+        If the file object takes texts.
     """
-    path = Path(path).resolve()
+    if not hasattr(file, "write"):
+        with _replacing_path(Path(file).resolve()) as part:
+            yield part
+        return
+    with _of_bytes():
+        file.write(b"")  # raises now what it would raise in the end
+    with _temporary() as part:
+        yield part
+        with part.open("rb") as source:
+            shutil.copyfileobj(source, file)
+
+
+@contextmanager
+def readable(file):
+    """Yield a path to read what a file holds, and a name of it for messages.
+
+    Parameters
+    ----------
+    file : str, path-like or binary file object
+        A file object is read from its position to its end.
+
+    Yields
+    ------
+    path : Path
+    name : str
+
+    Raises
+    ------
+    OSError, ValueError
+        If the file cannot be read, or the file object is closed.
+    TypeError
+        If the file object gives texts.
+    """
+    if not hasattr(file, "read"):
+        with Path(file).open("rb"):  # raises the errors of the system: it is missing
+            pass
+        yield Path(file), str(file)
+        return
+    with _temporary() as path:
+        with path.open("wb") as part, _of_bytes():
+            shutil.copyfileobj(file, part)
+        yield path, "The file object"
+
+
+@contextmanager
+def _of_bytes():
+    """Say of a file object that takes or gives texts what to do."""
+    try:
+        yield
+    except TypeError as error:
+        raise TypeError(
+            f"A file object must be opened in binary mode, as by open(path, 'wb'): "
+            f"{error}."
+        ) from error
+
+
+@contextmanager
+def _temporary():
+    """Yield the path of an empty file that only its owner can read, for a while."""
+    handle, name = tempfile.mkstemp()
+    os.close(handle)
+    path = Path(name)
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _replacing_path(path):
+    """Yield the path of a new file, which replaces the one at another path."""
     if not path.parent.is_dir():
         raise FileNotFoundError(f"There is no folder {path.parent} to write to.")
     # mkstemp lets nobody but the owner read, but a user expects the permissions that

@@ -158,9 +158,15 @@ class TestStopping:
 
     def test_errors_of_validation_samples_say_so(self, X, y):
         model = ResODEClassifier(**SMALL)
-        for wrong in ({"X_val": X, "y_val": y[:-1]}, {"X_val": X, "y_val": y + 7}):
-            with pytest.raises(ValueError, match="Of `X_val` and `y_val`: "):
-                model.fit(X, y, **wrong)
+        whose = "Of `X_val`, `y_val` and `sample_weight_val`: "
+        for wrong in ({"y_val": y[:-1]}, {"y_val": y + 7}):
+            with pytest.raises(ValueError, match=whose):
+                model.fit(X, y, **{"X_val": X, "y_val": y, **wrong})
+        for weight in (np.ones(59), np.zeros(60), np.full(60, np.nan), y - 0.5):
+            with pytest.raises(ValueError, match=whose):
+                model.fit(X, y, X_val=X, y_val=y, sample_weight_val=weight)
+        with pytest.raises(ValueError, match="`sample_weight_val` must be given with"):
+            model.fit(X, y, sample_weight_val=y)
 
     def test_the_reason_is_that_of_the_flow_time(self, rng):
         """A horizon that was only passed while the time was chosen is no reason."""
@@ -181,6 +187,21 @@ class TestStopping:
         model.set_params(early_stopping=False).fit(X, y, X_val=X, y_val=1 - y)
         assert model.flow_time_ == 5.0
         assert len(model.validation_loss_curve_) == model.n_iter_
+
+    @pytest.mark.parametrize("solver", [SGD(max_epochs=4), "flow"])
+    def test_weights_of_validation_samples_are_repetitions(self, solver, X, y, rng):
+        weight, order = rng.integers(0, 4, size=60), rng.permutation(60)
+        weight[:3] = 0, 1, 3
+        repeated = np.repeat(order, weight[order])
+        model = ResODERegressor(**SMALL, solver=solver).fit(
+            X, y, X_val=X, y_val=1 - y, sample_weight_val=weight
+        )
+        again = clone(model).fit(X, y, X_val=X[repeated], y_val=1 - y[repeated])
+        assert model.validation_loss_curve_ == again.validation_loss_curve_
+        assert model.validation_scores_ == again.validation_scores_
+        np.testing.assert_array_equal(model.predict(X), again.predict(X))
+        plain = clone(model).fit(X, y, X_val=X, y_val=1 - y)
+        assert model.validation_loss_curve_ != plain.validation_loss_curve_
 
     @pytest.mark.parametrize("solver", ["flow", "gd"])
     def test_horizon(self, solver, X, y):

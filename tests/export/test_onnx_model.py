@@ -1,5 +1,6 @@
 """An exported graph says what the estimator says, whatever it was fitted to."""
 
+import io
 import json
 import sys
 
@@ -53,7 +54,10 @@ def column_of(series):
 
 def assert_served(model, X, path, given=None):
     """What the file says is what the model says, to 1e-5 of its scale."""
+    buffer = io.BytesIO()
     model.to_onnx(path)
+    model.to_onnx(buffer)
+    assert buffer.getvalue() == path.read_bytes()
     served = run(path, X if given is None else given)
     if not hasattr(model, "classes_"):
         expected = model.predict(X)

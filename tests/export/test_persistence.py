@@ -2,6 +2,8 @@
 
 import copy
 import functools
+import gzip
+import io
 import json
 import pickle
 import shutil
@@ -107,6 +109,28 @@ def test_files_of_all_versions_can_be_read(path):
 def test_there_is_a_saved_file_of_every_class_and_schema():
     schemas = range(1, SCHEMA + 1)
     assert {path.stem for path in SAVED} == {f"{n}-{k}" for n in NAMES for k in schemas}
+
+
+def test_file_objects_hold_what_a_file_does(regressor, inputs, tmp_path):
+    regressor.save(tmp_path / "model")
+    whole = (tmp_path / "model").read_bytes()
+    buffer, path = io.BytesIO(), tmp_path / "model.gz"
+    regressor.save(buffer)
+    assert buffer.getvalue() == whole
+    with gzip.open(path, "wb") as file:
+        regressor.save(file)
+    with gzip.open(path, "rb") as file:
+        loaded = ResODERegressor.load(file)
+    np.testing.assert_array_equal(loaded.predict(inputs), regressor.predict(inputs))
+    for content, message in (
+        (whole[:-9], "The file object is not a safetensors file, or it is incomplete"),
+        (whole[:-9] + bytes(9), "The file object is damaged"),
+        (b"", "The file object is not a safetensors file"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            ResODERegressor.load(io.BytesIO(content))
+    with pytest.raises(ValueError, match="The file object holds a ResODERegressor"):
+        ResODEClassifier.load(io.BytesIO(whole))
 
 
 def test_what_is_loaded_can_be_trained_further(tmp_path):

@@ -7,6 +7,7 @@ import warnings
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn import config_context
 from sklearn.datasets import load_digits, load_iris
@@ -189,7 +190,8 @@ def test_the_summary_says_what_was_fitted(model):
         f"{model.n_grad_evals_:,} gradients",
         f"stopped by {model.stop_reason_}",
         f"{model.loss_:.4g} (training)",
-        f"{held_out:.4g} (held out)",
+        f"{held_out:.4g} (held out, accuracy {model.validation_scores_[chosen]:.3g})",
+        "samples     150 of 4 numbers\n",
         f"Lipschitz constant {smoothness.lipschitz:.3g}",
         f"von Neumann ratio {smoothness.von_neumann_ratio:.2g}",
         f"{model.ode_gap_:.2g} of the output",
@@ -199,11 +201,38 @@ def test_the_summary_says_what_was_fitted(model):
     assert "that imitate 16" in model.with_depth(4, imitate=True).summary()
 
 
+def test_the_summary_says_what_went_in(rng, tmp_path):
+    table = pd.DataFrame({"a": rng.normal(size=60), "constant": 1.0, "b": range(60)})
+    table["colour"] = ["red", "green", "blue"] * 20
+    table["name"] = [f"name {i // 2}" for i in range(60)]
+    table["id"] = [f"{i} Ltd." for i in range(60)]
+    table.loc[3, "a"] = np.nan
+    weight = np.ones(60)
+    weight[7] = 0.0
+    model = ResODERegressor(2, width=4, flow_time=0.5, allow_nan=True, random_state=0)
+    with pytest.warns(UserWarning, match="'id'"):
+        model.fit(table, rng.normal(size=60), sample_weight=weight)
+    expected = (
+        "samples     59 of 3 numbers, 1 of them sometimes missing, 34 categories in 3 "
+        "columns; ignored: constant, id\n"
+    )
+    assert expected in model.summary()
+    model.save(tmp_path / "model")
+    assert expected in ResODERegressor.load(tmp_path / "model").summary()
+    stream = ResODERegressor(2, width=4, solver=SGD(), random_state=0)
+    array = table[["a", "constant"]].fillna(0).to_numpy()
+    with pytest.warns(UserWarning, match=r"\[1\] are constant"):
+        stream.partial_fit(array, table["b"])
+    stream.partial_fit(array[:7], table["b"][:7])
+    assert "samples     67 of 2 numbers; ignored: 1\n" in stream.summary()
+
+
 def test_images_have_a_summary_without_a_gap():
     X, y = load_digits(return_X_y=True)
     model = ResODEImageClassifier(2, channels=2, solver=SGD(max_epochs=1))
     summary = model.fit(X[:60], y[:60]).summary()
     assert "SGD, " in summary
+    assert "60 of 8 x 8 pixels of 1 channel(s)" in summary
     assert "gap" not in summary
 
 
@@ -278,35 +307,45 @@ def stub(**attributes):
         "net_": SimpleNamespace(history=[{"dur": 1.25}, {"dur": 2.5}, {}]),
         "solver_": SGD(),
         "flow_time_": None,
+        "n_samples_fit_": 12345,
         "n_grad_evals_": 1234,
         "stop_reason_": "max_epochs",
         "loss_curve_": [3.0, 1.5, 2.0],
         "loss_": 1.75,
         "validation_loss_curve_": [4.0, 2.5, 3.5],
+        "validation_scores_": [-0.1, 0.23456, 0.1],
         "validation_flow_times_": None,
         "depth_smoothness_": SimpleNamespace(lipschitz=1.2345, von_neumann_ratio=0.3),
     }
     return SimpleNamespace(**settings | attributes)
 
 
+def facts_of(model):
+    return dict(facts(model, "2 numbers"))
+
+
 def test_the_facts_are_read_from_public_attributes():
-    said = dict(facts(stub()))
+    said = facts_of(stub())
     assert said == {
+        "samples": "12,345 of 2 numbers",
         "network": "5 layers, state 3, width 7, tanh: 1,234 parameters",
         "training": "SGD, 1,234 gradients, 3.75 s; stopped by max_epochs",
-        "loss": "1.75 (training), 2.5 (held out)",
+        "loss": "1.75 (training), 2.5 (held out, R2 0.235)",
         "smoothness": "Lipschitz constant 1.23, von Neumann ratio 0.3 "
         "(straight line 0.25, independent layers 1)",
     }
-    said = dict(facts(stub(flow_time_=12.34567, validation_loss_curve_=[])))
+    said = facts_of(stub(flow_time_=12.34567, validation_loss_curve_=[]))
     assert said["training"].startswith("SGD to flow time 12.35, ")
     assert said["loss"] == "1.75 (training)"
     of_an_old_file = stub()
-    del of_an_old_file.loss_
-    assert dict(facts(of_an_old_file))["loss"] == "2 (training), 2.5 (held out)"
+    del of_an_old_file.loss_, of_an_old_file.n_samples_fit_
+    said = facts_of(of_an_old_file)
+    assert said["loss"] == "2 (training), 2.5 (held out, R2 0.235)"
+    assert said["samples"] == "2 numbers"
     flow = stub(flow_time_=2.0, validation_flow_times_=[1.0, 2.0, 3.0], loss_=None)
+    flow.classes_ = [0, 1]
     flow.validation_loss_curve_ = [4.0, 3.0, 2.5]
-    assert dict(facts(flow))["loss"] == "2 (training), 3 (held out)"
+    assert facts_of(flow)["loss"] == "2 (training), 3 (held out, accuracy 0.235)"
 
 
 @pytest.mark.parametrize("solver", ["flow", AdamW(max_epochs=30, patience=3)])
@@ -318,7 +357,7 @@ def test_losses_of_the_summary_are_those_of_the_model(solver, rng):
     model = ResODERegressor(8, width=16, solver=solver, random_state=0)
     with warnings.catch_warnings(action="ignore"):
         model.fit(A, a, X_val=B, y_val=b)
-    printed = re.findall(r"([\d.]+) \(", dict(facts(model))["loss"])
+    printed = re.findall(r"([\d.]+) \(", facts_of(model)["loss"])
     for loss, (X, y) in zip(printed, ((A, a), (B, b)), strict=True):
         true = np.mean((model.predict(X) - y) ** 2) / a.var()
         assert float(loss) == pytest.approx(true, rel=3e-3)
@@ -327,11 +366,11 @@ def test_losses_of_the_summary_are_those_of_the_model(solver, rng):
 def test_two_layers_are_compared_with_nothing():
     model = stub()
     model.module_.depth = 2
-    assert "straight" not in dict(facts(model))["smoothness"]
+    assert "straight" not in facts_of(model)["smoothness"]
     model.module_.depth = 3
     line = np.arange(3.0)
     ratio = np.mean(np.diff(line) ** 2) / (2 * np.var(line))
-    assert f"straight line {ratio:.2g}," in dict(facts(model))["smoothness"]
+    assert f"straight line {ratio:.2g}," in facts_of(model)["smoothness"]
 
 
 def test_the_gap_is_told_of_models_that_have_an_ode():
@@ -341,8 +380,8 @@ def test_the_gap_is_told_of_models_that_have_an_ode():
         (0.01234, "0.012 of the output, to the neural ODE (estimated)"),
     ]:
         model = stub(ode_gap=lambda X: None, ode_gap_=gap)
-        assert dict(facts(model))["gap"] == text
-    assert "gap" not in dict(facts(stub()))
+        assert facts_of(model)["gap"] == text
+    assert "gap" not in facts_of(stub())
 
 
 def test_a_text_has_a_title_and_a_line_for_every_fact():

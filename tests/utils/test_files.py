@@ -1,10 +1,13 @@
 """A file is written as a whole, or not at all."""
 
 import contextlib
+import io
+import tempfile
+from pathlib import Path
 
 import pytest
 
-from odenet._utils.files import replacing
+from odenet._utils.files import readable, replacing
 
 
 def test_the_new_file_takes_the_place_of_the_old_one_at_the_end(tmp_path):
@@ -44,6 +47,55 @@ def test_a_write_that_fails_leaves_the_file_that_was_there(tmp_path):
         raise RuntimeError
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_file_objects_are_written_and_read_at_their_position(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    file = io.BytesIO()
+    file.write(b"head")
+    with replacing(file) as part:
+        part.write_bytes(b"after")
+        assert file.getvalue() == b"head"
+    assert file.getvalue() == b"headafter"
+    with contextlib.suppress(RuntimeError), replacing(file) as part:
+        part.write_bytes(b"half")
+        raise RuntimeError
+    assert file.getvalue() == b"headafter"
+    file.seek(4)
+    with readable(file) as (path, name):
+        assert path.read_bytes() == b"after"
+        assert name == "The file object"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_file_objects_of_another_kind_are_refused(tmp_path):
+    closed = io.BytesIO()
+    closed.close()
+    path = tmp_path / "file"
+    path.touch()
+    with path.open("rb") as read_only:
+        for file, error, message in (
+            (io.StringIO(), TypeError, "must be opened in binary mode"),
+            (closed, ValueError, "closed file"),
+            (read_only, OSError, "write"),
+        ):
+            with pytest.raises(error, match=message), replacing(file):
+                raise AssertionError("nothing is to be computed for it")
+    for file, error, message in (
+        (io.StringIO("text"), TypeError, "must be opened in binary mode"),
+        (closed, ValueError, "closed file"),
+    ):
+        with pytest.raises(error, match=message), readable(file):
+            pass
+
+
+def test_a_path_to_read_from_is_itself(tmp_path):
+    path = tmp_path / "file"
+    with pytest.raises(FileNotFoundError), readable(path):
+        pass
+    path.touch()
+    with readable(str(path)) as given:
+        assert given == (Path(path), str(path))
 
 
 def test_a_folder_to_write_to_must_be_there(tmp_path):
