@@ -11,10 +11,11 @@ over seeds of data and model, one torch thread. Compared are, on the same tables
     default   these, 16 dimensions a column, and categories of one row pooled
     pooled 5  as default, with min_frequency=5
 
-Run:  python benchmarks/categories.py [--quick]
+Run:  python benchmarks/categories.py [--quick] [--json FILE]
 """
 
 import argparse
+import json
 import warnings
 from statistics import mean
 from time import perf_counter
@@ -102,12 +103,14 @@ def measure(method, table, y, categories, seed, depth):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="depth 2, few rows")
+    parser.add_argument("--json", help="file for the results")
     options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # of identifiers, and of training that could go on
     depth, seeds = (2, range(1)) if options.quick else (64, range(3))
     print(f"R2, seconds and state dimension; means of {len(seeds)} seeds")
     print(f"{'table':<14}" + "".join(f"{method:>19}" for method in METHODS))
+    measured = []
     for name, (n_train, make) in TABLES.items():
         n_rows = 2 * (60 if options.quick else n_train)
         data = [(s, make(np.random.default_rng(s), n_rows)) for s in seeds]
@@ -116,7 +119,12 @@ def main():
             results = [measure(method, *table, s, depth) for s, table in data]
             r2, seconds, dim = map(mean, zip(*results, strict=True))
             line += f"{r2:>8.4f}{seconds:>6.1f}{dim:>5.0f}"
+            row = {"table": name, "method": method, "r2": r2}
+            measured.append(row | {"seconds": seconds, "state_dim": dim})
         print(line, flush=True)
+    if options.json:
+        with open(options.json, "w") as file:
+            json.dump(measured, file)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""What holds for whatever a user does: cases are drawn by hypothesis."""

@@ -1,0 +1,74 @@
+"""Whatever the data and the parameters, a fit ends well, or says what is wrong."""
+
+import numpy as np
+from hypothesis import strategies as st
+
+from odenet import ResODEClassifier, ResODERegressor
+from odenet._estimators.base import prepare
+from odenet._tables.reading import Announced
+from odenet._training.fitting import make_net
+from odenet._training.monitor import LARGEST_RISE
+from tests.properties.cases import generators, holds, tables, trainings
+
+MORE = st.fixed_dictionaries(
+    {
+        "state_dim": st.sampled_from([None, 2, 5, 30]),
+        "activation": st.sampled_from(["gelu", "tanh", "relu", "identity"]),
+        "init": st.sampled_from(["tied", "gaussian_process", "iid"]),
+        "depth_schedule": st.sampled_from(["doubling", None]),
+        "alpha": st.sampled_from([0.0, 0.1]),
+        "smoothness_penalty": st.sampled_from([0.0, 0.01]),
+        "backward": st.sampled_from(["stored", "rebuilt"]),
+        "dtype": st.sampled_from(["float32", "float64"]),
+    }
+)
+
+
+@holds(60, 900, X=tables(), params=trainings(), more=MORE, rng=generators())
+def test_a_fit_ends_with_finite_predictions_and_no_larger_loss(X, params, more, rng):
+    """Of a flow; mini-batches may rise, but not above the bound of a divergence."""
+    is_regressor = rng.integers(2)
+    y = rng.normal(size=len(X)) if is_regressor else rng.integers(2, size=len(X))
+    y[:2] = 0, 1
+    model = (ResODERegressor if is_regressor else ResODEClassifier)(**params | more)
+    model.fit(X, y)
+    assert np.isfinite(model.predict(X)).all() if is_regressor else True
+    assert np.isfinite(getattr(model, "predict_proba", model.predict)(X)).all()
+    assert model.n_grad_evals_ < 1000
+    predictor, samples, plan = prepare(model, X, y, None, Announced())
+    start = make_net(predictor.network, plan).objective(samples)
+    rise = 1 + 1e-4 if model.flow_time_ is not None else LARGEST_RISE
+    assert model.loss_ <= rise * start + 1e-6
+
+
+@holds(40, 1000, X=tables(), params=trainings(), rng=generators())
+def test_predictions_of_a_row_do_not_depend_on_the_others(X, params, rng):
+    y = rng.normal(size=len(X))
+    model = ResODERegressor(**params).fit(X, y)
+    expected, scale = model.predict(X), np.abs(y).max()
+    chosen = rng.integers(len(X), size=7)
+    tolerance = {"rtol": 1e-9, "atol": 1e-9 * scale}
+    np.testing.assert_allclose(model.predict(X[chosen]), expected[chosen], **tolerance)
+    np.testing.assert_allclose(model.predict(X[:1]), expected[:1], **tolerance)
+
+
+@holds(15, 60, X=tables(["few", "constant"]), params=trainings(), rng=generators())
+def test_the_layout_of_a_table_does_not_matter(X, params, rng):
+    """The numbers are exact in every dtype."""
+    X = np.round(8 * X) / 8
+    y = rng.normal(size=len(X))
+    model = ResODERegressor(**params)
+    expected = model.fit(X, y).predict(X)
+    read_only = X.copy()
+    read_only.flags.writeable = False
+    wide = np.repeat(X, 2, axis=1)
+    for table in (
+        np.asfortranarray(X),
+        wide[:, ::2],
+        X[::-1].copy()[::-1],
+        read_only,
+        X.astype(np.float16),
+        X.astype(np.float32),
+        X.tolist(),
+    ):
+        np.testing.assert_array_equal(model.fit(table, y).predict(table), expected)
