@@ -8,8 +8,12 @@ AXIS_OF_MODELS = {"embedding": 0, "V": 1, "W": 1, "head": 0}  # V and W begin wi
 
 
 def join_networks(networks):
-    """Return one network whose parameters are those of all, along an axis of models."""
+    """Return one network whose parameters are those of all, along an axis of models.
+
+    Its gradients store the states: only a single network can rebuild them.
+    """
     joined = copy.deepcopy(networks[0])
+    joined.backward = "stored"
     for name, axis in AXIS_OF_MODELS.items():
         weights = [getattr(network, name).detach() for network in networks]
         joined.set_weights({name: torch.stack(weights, dim=axis)})

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-ROWS_AT_ONCE = 4096  # rows of a table that are encoded at once, which bounds the memory
-
 
 @dataclass(frozen=True)
 class Samples:
@@ -50,7 +48,8 @@ def to_samples(predictor, rows, *, weights_have_mean_one=True):
         weight = weight / weight.mean()
     # Inputs are encoded in float64, by parts: of many categories they are far larger
     # than the rows, and only a float32 of each is to be kept.
-    parts = np.split(rows.X, range(ROWS_AT_ONCE, len(rows.X), ROWS_AT_ONCE))
+    size = predictor.inputs.rows_at_once
+    parts = np.split(rows.X, range(size, len(rows.X), size))
     X = torch.cat([torch.tensor(predictor.inputs(part), **like) for part in parts])
     y = predictor.targets.tensor(rows.y)
     return Samples(

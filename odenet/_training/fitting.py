@@ -165,7 +165,6 @@ def _choose_on_folds(training, folds):
     train, held_out = (join_samples(part) for part in zip(*folds, strict=True))
     n_samples = sum(len(part) for _, part in folds)
     network = join_networks([training.network] * len(folds))
-    network.backward = "stored"  # only a single network can rebuild its states
     return _Training(network, joint, began=training.began).run(
         train,
         held_out,

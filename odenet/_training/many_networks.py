@@ -6,6 +6,8 @@ Its steps suit the stiffest network. Each network ends where it would have ended
 up to the solver's tolerance.
 """
 
+from functools import cached_property
+
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
@@ -40,6 +42,11 @@ class JointLoss:
 
     def for_validation(self):
         """Return the losses by which held-out samples judge each network."""
+        return self._validation
+
+    @cached_property
+    def _validation(self):
+        """The validation losses, which are asked for at every step, made once."""
         return JointLoss([loss.for_validation() for loss in self.losses])
 
     def per_sample(self, output, y):

@@ -11,9 +11,18 @@ from odenet._tables.samples import Samples, to_samples
 from odenet._tables.targets import ClassTargets, RegressionTargets
 
 
+class Doubled:
+    """Inputs that are twice the columns."""
+
+    rows_at_once = 4096
+
+    def __call__(self, X):
+        return 2 * X
+
+
 def predictor(targets, dtype=torch.float32):
     network = SimpleNamespace(V=torch.zeros(1, dtype=dtype))
-    return SimpleNamespace(network=network, targets=targets, inputs=lambda X: 2 * X)
+    return SimpleNamespace(network=network, targets=targets, inputs=Doubled())
 
 
 def regression(y):
@@ -28,7 +37,7 @@ def test_rows_are_encoded_in_the_dtype_of_the_network():
         assert torch.equal(samples.X, torch.full((3, 2), 2.0, dtype=dtype))
         assert samples.y.ravel().tolist() == [0.0, 1.0, 2.0]
         assert len(samples) == 3
-    X = np.arange(2.0 * 4096 + 3)[:, None]  # is encoded in parts
+    X = np.arange(2.0 * Doubled.rows_at_once + 3)[:, None]  # is encoded in parts
     rows = Rows(X, X, np.ones(len(X)))
     samples = to_samples(predictor(regression(X), torch.float64), rows)
     np.testing.assert_array_equal(samples.X, 2 * X)
