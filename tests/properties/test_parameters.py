@@ -8,6 +8,7 @@ from odenet._estimators.base import prepare
 from odenet._tables.reading import Announced
 from odenet._training.fitting import make_net
 from odenet._training.monitor import LARGEST_RISE
+from odenet.solvers import Flow
 from tests.properties.cases import generators, holds, tables, trainings
 
 MORE = st.fixed_dictionaries(
@@ -26,7 +27,10 @@ MORE = st.fixed_dictionaries(
 
 @holds(60, 900, X=tables(), params=trainings(), more=MORE, rng=generators())
 def test_a_fit_ends_with_finite_predictions_and_no_larger_loss(X, params, more, rng):
-    """Of a flow; mini-batches may rise, but not above the bound of a divergence."""
+    """Of a flow by steps of error control; others stay below the bound of a divergence.
+
+    Euler's fixed steps may be too long for a network, and mini-batches rise and fall.
+    """
     is_regressor = rng.integers(2)
     y = rng.normal(size=len(X)) if is_regressor else rng.integers(2, size=len(X))
     y[:2] = 0, 1
@@ -37,7 +41,8 @@ def test_a_fit_ends_with_finite_predictions_and_no_larger_loss(X, params, more, 
     assert model.n_grad_evals_ < 1000
     predictor, samples, plan = prepare(model, X, y, None, Announced())
     start = make_net(predictor.network, plan).objective(samples)
-    rise = 1 + 1e-4 if model.flow_time_ is not None else LARGEST_RISE
+    is_controlled = params["solver"] == "flow" or isinstance(params["solver"], Flow)
+    rise = 1 + 1e-4 if is_controlled else LARGEST_RISE
     assert model.loss_ <= rise * start + 1e-6
 
 
