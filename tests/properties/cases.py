@@ -1,6 +1,11 @@
 """Cases to draw: tables, targets, weights and parameters; and how many of them."""
 
+import importlib.util
+import tempfile
+
 import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -81,6 +86,32 @@ def problems(draw, kinds=TAME, least=4, most=40, classes=False):
     return X, (ranks * n_classes) // len(X)
 
 
+def layouts(X):
+    """Return the same table in every form that is read, Arrow's if it is installed."""
+    read_only = X.copy()
+    read_only.flags.writeable = False
+    with tempfile.TemporaryFile() as file:
+        mapped = np.memmap(file, dtype=X.dtype, shape=X.shape)
+    mapped[:] = X
+    nullable = pd.DataFrame(X).add_prefix("x").astype("Float64")
+    arrow = []
+    if importlib.util.find_spec("pyarrow"):
+        arrow = [nullable.astype("float64[pyarrow]")]
+    return [
+        np.asfortranarray(X),
+        np.repeat(X, 2, axis=1)[:, ::2],
+        X[::-1].copy()[::-1],
+        read_only,
+        mapped,
+        X.astype(np.float16),
+        X.astype(np.float32),
+        X.tolist(),
+        nullable,
+        pl.from_numpy(X),
+        *arrow,
+    ]
+
+
 def generators():
     """Draw a generator of numpy."""
     return st.integers(0, 2**32 - 1).map(np.random.default_rng)
@@ -94,7 +125,7 @@ def trainings(draw, solvers=("flow", "folds", "gd", "sgd", "adamw")):
     epochs = draw(st.integers(1, 3))
     chosen = {
         "flow": {"solver": "flow", "flow_time": draw(st.sampled_from([0.3, 1.0]))},
-        "folds": {"solver": Flow(max_evals=300), "flow_time": None},
+        "folds": {"solver": Flow(max_evals=100), "flow_time": None},
         "gd": {"solver": GradientDescent(0.1, max_evals=50), "flow_time": 1.0},
         "sgd": {"solver": SGD(0.01, batch_size=batch_size, max_epochs=epochs)},
         "adamw": {"solver": AdamW(batch_size=batch_size, max_epochs=epochs)},

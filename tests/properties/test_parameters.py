@@ -2,14 +2,23 @@
 
 import numpy as np
 from hypothesis import strategies as st
+from joblib import parallel_config
+from sklearn.base import clone
 
-from odenet import ResODEClassifier, ResODERegressor
+from odenet import ResODEClassifier, ResODERegressor, ResODERegressorCV
 from odenet._estimators.base import prepare
 from odenet._tables.reading import Announced
 from odenet._training.fitting import make_net
 from odenet._training.monitor import LARGEST_RISE
 from odenet.solvers import Flow
-from tests.properties.cases import generators, holds, tables, trainings
+from tests.properties.cases import (
+    generators,
+    holds,
+    layouts,
+    problems,
+    tables,
+    trainings,
+)
 
 MORE = st.fixed_dictionaries(
     {
@@ -64,16 +73,37 @@ def test_the_layout_of_a_table_does_not_matter(X, params, rng):
     y = rng.normal(size=len(X))
     model = ResODERegressor(**params)
     expected = model.fit(X, y).predict(X)
-    read_only = X.copy()
-    read_only.flags.writeable = False
-    wide = np.repeat(X, 2, axis=1)
-    for table in (
-        np.asfortranarray(X),
-        wide[:, ::2],
-        X[::-1].copy()[::-1],
-        read_only,
-        X.astype(np.float16),
-        X.astype(np.float32),
-        X.tolist(),
-    ):
+    for table in layouts(X):
         np.testing.assert_array_equal(model.fit(table, y).predict(table), expected)
+
+
+@holds(
+    30,
+    500,
+    problem=problems(),
+    params=trainings(["flow", "gd", "sgd"]),
+    more=MORE,
+)
+def test_single_precision_differs_by_rounding_only(problem, params, more):
+    """Nothing is held out, so that rounding decides nothing."""
+    X, y = problem
+    params |= more | {"early_stopping": False}
+    one, two = (
+        ResODERegressor(**params | {"dtype": dtype}).fit(X, y).predict(X)
+        for dtype in ("float32", "float64")
+    )
+    np.testing.assert_allclose(one, two, rtol=1e-3, atol=1e-3 * np.abs(y).max())
+
+
+@holds(5, 40, problem=problems(least=8), params=trainings(["flow"]))
+def test_the_number_of_jobs_does_not_matter(problem, params):
+    X, y = problem
+    del params["depth"], params["early_stopping"], params["flow_time"]
+    grid = {"depths": [1, 3], "flow_times": [0.1, 0.5], "cv": 2}
+    one = ResODERegressorCV(**grid, **params).fit(X, y)
+    with parallel_config("threading"):
+        two = clone(one).set_params(n_jobs=2).fit(X, y)
+    np.testing.assert_array_equal(one.predict(X), two.predict(X))
+    for name, scores in one.cv_results_.items():
+        if "time" not in name or name == "param_flow_time":
+            np.testing.assert_array_equal(scores, two.cv_results_[name])
