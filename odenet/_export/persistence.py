@@ -7,7 +7,6 @@ the state of the estimator as data (:mod:`odenet._export.plain_data`). The tenso
 """
 
 import hashlib
-import inspect
 import json
 import platform
 import warnings
@@ -21,15 +20,14 @@ from sklearn.utils.validation import check_is_fitted
 
 from odenet._export.parts import FROZEN, parts_of_state, state_of_parts
 from odenet._export.plain_data import NotData, from_data, to_data
+from odenet._export.schema import check_state, is_known
+from odenet._network.start import network_from_weights
 from odenet._utils.files import readable, replacing
 from odenet._utils.sklearn_private import CALLBACK_STATE
 from odenet._version import __version__
 
 SCHEMA = 1  # the version of the format, to be raised if old readers would fail
 WEIGHT = "module_."  # the beginning of the names of weights
-# The most columns of a table, or pixels of an image: a bound against damaged files,
-# which could ask for any amount of memory.
-MOST_COLUMNS = 10_000_000
 DIGEST = "sha256"  # the name of the tensor with the hash
 # What reading a damaged or foreign file may raise, wherever it is noticed.
 DAMAGES = (
@@ -41,6 +39,10 @@ DAMAGES = (
     TypeError,
     ValueError,
 )
+# What a file can hold many of per byte, so that Python's objects would fill the memory.
+MOST_BRACKETS, BYTES_PER_BRACKET = 100_000, 16
+# A network is tried with so many of its layers: they all have the same shape.
+LAYERS_TO_TRY = 64
 # The attributes that scikit-learn adds to an estimator for its own use.
 LEFT_OUT = (*CALLBACK_STATE, "_metadata_request")
 
@@ -91,6 +93,7 @@ def save(model, path):
         if name == FROZEN:
             arrays |= {WEIGHT + n: Z for n, Z in value.pop("weights").items()}
         if not name.startswith(LEFT_OUT):
+            _check_known(model, name)
             state[name] = _as_data(model, name, value, arrays)
     header = json.dumps(_header(type(model), state), allow_nan=False)
     arrays[DIGEST] = _digest(header, arrays)
@@ -154,6 +157,15 @@ def _check_readable(cls, path):
         ) from error
 
 
+def _check_known(model, name):
+    """Raise an error for an attribute that files have no place for."""
+    if not is_known(type(model), name):
+        raise ValueError(
+            f"`{name}` cannot be saved: it is no attribute of a "
+            f"{type(model).__name__} that a fit sets. Delete it, or use pickle instead."
+        )
+
+
 def _as_data(model, name, value, arrays):
     """Turn a value of an estimator into data, or say in an error what to do."""
     try:
@@ -195,14 +207,18 @@ def _header_and_arrays(path, name):
     try:
         with safe_open(path, framework="np") as file:
             metadata = file.metadata() or {}
+            if "odenet" not in metadata:  # other types of numbers may be in it
+                raise ValueError(
+                    f"{name} is a safetensors file, but odenet did not write it."
+                )
+            header = _parsed(metadata["odenet"], name)
             arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise ValueError(
             f"{name} is not a safetensors file, or it is incomplete: {error}."
         ) from error
-    if "odenet" not in metadata:
-        raise ValueError(f"{name} is a safetensors file, but odenet did not write it.")
-    header = _parsed(metadata["odenet"], name)
+    except (AttributeError, TypeError) as error:
+        raise ValueError(f"{name} is damaged: {error}.") from error
     digest = arrays.pop(DIGEST, np.zeros(0))
     if not np.array_equal(digest, _digest(metadata["odenet"], arrays)):
         raise ValueError(
@@ -218,6 +234,10 @@ def _parsed(header, name):
     The schema is checked before the digest, since a later schema may have another one.
     """
     try:
+        if header.count("[") + header.count("{") > (
+            MOST_BRACKETS + len(header) / BYTES_PER_BRACKET
+        ):
+            raise ValueError("more lists than any model has")
         header = json.loads(header)
         schema, version = header["schema"], header["versions"]["odenet"]
         if schema == SCHEMA:
@@ -247,37 +267,29 @@ def _rebuilt(cls, state, arrays):
     state = from_data(state, arrays)
     weights = {n: Z for n, Z in arrays.items() if n.startswith(WEIGHT)}
     state[FROZEN]["weights"] = {n.removeprefix(WEIGHT): Z for n, Z in weights.items()}
+    check_state(cls, state)
     state = parts_of_state(state, cls.__name__)
+    _try_out(state)
     model = cls()
-    names = set(model.get_params(deep=False))
-    foreign = sorted(n for n in set(state) - names if _is_no_data(cls, n))
-    if foreign:
-        raise ValueError(f"{foreign} are no fitted attributes")
-    model.set_params(**{name: state[name] for name in names & set(state)})
+    names = model.get_params(deep=False).keys() & state.keys()
+    model.set_params(**{name: state[name] for name in names})
     model._validate_params()
     model.__setstate__(vars(model) | state)
-    _try_out(model)
     return model
 
 
-def _is_no_data(cls, name):
-    """Tell whether a class has a method, or the like, of this name.
-
-    A file must not replace it.
-    """
-    value = inspect.getattr_static(cls, name, None)
-    return not isinstance(value, (type(None), bool, int, float, str, list, dict))
-
-
-def _try_out(model):
-    """Raise an error if the parts of a model do not fit together."""
-    n = model.n_features_in_
-    if not 0 < n <= MOST_COLUMNS:
-        raise ValueError(f"it has {n} features")
-    row = torch.tensor(model._predictor.inputs(np.zeros((1, n))))
+def _try_out(state):
+    """Raise an error if a row cannot be predicted, with some of the layers."""
+    frozen, n = state[FROZEN], state["n_features_in_"]
+    weights = {
+        name: Z[:LAYERS_TO_TRY] if name[0] in "VW" else Z
+        for name, Z in frozen["weights"].items()
+    }
+    inputs, targets = frozen["parts"].inputs, frozen["parts"].targets
+    network = network_from_weights(weights, frozen["settings"]).eval()
+    row = torch.tensor(inputs(np.zeros((1, n)))).to(network.V)
     with torch.no_grad():
-        output = model.module_(row.to(model.module_.V))
-    if output.shape != (1, model.n_outputs_) or not output.isfinite().all():
-        raise ValueError(
-            f"its output has shape {tuple(output.shape)}, or is not finite"
-        )
+        output = network(row).double().numpy()
+    if output.shape != (1, targets.n_outputs) or not np.isfinite(output).all():
+        raise ValueError(f"its output has shape {output.shape}, or is not finite")
+    targets.decode(output)

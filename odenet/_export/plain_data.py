@@ -27,6 +27,10 @@ NUMBERS = (
 )
 
 
+# The most characters that an array of texts may have beyond three times its texts.
+MOST_PADDING = 2_000_000
+
+
 class NotData(TypeError):
     """Says that a value cannot be written as plain data."""
 
@@ -104,6 +108,8 @@ def from_data(data, arrays):
         If :func:`to_data` cannot have written the data.
     """
     if isinstance(data, list):
+        if not any(isinstance(item, (list, dict)) for item in data):
+            return data
         return [from_data(item, arrays) for item in data]
     if not isinstance(data, dict):
         return data
@@ -174,6 +180,10 @@ def _array_from_data(data, arrays):
     array = np.empty(len(values), dtype=object)
     array[:] = from_data(values, arrays)
     if dtype != "O":
+        # All texts of an array have the room of the longest.
+        lengths = [len(str(text)) for text in array]
+        if len(lengths) * max(lengths, default=0) > MOST_PADDING + 3 * sum(lengths):
+            raise ValueError("an array of texts is far larger than its texts")
         array = array.astype(str)
         if array.dtype.kind != np.dtype(dtype).kind:
             raise ValueError(f"unknown kind of array: {dtype!r}")
@@ -188,10 +198,11 @@ def _random_state_to_data(state, arrays):
 def _random_state_from_data(data, arrays):
     """Return a random state with the state that was written."""
     algorithm, key, position, *normal = from_data(data, arrays)
-    # NumPy does not check the position, and would read memory beyond the key.
-    if not 0 <= position <= len(key):
-        raise ValueError(f"unknown position of a random state: {position!r}")
     state = np.random.RandomState(0)
+    # NumPy checks neither length nor position, and would read memory beyond the key.
+    n_words = len(state.get_state()[1])
+    if len(key) != n_words or not 0 <= position <= n_words:
+        raise ValueError(f"unknown position of a random state: {position!r}")
     state.set_state((algorithm, key, position, *normal))
     return state
 

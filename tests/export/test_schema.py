@@ -1,0 +1,132 @@
+"""The closed schema of files: nothing but what a fit sets comes out of one."""
+
+import resource
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from odenet import ResODEClassifier, ResODEImageClassifier, ResODERegressor
+from odenet._export.schema import check_state, is_known
+from odenet.solvers import SGD
+from tests.export import hostile
+
+SMALL = {"width": 3, "state_dim": 8, "random_state": 0}
+SCRIPT = "<img src=x onerror=alert(document.cookie)>"
+
+
+def models():
+    """Fitted models of every kind of inputs and targets, each with a table."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(40, 3))
+    y, labels = X[:, :2] ** 2, np.array(list("abc"))[rng.integers(3, size=40)]
+    table = pd.DataFrame(X).add_prefix("x")
+    table["text"] = [f"c{i}" for i in rng.geometric(0.3, size=40)]
+    table.iloc[:5, 0] = np.nan
+    flow = {"flow_time": 0.3, **SMALL}
+    images = {"channels": 2, "solver": SGD(max_epochs=1), "image_shape": (1, 3)}
+    return [
+        (ResODERegressor(2, **flow).fit(X, y), X),
+        (ResODERegressor(3, allow_nan=True, **flow).fit(table, y[:, 0]), table),
+        (ResODEClassifier(2, allow_nan=True, **flow).fit(table, labels), table),
+        (ResODEClassifier(2, **flow).fit(X, labels == "a"), X),
+        (ResODEImageClassifier(2, random_state=0, **images).fit(X, labels), X),
+    ]
+
+
+@pytest.mark.filterwarnings("ignore")  # of devices that are missing, for instance
+@pytest.mark.parametrize("n", [300, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_hostile_files_are_refused_or_predict(n, tmp_path):
+    """At once, in little memory, and with nothing but ValueError."""
+    path, rng = tmp_path / "model.safetensors", np.random.default_rng(n)
+    originals = []
+    for model, table in models():
+        model.save(path)
+        originals.append((type(model), table, *hostile.parts_of(path)))
+    longest, n_refused = 0.0, 0
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for k in range(n):
+        cls, table, header, arrays = originals[k % len(originals)]
+        hostile.write(path, *hostile.mutated(header, arrays, rng))
+        start = time.perf_counter()
+        try:
+            loaded = cls.load(path)
+        except ValueError:
+            n_refused += 1
+            continue
+        finally:
+            longest = max(longest, time.perf_counter() - start)
+        try:
+            predicted = loaded.predict(table)
+        except ValueError:  # of a table of other columns, or other categories
+            continue
+        assert len(predicted) == len(table)
+        loaded.summary()
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+    assert n / 4 < n_refused < n
+    assert longest < 2
+    assert grown < 50e6
+
+
+def test_a_file_of_many_tiny_layers_loads_at_once(tmp_path):
+    """A million layers are 8 MB; the trial takes some of them."""
+    path = tmp_path / "model.safetensors"
+    X = np.arange(12.0)[:, None]
+    model = ResODERegressor(2, width=1, state_dim=3, flow_time=0.1, random_state=0)
+    model.fit(X, X[:, 0]).save(path)
+    header, arrays = hostile.parts_of(path)
+    header["state"]["depth_"] = n = 1_000_000
+    for name in ("module_.V", "module_.W"):
+        arrays[name] = np.repeat(arrays[name][:1], n, axis=0)
+    hostile.write(path, header, arrays)
+    start = time.perf_counter()
+    assert ResODERegressor.load(path).module_.depth == n
+    assert time.perf_counter() - start < 2
+
+
+def test_texts_of_a_file_are_shown_as_texts(tmp_path):
+    """Names are anybody's; what a notebook shows of them must not be executed."""
+    path = tmp_path / "model.safetensors"
+    table = pd.DataFrame({SCRIPT: [1.0, 2, 3, 4], "b": ["x", "y", "y", SCRIPT]})
+    model = ResODEClassifier(1, width=2, flow_time=0.1, min_frequency=1)
+    model.fit(table, ["a", "a", SCRIPT, SCRIPT]).save(path)
+    loaded = ResODEClassifier.load(path)
+    assert SCRIPT not in loaded._repr_html_()
+    assert SCRIPT not in loaded._repr_mimebundle_()["text/html"]
+
+
+@pytest.mark.parametrize("name", ["depth", "depth_", "_frozen", "n_samples_fit_"])
+def test_what_a_fit_sets_is_known(name):
+    assert is_known(ResODERegressor, name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["predict", "_parameter_constraints", "_plan", "__doc_link_template", "note"],
+)
+def test_nothing_else_is_known(name):
+    assert not is_known(ResODERegressor, name)
+
+
+def test_what_a_subclass_declares_is_known():
+    class Mine(ResODERegressor):
+        note = None
+        _hidden = None
+
+    assert is_known(Mine, "note")
+    assert not is_known(Mine, "_hidden")
+    assert not is_known(Mine, "fit")
+
+
+def test_what_is_missing_is_named():
+    with pytest.raises(ValueError, match="it lacks .*'_X_encoder'"):
+        check_state(ResODERegressor, {"depth": 3})
+
+
+def test_an_attribute_that_a_file_has_no_place_for_is_named(tmp_path):
+    model = ResODERegressor(1, width=2, flow_time=0.1).fit([[0.0], [1.0]], [0.0, 1.0])
+    model.note = "mine"
+    with pytest.raises(ValueError, match="`note` cannot be saved: .*Delete it"):
+        model.save(tmp_path / "model.safetensors")
+    assert not any(tmp_path.iterdir())
