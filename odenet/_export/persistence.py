@@ -9,7 +9,6 @@ the state of the estimator as data (:mod:`odenet._export.plain_data`). The tenso
 import hashlib
 import json
 import platform
-import warnings
 
 import numpy as np
 import sklearn
@@ -97,9 +96,11 @@ def save(model, path):
             state[name] = _as_data(model, name, value, arrays)
     header = json.dumps(_header(type(model), state), allow_nan=False)
     arrays[DIGEST] = _digest(header, arrays)
-    with replacing(path) as part, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # load warns whoever loads the file
-        save_file(arrays, part, metadata={"odenet": header})
+    with replacing(path) as part:
+        try:
+            save_file(arrays, part, metadata={"odenet": header})
+        except SafetensorError as error:  # of a full disk, for instance
+            raise OSError(f"{path} cannot be written: {error}.") from error
         _check_readable(type(model), part)
 
 
@@ -130,6 +131,17 @@ def load(cls, path):
         version wrote it that this one does not understand, or if it holds an
         estimator of another class.
     """
+    model, state = _read(cls, path)
+    model.__setstate__(vars(model) | state)
+    return model
+
+
+def _read(cls, path):
+    """Return an estimator with the parameters of a file, and the state that it has.
+
+    What was fitted is checked and tried out, but not set: no network is made, and
+    nobody is warned of a device that is missing.
+    """
     with readable(path) as (file, name):
         header, arrays = _header_and_arrays(file, name)
     if header["estimator"] != cls.__name__:
@@ -149,7 +161,7 @@ def load(cls, path):
 def _check_readable(cls, path):
     """Raise an error if a file that was just written cannot be read."""
     try:
-        load(cls, path)
+        _read(cls, path)
     except ValueError as error:
         raise ValueError(
             f"This {cls.__name__} cannot be saved, since it could not be "
@@ -263,7 +275,7 @@ def _digest(header, arrays):
 
 
 def _rebuilt(cls, state, arrays):
-    """Return an estimator with the state of a file, after a trial prediction."""
+    """Return an estimator with parameters, and its state, after a trial prediction."""
     state = from_data(state, arrays)
     weights = {n: Z for n, Z in arrays.items() if n.startswith(WEIGHT)}
     state[FROZEN]["weights"] = {n.removeprefix(WEIGHT): Z for n, Z in weights.items()}
@@ -274,8 +286,7 @@ def _rebuilt(cls, state, arrays):
     names = model.get_params(deep=False).keys() & state.keys()
     model.set_params(**{name: state[name] for name in names})
     model._validate_params()
-    model.__setstate__(vars(model) | state)
-    return model
+    return model, state
 
 
 def _try_out(state):

@@ -150,7 +150,12 @@ class Monitor(Callback):
         return reason
 
     def on_train_end(self, net, X=None, y=None, **kwargs):
-        """Restore the best weights after early stopping or a divergence."""
+        """Restore the best weights after early stopping or a divergence.
+
+        An epoch that was interrupted before it began has no row in the history.
+        """
+        if net.history and "depth" not in net.history[-1]:
+            del net.history[-1]
         net.module_.set_weights(net.weights())
         net.average = None
         if self._is_lost(net, X[0]):

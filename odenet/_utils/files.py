@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
+from secrets import token_hex
 
 
 @contextmanager
@@ -29,7 +30,8 @@ def replacing(file):
     Raises
     ------
     OSError, ValueError
-        If the folder is missing, or the file object is closed or cannot be written to.
+        If the folder is missing, if what is there is no regular file, or if the file
+        object is closed or cannot be written to.
     TypeError
         If the file object takes texts.
     """
@@ -92,36 +94,32 @@ def _of_bytes():
 @contextmanager
 def _temporary():
     """Yield the path of an empty file that only its owner can read, for a while."""
-    handle, name = tempfile.mkstemp()
-    os.close(handle)
-    path = Path(name)
-    try:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model"
+        path.touch()
         yield path
-    finally:
-        path.unlink(missing_ok=True)
 
 
 @contextmanager
 def _replacing_path(path):
-    """Yield the path of a new file, which replaces the one at another path."""
+    """Yield the path of a new file, which replaces the one at another path.
+
+    The new file has the permissions that ``open`` gives, or those of the old file. Its
+    name is known before it is there, so that it is removed whenever an error comes.
+    """
     if not path.parent.is_dir():
         raise FileNotFoundError(f"There is no folder {path.parent} to write to.")
-    # mkstemp lets nobody but the owner read, but a user expects the permissions that
-    # open() would give: reading and writing for all, except what the mask takes away.
-    mode = path.stat().st_mode if path.exists() else 0o666 & ~_umask()
-    handle, name = tempfile.mkstemp(suffix=".part", dir=path.parent)
-    os.close(handle)
-    part = Path(name)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise OSError(
+            f"{path} is no regular file, and is not replaced. To write to a device or "
+            "a pipe, pass a file object, as of open(path, 'wb')."
+        )
+    part = path.with_name(f"{token_hex(16)}.part")
     try:
+        os.close(os.open(part, os.O_CREAT | os.O_EXCL, 0o666))  # less the umask
+        mode = (path if path.exists() else part).stat().st_mode
         yield part
         part.chmod(mode)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
-
-
-def _umask():
-    """Return the permissions that new files lack, which can only be read by setting."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import pickle
+import resource
 import shutil
 import subprocess
 import sys
@@ -291,6 +292,35 @@ def test_a_solver_of_somebody_else_is_named(tmp_path):
     model = ResODERegressor(2, solver=Mine(max_epochs=1), **SMALL).fit(X, y)
     with pytest.raises(ValueError, match="`solver` cannot be saved: Mine.*Use pickle"):
         model.save(tmp_path / "model.safetensors")
+
+
+def test_a_full_disk_is_an_error_of_the_system(regressor, tmp_path):
+    path = tmp_path / "model.safetensors"
+    path.write_text("before")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="cannot be written: .*too large"):
+            regressor.save(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_saving_touches_no_filters_of_warnings(regressor, tmp_path, monkeypatch):
+    """They belong to the process, and other threads may warn meanwhile."""
+    monkeypatch.setattr(warnings, "catch_warnings", None)
+    regressor.save(tmp_path / "model.safetensors")
+
+
+def test_files_of_other_types_of_numbers_are_foreign(path):
+    """Such as bfloat16, which NumPy lacks."""
+    head = {"weight": {"dtype": "BF16", "shape": [8], "data_offsets": [0, 16]}}
+    head = json.dumps(head).encode()
+    path.write_bytes(len(head).to_bytes(8, "little") + head + bytes(16))
+    with pytest.raises(ValueError, match="odenet did not write it"):
+        ResODERegressor.load(path)
 
 
 def test_what_could_not_be_read_is_not_written(tmp_path):

@@ -204,3 +204,13 @@ def test_what_was_concluded_at_one_depth_ends_with_it():
         assert set(later) == {(False, False)}
         for name, p in net.module_.state_dict().items():
             assert torch.equal(p, schedule.weights[name]) == (held_out is not None)
+
+
+def test_an_epoch_that_was_interrupted_before_it_began_leaves_no_row(monkeypatch):
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Monitor, "on_epoch_begin", interrupt)
+    net = run(SGD(0.01, max_epochs=3))
+    assert net.stop_reason is StopReason.INTERRUPTED
+    assert not net.history

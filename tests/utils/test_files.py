@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import tempfile
 from pathlib import Path
 
@@ -105,3 +106,38 @@ def test_a_folder_to_write_to_must_be_there(tmp_path):
     ):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_regular_file_is_not_replaced(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(OSError, match="no regular file.*pass a file object"):  # noqa: SIM117
+        with replacing(pipe):
+            raise AssertionError("it was to be replaced")
+    assert pipe.is_fifo()
+    assert list(tmp_path.iterdir()) == [pipe]
+
+
+def test_the_mask_of_permissions_is_obeyed_and_not_touched(tmp_path, monkeypatch):
+    mask = os.umask(0o027)
+    try:
+        monkeypatch.setattr(os, "umask", None)
+        with replacing(tmp_path / "model"):
+            pass
+    finally:
+        monkeypatch.undo()
+        os.umask(mask)
+    assert (tmp_path / "model").stat().st_mode & 0o777 == 0o640
+
+
+def test_an_interrupt_right_after_the_file_was_made_leaves_nothing(
+    tmp_path, monkeypatch
+):
+    def interrupted(handle, close=os.close):
+        close(handle)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "close", interrupted)
+    with pytest.raises(KeyboardInterrupt), replacing(tmp_path / "model"):
+        pass
+    assert not any(tmp_path.iterdir())

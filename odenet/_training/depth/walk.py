@@ -9,6 +9,7 @@ deep one would be. The solver determines when the network goes on to the next de
 """
 
 import copy
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from enum import Enum
 from math import inf, nan
@@ -224,9 +225,10 @@ class DepthWalk:
                 return value
             return resample(value, depth, "constant")
 
-        with self.carrying_over(net, like_layers):
-            module.set_weights(weights)
-        module.imitated_depth = self._imitated(depth)
+        with all_or_nothing(net):
+            with self.carrying_over(net, like_layers):
+                module.set_weights(weights)
+            module.imitated_depth = self._imitated(depth)
 
     def carrying_over(self, net, like_layers):
         """Return a context in which the parameters may change their shapes.
@@ -252,6 +254,33 @@ class DepthWalk:
                 **asdict(comparison),
             }
         )
+
+
+@contextmanager
+def all_or_nothing(net):
+    """Take back what was done to a network and its optimizer if it is not completed.
+
+    Ctrl-C can come between any two lines, and what is left must fit together.
+    """
+    module, optimizer, average = net.module_, net.optimizer_, net.average
+    tensors = [*module.parameters(), *module.buffers()]
+    values, imitated = [p.data for p in tensors], module.imitated_depth
+    state = {p: dict(memory) for p, memory in optimizer.state.items()}
+    rates = [group["lr"] for group in optimizer.param_groups]
+    averaged = None if average is None else dict(vars(average))
+    try:
+        yield
+    except BaseException:
+        for p, data in zip(tensors, values, strict=True):
+            p.data, p.grad = data, None
+        module.imitated_depth = imitated
+        for p, memory in state.items():
+            optimizer.state[p].update(memory)
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
+        if average is not None:
+            vars(average).update(averaged)
+        raise
 
 
 def _gap(module, samples):

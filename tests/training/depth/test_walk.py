@@ -1,6 +1,6 @@
 """The walk of a network in training through a list of depths."""
 
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from math import isnan
 from types import SimpleNamespace
 
@@ -163,6 +163,41 @@ def test_an_interrupt_while_the_depth_is_settled_ends_at_a_full_depth(monkeypatc
     assert reason is StopReason.INTERRUPTED
     assert steps.is_done(net)
     assert net.module_.depth == 4
+
+
+@pytest.mark.parametrize("place", ["V", "W", "imitated"])
+def test_a_change_of_depth_that_is_interrupted_is_taken_back(place, monkeypatch):
+    class Remembers(Walk):
+        @contextmanager
+        def carrying_over(self, net, like_layers):
+            memory = net.optimizer_.state[net.module_.V]
+            memory["velocity"] = like_layers(memory["velocity"])
+            yield
+
+        def _imitated(self, depth):
+            if place == "imitated" and depth == 8:
+                raise KeyboardInterrupt
+            return super()._imitated(depth)
+
+    def set_weights(module, weights):
+        for name, values in weights.items():
+            getattr(module, name).data = values
+            if name == place:
+                raise KeyboardInterrupt
+
+    _, net, _ = make()
+    walking = Remembers([4, 8, 16])
+    net.optimizer_.state[net.module_.V]["velocity"] = torch.ones(net.module_.V.shape)
+    walking.begin(net)
+    before = net.weights()
+    if place != "imitated":
+        monkeypatch.setattr(type(net.module_), "set_weights", set_weights)
+    with pytest.raises(KeyboardInterrupt):
+        walking.change_depth(net, 8)
+    assert net.module_.imitated_depth == 16
+    assert net.optimizer_.state[net.module_.V]["velocity"].shape[0] == 4
+    for name, values in net.module_.state_dict().items():
+        assert torch.equal(values, before[name])
 
 
 def test_what_the_optimizer_remembers_of_layers_is_resampled():
