@@ -131,12 +131,12 @@ def load(cls, path):
         version wrote it that this one does not understand, or if it holds an
         estimator of another class.
     """
-    model, state = _read(cls, path)
+    model, state = _model_and_state(cls, path)
     model.__setstate__(vars(model) | state)
     return model
 
 
-def _read(cls, path):
+def _model_and_state(cls, path):
     """Return an estimator with the parameters of a file, and the state that it has.
 
     What was fitted is checked and tried out, but not set: no network is made, and
@@ -161,7 +161,7 @@ def _read(cls, path):
 def _check_readable(cls, path):
     """Raise an error if a file that was just written cannot be read."""
     try:
-        _read(cls, path)
+        _model_and_state(cls, path)
     except ValueError as error:
         raise ValueError(
             f"This {cls.__name__} cannot be saved, since it could not be "

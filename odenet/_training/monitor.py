@@ -152,8 +152,10 @@ class Monitor(Callback):
     def on_train_end(self, net, X=None, y=None, **kwargs):
         """Restore the best weights after early stopping or a divergence.
 
-        An epoch that was interrupted before it began has no row in the history.
+        An epoch that was interrupted before it began has no row in the history. A
+        training that was interrupted outside of its loop has no reason yet.
         """
+        net.stop(net.stop_reason or StopReason.INTERRUPTED)
         if net.history and "depth" not in net.history[-1]:
             del net.history[-1]
         net.module_.set_weights(net.weights())

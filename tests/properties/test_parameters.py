@@ -79,7 +79,7 @@ def test_the_layout_of_a_table_does_not_matter(X, params, rng):
 
 @holds(
     30,
-    500,
+    150,
     problem=problems(),
     params=trainings(["flow", "gd", "sgd"]),
     more=MORE,

@@ -50,7 +50,7 @@ def test_columns_in_any_order_give_the_same_inputs(X, rng):
     np.testing.assert_allclose(given[0], given[1], rtol=1e-9, atol=1e-9)
 
 
-@holds(60, 350, problem=ANY_PROBLEM, params=trainings(), rng=generators())
+@holds(60, 300, problem=ANY_PROBLEM, params=trainings(), rng=generators())
 def test_a_weight_is_so_many_repetitions(problem, params, rng):
     """To the bit, also if some rows outweigh all others."""
     X, y = problem
@@ -112,7 +112,7 @@ def test_predictions_follow_affine_changes(problem, params, rng):
     )
 
 
-@holds(30, 300, problem=problems(classes=True), params=trainings())
+@holds(30, 200, problem=problems(classes=True), params=trainings())
 def test_labels_are_names(problem, params):
     X, y = problem
     one = ResODEClassifier(**params).fit(X, y)
