@@ -51,15 +51,6 @@ class TestWeights:
 
 
 class TestReproducibility:
-    def test_a_flow_time_of_folds_can_be_chosen_with_rebuilt_states(self, X, y):
-        settings = {**SMALL, "dtype": "float64"}
-        one, two = (
-            ResODERegressor(**settings, backward=backward).fit(X, y)
-            for backward in ("stored", "rebuilt")
-        )
-        assert two.module_.backward == "rebuilt"
-        np.testing.assert_allclose(one.predict(X), two.predict(X), atol=1e-8)
-
     @BOTH
     def test_same_seed_same_model_in_any_order_of_rows(self, make, X, y, rng):
         settings = {**SMALL, "flow_time": 5.0, "early_stopping": True}
@@ -98,6 +89,15 @@ class TestReproducibility:
 
 
 class TestStopping:
+    def test_a_flow_time_of_folds_can_be_chosen_with_rebuilt_states(self, X, y):
+        settings = {**SMALL, "dtype": "float64"}
+        one, two = (
+            ResODERegressor(**settings, backward=backward).fit(X, y)
+            for backward in ("stored", "rebuilt")
+        )
+        assert two.module_.backward == "rebuilt"
+        np.testing.assert_allclose(one.predict(X), two.predict(X), atol=1e-8)
+
     def test_which_samples_judge_a_training(self, rng):
         """All of few, each once in a fold; a part of many, or where it is asked for."""
         X = rng.normal(size=(520, 2))

@@ -96,17 +96,11 @@ def test_texts_of_a_file_are_shown_as_texts(tmp_path):
     assert SCRIPT not in loaded._repr_mimebundle_()["text/html"]
 
 
-@pytest.mark.parametrize("name", ["depth", "depth_", "_frozen", "n_samples_fit_"])
-def test_what_a_fit_sets_is_known(name):
-    assert is_known(ResODERegressor, name)
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["predict", "_parameter_constraints", "_plan", "__doc_link_template", "note"],
-)
-def test_nothing_else_is_known(name):
-    assert not is_known(ResODERegressor, name)
+def test_what_a_fit_sets_is_known_and_nothing_else():
+    for name in ("depth", "depth_", "_frozen", "n_samples_fit_"):
+        assert is_known(ResODERegressor, name)
+    for name in ("predict", "_parameter_constraints", "_plan", "__doc_link", "note"):
+        assert not is_known(ResODERegressor, name)
 
 
 def test_what_a_subclass_declares_is_known():
