@@ -113,6 +113,17 @@ def test_what_a_subclass_declares_is_known():
     assert not is_known(Mine, "fit")
 
 
+def test_weights_that_no_network_has_are_refused(tmp_path):
+    path = tmp_path / "model.safetensors"
+    for model, _ in models():
+        model.save(path)
+        header, arrays = hostile.parts_of(path)
+        arrays["module_.forward"] = np.ones(3, arrays["module_.V"].dtype)
+        hostile.write(path, header, arrays)
+        with pytest.raises(ValueError, match="its weights are .*'forward'"):
+            type(model).load(path)
+
+
 def test_what_is_missing_is_named():
     with pytest.raises(ValueError, match="it lacks .*'_X_encoder'"):
         check_state(ResODERegressor, {"depth": 3})

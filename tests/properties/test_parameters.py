@@ -97,8 +97,10 @@ def test_single_precision_differs_by_rounding_only(problem, params, more):
 
 @holds(5, 40, problem=problems(least=8), params=trainings(["flow"]))
 def test_the_number_of_jobs_does_not_matter(problem, params):
+    """Of folds that are trained one by one, as those are that rebuild their states."""
     X, y = problem
     del params["depth"], params["early_stopping"], params["flow_time"]
+    params["backward"] = "rebuilt"
     grid = {"depths": [1, 3], "flow_times": [0.1, 0.5], "cv": 2}
     one = ResODERegressorCV(**grid, **params).fit(X, y)
     with parallel_config("threading"):
