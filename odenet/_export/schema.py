@@ -21,6 +21,7 @@ from odenet.solvers._base import Solver
 # The most columns of a table, pixels of an image, or outputs.
 MOST_COLUMNS = 10_000_000
 SCALAR = (type(None), bool, int, float, str)
+LARGEST = 2**63  # of integers, which JSON may have of any size
 
 
 def _number(low=-inf, high=inf, kind=(int, float)):
@@ -29,12 +30,20 @@ def _number(low=-inf, high=inf, kind=(int, float)):
     def check(value):
         if not isinstance(value, kind) or isinstance(value, bool):
             return False
+        if not _is_scalar(value):
+            return False
         return low <= value <= high or (isnan(value) and low == -inf)
 
     return check
 
 
-def _integer(low, high=2**63):
+def _is_scalar(value):
+    """Check for a value without parts; an integer must be one of a machine."""
+    is_huge = isinstance(value, int) and abs(value) > LARGEST
+    return isinstance(value, SCALAR) and not is_huge
+
+
+def _integer(low, high=LARGEST):
     """Return a check for integers between two bounds."""
     return _number(low, high, int)
 
@@ -76,7 +85,7 @@ def _vector(kinds, least=0):
 
 def _recorded(value, levels=3):
     """Check what callbacks record: numbers, texts, and lists and dicts of them."""
-    if isinstance(value, (*SCALAR, np.ndarray)):
+    if isinstance(value, np.ndarray) or _is_scalar(value):
         return True
     if isinstance(value, dict):
         is_known = all(isinstance(key, str) for key in value)
@@ -151,7 +160,7 @@ ALWAYS = {
     "n_features_in_": _integer(1, MOST_COLUMNS),
     "n_outputs_": _integer(1, MOST_COLUMNS),
     "depth_": _integer(1),
-    "depth_path_": _list_of(_dict_of(_of(*SCALAR))),
+    "depth_path_": _list_of(_dict_of(_is_scalar)),
     "solver_": _is_solver,
     "loss_curve_": _curve,
     "validation_loss_curve_": _curve,
