@@ -5,7 +5,6 @@ kind, before anything is set. What several values must have in common (columns, 
 pixels) is checked here too. A network checks its own weights.
 """
 
-import inspect
 from math import inf, isnan, prod
 
 import numpy as np
@@ -213,9 +212,11 @@ def is_known(cls, name):
     """
     if name in ALWAYS or name in SOMETIMES or name in cls._get_param_names():
         return True
-    own = {n: v for base in reversed(_foreign(cls)) for n, v in vars(base).items()}
-    return not name.startswith("_") and isinstance(
-        own.get(name, inspect), (*SCALAR, list, dict)
+    declared = [vars(base)[name] for base in _foreign(cls) if name in vars(base)]
+    return (
+        bool(declared)
+        and not name.startswith("_")
+        and isinstance(declared[0], (*SCALAR, list, dict))
     )
 
 
