@@ -25,8 +25,6 @@ TABLE_CLASSES = (Columns, Encoder, NormalScores, Standardizer)
 NUMBERS = (
     "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64"
 )
-
-
 # The most characters that an array of texts may have beyond three times its texts.
 MOST_PADDING = 2_000_000
 
@@ -109,7 +107,7 @@ def from_data(data, arrays):
     """
     if isinstance(data, list):
         if not any(isinstance(item, (list, dict)) for item in data):
-            return data
+            return data  # not copied: a long list would be in memory twice
         return [from_data(item, arrays) for item in data]
     if not isinstance(data, dict):
         return data

@@ -2,7 +2,7 @@
 
 The schema is closed. A name that is not in it is refused, and so is a value of another
 kind, before anything is set. What several values must have in common (columns, classes,
-pixels) is checked here too. A network checks its own weights.
+pixels, shapes of weights) is checked here too.
 """
 
 from math import inf, isnan, prod
@@ -14,6 +14,7 @@ from odenet._tables.columns import Columns, other_columns
 from odenet._tables.encoder import Encoder
 from odenet._tables.normal_scores import NormalScores
 from odenet._tables.standardizer import Standardizer
+from odenet._tables.targets import ClassTargets
 from odenet._training.stop_reason import StopReason
 from odenet.solvers._base import Solver
 
@@ -72,14 +73,11 @@ def _dict_of(check):
     return check_dict
 
 
-def _vector(kinds, least=0):
+def _vector(kinds):
     """Return a check for one-dimensional arrays of dtypes of some kinds."""
-
-    def check(value):
-        is_vector = isinstance(value, np.ndarray) and value.ndim == 1
-        return is_vector and value.dtype.kind in kinds and len(value) >= least
-
-    return check
+    return lambda value: (
+        isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in kinds
+    )
 
 
 def _recorded(value, levels=3):
@@ -184,7 +182,7 @@ SOMETIMES = {
     "feature_names_in_": lambda value: (
         _vector("O")(value) and all(isinstance(name, str) for name in value)
     ),
-    "classes_": _vector("biufUO", least=2),
+    "classes_": _vector("biufUO"),
     "n_samples_fit_": _integer(0),
     "loss_": _optional(_number()),
     "ode_gap_": _optional(_number()),
@@ -305,9 +303,8 @@ def _targets_fit(state):
     classes = state.get("classes_", ())
     return (
         len(classes) >= 2
-        and n_outputs == (len(classes) if len(classes) > 2 else 1)
-        and len(np.unique(classes)) == len(classes)
-        and bool((np.unique(classes) == classes).all())
+        and n_outputs == ClassTargets(classes).n_outputs
+        and np.array_equal(np.unique(classes), classes)
         and min(state.get("_class_shares") or [1]) > 0
     )
 
@@ -351,7 +348,7 @@ def _are_columns(columns, n_columns):
         and all(len(set(known)) == len(known) for known in lists)
         and pooled.keys() <= categories.keys()
         and all(columns.n_categories(j) for j in categories)
-        and _is_indices(columns.numeric, n_columns)
+        and _vector("i")(columns.numeric)
         and len(columns.numeric) == n_columns - len(categories)
         and np.array_equal(columns.numeric, other_columns(n_columns, categories))
         and _is_indices(columns.incomplete, n_columns)
@@ -380,9 +377,7 @@ def _is_standardizer(value, n):
     if not isinstance(limit, float) and not (_vector("f")(limit) and len(limit) == n):
         return False
     are_scales = _vector("f")(value.scale) and len(value.scale) == n
-    return are_scales and bool(
-        (value.scale > 0).all() and np.all(np.asarray(limit) > 0)
-    )
+    return are_scales and bool(np.all(value.scale > 0) and np.all(limit > 0))
 
 
 def _is_scores(value, n):

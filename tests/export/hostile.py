@@ -105,7 +105,7 @@ def _change_array(arrays, rng):
     elif kind == 4:
         shapes = [(0, *array.shape), (-1, 1), (1, -1), (*array.shape, 1)]
         shape = shapes[rng.integers(len(shapes))]
-        empty = np.zeros(shape, array.dtype) if 0 in shape else None
-        arrays[name] = array.reshape(shape) if empty is None else empty
+        array = np.zeros(shape, array.dtype) if 0 in shape else array
+        arrays[name] = array.reshape(shape)
     else:
         arrays[name] = arrays[names[rng.integers(len(names))]].copy()

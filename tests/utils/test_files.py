@@ -111,9 +111,9 @@ def test_a_folder_to_write_to_must_be_there(tmp_path):
 def test_what_is_no_regular_file_is_not_replaced(tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    with pytest.raises(OSError, match="no regular file.*pass a file object"):  # noqa: SIM117
-        with replacing(pipe):
-            raise AssertionError("it was to be replaced")
+    refused = pytest.raises(OSError, match="no regular file.*pass a file object")
+    with refused, replacing(pipe):
+        raise AssertionError("it was to be replaced")
     assert pipe.is_fifo()
     assert list(tmp_path.iterdir()) == [pipe]
 

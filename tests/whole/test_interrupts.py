@@ -20,7 +20,7 @@ Y = X[:, 0] ** 2
 # Trainings say that they were interrupted, and a file that was being opened is closed
 # by the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore")
-# How many lines are tried, of those that run. All take a quarter of an hour.
+# How many lines are tried, of those that run. All take more than eight minutes.
 ROUNDS = pytest.mark.parametrize("n", [6, pytest.param(60, marks=pytest.mark.slow)])
 
 
