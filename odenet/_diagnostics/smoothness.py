@@ -7,6 +7,9 @@ import torch
 
 from odenet._utils.devices import to_numpy
 
+# Layers that differ by so many roundings of the largest weight are the same.
+ROUNDINGS = 4
+
 
 @dataclass(frozen=True)
 class DepthSmoothness:
@@ -23,8 +26,9 @@ class DepthSmoothness:
     von_neumann_ratio : float
         Mean of :math:`\|Z_{k+1} - Z_k\|^2` over twice the mean of
         :math:`\|Z_k - \bar Z\|^2`, with Z = (V, W): free of scale, about 1 for
-        independent layers, O(1/L^2) for a discretised ODE, 0 for tied weights
-        (von Neumann, *Annals of Mathematical Statistics* 12, 1941).
+        independent layers, O(1/L^2) for a discretised ODE, 0 for layers that are tied
+        or differ by rounding (von Neumann, *Annals of Mathematical Statistics* 12,
+        1941).
     per_weight : dict of str to float
         :math:`L \max_k \|Z_{k+1} - Z_k\|_F` for Z = "V" and "W".
     increments : dict of str to ndarray of shape (L - 1,)
@@ -85,16 +89,22 @@ def depth_smoothness(module):
     }
     return DepthSmoothness(
         lipschitz=max(per_weight.values()),
-        von_neumann_ratio=_von_neumann_ratio(layers),
+        von_neumann_ratio=_von_neumann_ratio(layers, torch.finfo(module.V.dtype).eps),
         per_weight=per_weight,
         increments=increments,
     )
 
 
-def _von_neumann_ratio(Z):
-    """Return the ratio, or 0 where the layers do not vary at all."""
+def _von_neumann_ratio(Z, eps):
+    """Return the ratio, or 0 where the layers do not vary beyond rounding.
+
+    Layers are told from the first one, to which a rounded mean would add its error.
+    """
     steps = np.diff(Z, axis=0)
+    steps[np.abs(steps) <= ROUNDINGS * eps * np.abs(Z).max()] = 0.0
     if not steps.any():
         return 0.0
-    spread = np.square(Z - Z.mean(axis=0)).sum(axis=1).mean()
+    steps /= np.abs(steps).max()  # whose squares may vanish, or overflow
+    moved = np.cumsum(np.vstack([np.zeros_like(Z[0]), steps]), axis=0)
+    spread = np.square(moved - moved.mean(axis=0)).sum(axis=1).mean()
     return float(np.square(steps).sum(axis=1).mean() / (2 * spread))

@@ -66,3 +66,22 @@ def test_result_is_frozen_and_short_to_print(generator):
         smoothness.lipschitz = 0
     assert len(repr(smoothness)) < 120
     assert smoothness in {smoothness}
+
+
+def test_layers_that_differ_by_rounding_are_perfectly_smooth(rng):
+    """A mean that is rounded varies no less than they do: seen as a rough network."""
+    module, V, W = make_weights(3, rng)
+    up = rng.integers(2, size=W.shape)
+    for dtype in (torch.float32, torch.float64):
+        module.V = torch.tensor(1e-30 * V).to(dtype)
+        module.W = torch.tensor(W[:1] * (1 + torch.finfo(dtype).eps * up)).to(dtype)
+        smoothness = depth_smoothness(module)
+        assert smoothness.lipschitz > 0
+        assert smoothness.von_neumann_ratio == 0
+
+
+def test_the_ratio_is_free_of_scale(rng):
+    module, V, W = make_weights(5, rng)
+    expected = depth_smoothness(module).von_neumann_ratio
+    module.V, module.W = torch.tensor(1e-200 * V), torch.tensor(1e-200 * W)
+    assert depth_smoothness(module).von_neumann_ratio == pytest.approx(expected)
