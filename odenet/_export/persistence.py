@@ -2,44 +2,29 @@
 
 The format is safetensors. The tensors are the weights of the network, such as
 "module_.V", and other arrays. The metadata are JSON with the versions, the class, and
-the state of the estimator as data (:mod:`odenet._export.plain_data`). The tensor
-"sha256" is the hash of all that.
+the state of the estimator as data (:mod:`odenet._export.plain_data`).
 """
 
-import hashlib
 import json
 import platform
+from functools import partial
 
 import numpy as np
 import sklearn
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 from sklearn.utils.validation import check_is_fitted
 
+from odenet._export.archive import DAMAGES, parsed_json, read_archive, write_archive
 from odenet._export.parts import FROZEN, parts_of_state, state_of_parts
 from odenet._export.plain_data import NotData, from_data, to_data
 from odenet._export.schema import check_state, is_known
 from odenet._network.start import network_from_weights
-from odenet._utils.files import readable, replacing
 from odenet._utils.sklearn_private import CALLBACK_STATE
 from odenet._version import __version__
 
+KEY = "odenet"  # what a file says it is
 SCHEMA = 1  # the version of the format, to be raised if old readers would fail
 WEIGHT = "module_."  # the beginning of the names of weights
-DIGEST = "sha256"  # the name of the tensor with the hash
-# What reading a damaged or foreign file may raise, wherever it is noticed.
-DAMAGES = (
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    MemoryError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
-# What a file can hold many of per byte, so that Python's objects would fill the memory.
-MOST_BRACKETS, BYTES_PER_BRACKET = 100_000, 16
 # A network is tried with so many of its layers: they all have the same shape.
 LAYERS_TO_TRY = 64
 # The attributes that scikit-learn adds to an estimator for its own use.
@@ -97,13 +82,7 @@ def save(model, path):
             _check_known(model, name)
             state[name] = _as_data(model, name, value, arrays)
     header = json.dumps(_header(type(model), state), allow_nan=False)
-    arrays[DIGEST] = _digest(header, arrays)
-    with replacing(path) as part:
-        try:
-            save_file(arrays, part, metadata={"odenet": header})
-        except SafetensorError as error:  # of a full disk, for instance
-            raise OSError(f"{path} cannot be written: {error}.") from error
-        _check_readable(type(model), part)
+    write_archive(path, KEY, header, arrays, partial(_check_readable, type(model)))
 
 
 def load(cls, path):
@@ -144,8 +123,7 @@ def _model_and_state(cls, path):
     What was fitted is checked and tried out, but not set: no network is made, and
     nobody is warned of a device that is missing.
     """
-    with readable(path) as (file, name):
-        header, arrays = _header_and_arrays(file, name)
+    header, arrays, name = read_archive(path, KEY, _parsed)
     if header["estimator"] != cls.__name__:
         raise ValueError(
             f"{name} holds a {header['estimator']}, not a {cls.__name__}: use "
@@ -213,46 +191,13 @@ def _header(kind, state):
     }
 
 
-def _header_and_arrays(path, name):
-    """Read the header and the arrays of a file, and check them.
-
-    ``name`` is that of the file in messages.
-    """
-    try:
-        with safe_open(path, framework="np") as file:
-            metadata = file.metadata() or {}
-            if "odenet" not in metadata:  # other types of numbers may be in it
-                raise ValueError(
-                    f"{name} is a safetensors file, but odenet did not write it."
-                )
-            header = _parsed(metadata["odenet"], name)
-            arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(
-            f"{name} is not a safetensors file, or it is incomplete: {error}."
-        ) from error
-    except (AttributeError, TypeError) as error:
-        raise ValueError(f"{name} is damaged: {error}.") from error
-    digest = arrays.pop(DIGEST, np.zeros(0))
-    if not np.array_equal(digest, _digest(metadata["odenet"], arrays)):
-        raise ValueError(
-            f"{name} is damaged, or was changed after it was written: save the model "
-            "again, or take another copy of the file."
-        )
-    return header, arrays
-
-
 def _parsed(header, name):
     """Parse the header of a file of some name, and check its schema.
 
     The schema is checked before the digest, since a later schema may have another one.
     """
     try:
-        if header.count("[") + header.count("{") > (
-            MOST_BRACKETS + len(header) / BYTES_PER_BRACKET
-        ):
-            raise ValueError("more lists than any model has")
-        header = json.loads(header)
+        header = parsed_json(header)
         schema, version = header["schema"], header["versions"]["odenet"]
         if schema == SCHEMA:
             header["estimator"], header["state"]
@@ -264,16 +209,6 @@ def _parsed(header, name):
             f"{__version__} reads schema {SCHEMA}: install odenet {version} or later."
         )
     return header
-
-
-def _digest(header, arrays):
-    """Compute the SHA-256 of a header and of arrays with names, types and shapes."""
-    digest = hashlib.sha256(header.encode())
-    for name in sorted(arrays):
-        array = arrays[name]
-        digest.update(repr((name, array.dtype.str, array.shape)).encode())
-        digest.update(array.tobytes())
-    return np.frombuffer(digest.digest(), dtype=np.uint8)
 
 
 def _rebuilt(cls, state, arrays):

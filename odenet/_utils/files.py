@@ -1,6 +1,7 @@
 """Files that are written as a whole, or not at all; file objects in place of paths."""
 
 import os
+import re
 import shutil
 import tempfile
 from contextlib import contextmanager
@@ -79,6 +80,26 @@ def readable(file):
         yield path, "The file object"
 
 
+def remove_parts(file):
+    """Remove the new files that killed processes have left beside a file.
+
+    Parameters
+    ----------
+    file : str or path-like
+        A file that no other process writes at present.
+    """
+    path = Path(file).resolve()
+    of_a_part = re.compile(re.escape(_start_of_parts(path)) + "[0-9a-f]{16}[.]part")
+    for part in path.parent.iterdir():
+        if of_a_part.fullmatch(part.name):
+            part.unlink(missing_ok=True)
+
+
+def _start_of_parts(path):
+    """Return how the names of new files begin; a name may have 255 bytes at most."""
+    return f".{path.name[:50]}."
+
+
 @contextmanager
 def _of_bytes():
     """Say of a file object that takes or gives texts what to do."""
@@ -114,12 +135,14 @@ def _replacing_path(path):
             f"{path} is no regular file, and is not replaced. To write to a device or "
             "a pipe, pass a file object, as of open(path, 'wb')."
         )
-    part = path.with_name(f"{token_hex(16)}.part")
+    part = path.with_name(f"{_start_of_parts(path)}{token_hex(8)}.part")
     try:
         os.close(os.open(part, os.O_CREAT | os.O_EXCL, 0o666))  # less the umask
         mode = (path if path.exists() else part).stat().st_mode
         yield part
         part.chmod(mode)
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())  # else a machine that dies may leave it empty
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)

@@ -7,7 +7,7 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from odenet._export.persistence import DIGEST, _digest
+from odenet._export.archive import DIGEST, digest_of
 
 VALUES = [
     *(None, True, 0, -1, 1, 2, 3, 10**6, 10**10, 2**63, 10**400, 0.5, -1e308),
@@ -42,7 +42,7 @@ def parts_of(path):
 def write(path, header, arrays):
     """Write a file, with the digest that belongs to it."""
     header = json.dumps(header)
-    arrays = {**arrays, DIGEST: _digest(header, arrays)}
+    arrays = {**arrays, DIGEST: digest_of(header, arrays)}
     save_file(arrays, path, metadata={"odenet": header})
 
 

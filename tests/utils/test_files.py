@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from odenet._utils.files import readable, replacing
+from odenet._utils.files import readable, remove_parts, replacing
 
 
 def test_the_new_file_takes_the_place_of_the_old_one_at_the_end(tmp_path):
@@ -141,3 +141,16 @@ def test_an_interrupt_right_after_the_file_was_made_leaves_nothing(
     with pytest.raises(KeyboardInterrupt), replacing(tmp_path / "model"):
         pass
     assert not any(tmp_path.iterdir())
+
+
+def test_only_the_parts_of_this_file_are_removed(tmp_path):
+    path = tmp_path / "a[1]*"
+    others = [tmp_path / name for name in ("a", "a1b.part", f".a1b.{'0' * 16}.part")]
+    for other in others:
+        other.touch()
+    with replacing(path) as part:
+        left = part.with_name(part.name.replace(part.name[-21:-5], "0123456789abcdef"))
+        left.touch()
+    remove_parts(path)
+    assert sorted(tmp_path.iterdir()) == sorted([path, *others])
+    remove_parts(tmp_path / "not there")
