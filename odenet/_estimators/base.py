@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from odenet._diagnostics.gap import gap_after_fit
 from odenet._diagnostics.smoothness import depth_smoothness
+from odenet._estimators.checkpoint import checkpoint_of
 from odenet._estimators.frozen import freeze, thaw
 from odenet._estimators.preparation import (
     check_same_network,
@@ -39,6 +40,8 @@ from odenet._training.callbacks.scikit_learn import scikit_learn_callbacks
 from odenet._training.depth.planning import planned_depths
 from odenet._training.fitting import restored_net, train, train_on_part
 from odenet._training.plan import Plan, Progress
+from odenet._training.recorder import Recorder
+from odenet._training.stop_reason import StopReason
 from odenet._utils.devices import resolve_device_or_cpu, training_device
 from odenet._utils.sklearn_private import (
     CallbackSupportMixin,
@@ -68,7 +71,7 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
 
     # What only some estimators leave to their users.
     warm_start = False
-    depth_schedule = flow_time = gap_tol = None
+    depth_schedule = flow_time = gap_tol = checkpoint = None
 
     def __init_subclass__(cls, **kwargs):
         """Let the errors of an inherited ``__init__`` name the class that is called."""
@@ -154,16 +157,33 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         """
         if not isinstance(self.solver, str):
             self.solver.validate()  # a wrong one is told before the data are read
-        device = training_device(self.device, self.dtype)
         predictor = past = None
         if self.warm_start and hasattr(self, "_predictor"):
             predictor, past = self._resumed(), self._past()
         reading = self._read(X, y, sample_weight, predictor)
-        seed, generator = seed_and_generator(self.random_state)
+        if self.checkpoint is None:
+            return self._train(X, y, reading, given, predictor, past)
+        with checkpoint_of(self, reading, given, predictor) as checkpoint:
+            notices = self._train(X, y, reading, given, predictor, past, checkpoint)
+            checkpoint.end(is_complete=self.stop_reason_ != StopReason.INTERRUPTED)
+        return notices + [(text, UserWarning) for text in checkpoint.notices]
+
+    def _train(self, X, y, reading, given, predictor, past, checkpoint=None):
+        """Train, set the fitted attributes, and return what to warn of.
+
+        ``predictor`` and ``past`` are what an earlier fit has left, to go on from.
+        """
+        recorder = None
+        if checkpoint is None:
+            seed, generator = seed_and_generator(self.random_state)
+        else:
+            seed, generator = checkpoint.seed_and_generator()
+            recorder = Recorder(checkpoint.records, checkpoint.keep)
         rows = merged(reading.rows, seed)
         solver = self._resolved_solver(len(rows.y))
         if past is not None and (notice := self._has_passed(solver)):
             return [(notice, UserWarning)]
+        device = training_device(self.device, self.dtype)
         if predictor is None:
             predictor = self._start(replace(reading, rows=rows), generator)
         if given is not None:
@@ -178,7 +198,8 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         plan = self._plan(solver, predictor, past=past, generator=generator, **path)
         fitted = {"_predictor": predictor, **predictor.targets.attributes()}
         with scikit_learn_callbacks(self, X, y, fitted) as observer:
-            outcome = train(predictor.network, data, replace(plan, observer=observer))
+            plan = replace(plan, observer=observer, recorder=recorder)
+            outcome = train(predictor.network, data, plan)
             self._take(predictor, outcome, len(reading.rows.y), data.samples)
         return _with_categories(
             reading, outcome, predictor if self.warm_start and past is None else None
@@ -513,6 +534,11 @@ def fit_part(estimator, X, y, sample_weight, classes=None):
     """
     if estimator.early_stopping is True:
         raise ValueError("partial_fit does not support early_stopping=True.")
+    if estimator.checkpoint is not None:
+        raise ValueError(
+            "partial_fit writes no checkpoint: save the estimator after a part, or "
+            f"call it with checkpoint=None, got {estimator.checkpoint!r}."
+        )
     with losing_nothing(estimator):
         return estimator._fit_part(X, y, sample_weight, Announced(classes=classes))
 

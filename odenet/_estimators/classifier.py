@@ -114,6 +114,11 @@ class ResODEClassifier(ClassificationMixin, TableResODE):
     callbacks : list, default=None
         Callbacks of skorch, called at every step of the flow or epoch; where a flow
         time is chosen on a part that is held out, by the run that chooses it.
+    checkpoint : str or path-like, default=None
+        A file in which an unfinished fit keeps its state every ten seconds. If the
+        process is killed, ``fit`` with the same data and parameters goes on from there,
+        on the same machine to the same model, to the last bit. The file is removed when
+        the fit is complete. See the README.
     device : str, default="auto"
         "auto" is CUDA where there is one, else the CPU; or any name of a torch device.
     dtype : {"float32", "float64"}, default="float32"
@@ -234,6 +239,7 @@ class ResODEClassifier(ClassificationMixin, TableResODE):
         label_smoothing=0.05,
         backward="stored",
         callbacks=None,
+        checkpoint=None,
         device="auto",
         dtype="float32",
         warm_start=False,
@@ -261,6 +267,7 @@ class ResODEClassifier(ClassificationMixin, TableResODE):
             allow_nan=allow_nan,
             backward=backward,
             callbacks=callbacks,
+            checkpoint=checkpoint,
             device=device,
             dtype=dtype,
             warm_start=warm_start,

@@ -1,5 +1,6 @@
 """The estimator of images: a convolutional residual network."""
 
+import os
 from functools import partial
 from numbers import Real
 
@@ -83,6 +84,11 @@ class ResODEImageClassifier(ClassificationMixin, BaseResODE):
         to their shares among the samples.
     callbacks : list, default=None
         Callbacks of skorch, called at every epoch.
+    checkpoint : str or path-like, default=None
+        A file in which an unfinished fit keeps its state every ten seconds. If the
+        process is killed, ``fit`` with the same data and parameters goes on from there,
+        on the same machine to the same model, to the last bit. The file is removed when
+        the fit is complete. See the README.
     device : str, default="auto"
         "auto" is CUDA where there is one, else the CPU; or any name of a torch device.
     dtype : {"float32", "float64"}, default="float32"
@@ -174,6 +180,7 @@ class ResODEImageClassifier(ClassificationMixin, BaseResODE):
         "class_weight": [dict, StrOptions({"balanced"}), None],
         "label_smoothing": [Interval(Real, 0, 1, closed="left")],
         "callbacks": [list, None],
+        "checkpoint": [str, os.PathLike, None],
         "device": [str, torch.device],
         "dtype": [StrOptions({"float32", "float64"})],
         "random_state": ["random_state"],
@@ -197,6 +204,7 @@ class ResODEImageClassifier(ClassificationMixin, BaseResODE):
         class_weight=None,
         label_smoothing=0.0,
         callbacks=None,
+        checkpoint=None,
         device="auto",
         dtype="float32",
         random_state=None,
@@ -216,6 +224,7 @@ class ResODEImageClassifier(ClassificationMixin, BaseResODE):
         self.class_weight = class_weight
         self.label_smoothing = label_smoothing
         self.callbacks = callbacks
+        self.checkpoint = checkpoint
         self.device = device
         self.dtype = dtype
         self.random_state = random_state

@@ -1,5 +1,6 @@
 """What the estimators of tables share: their parameters, and tools for the depth."""
 
+import os
 from functools import partial
 from numbers import Real
 
@@ -57,6 +58,7 @@ class TableResODE(BaseResODE):
         "allow_nan": ["boolean"],
         "backward": [StrOptions(set(BACKWARDS))],
         "callbacks": [list, None],
+        "checkpoint": [str, os.PathLike, None],
         "device": [str, torch.device],
         "dtype": [StrOptions({"float32", "float64"})],
         "warm_start": ["boolean"],
@@ -87,6 +89,7 @@ class TableResODE(BaseResODE):
         allow_nan=False,
         backward="stored",
         callbacks=None,
+        checkpoint=None,
         device="auto",
         dtype="float32",
         warm_start=False,
@@ -113,6 +116,7 @@ class TableResODE(BaseResODE):
         self.allow_nan = allow_nan
         self.backward = backward
         self.callbacks = callbacks
+        self.checkpoint = checkpoint
         self.device = device
         self.dtype = dtype
         self.warm_start = warm_start

@@ -27,8 +27,9 @@ SCHEMA = 1  # the version of the format, to be raised if old readers would fail
 WEIGHT = "module_."  # the beginning of the names of weights
 # A network is tried with so many of its layers: they all have the same shape.
 LAYERS_TO_TRY = 64
-# The attributes that scikit-learn adds to an estimator for its own use.
-LEFT_OUT = (*CALLBACK_STATE, "_metadata_request")
+# The attributes that scikit-learn adds to an estimator for its own use; and the path
+# of a file of this machine, which a model from elsewhere must not write to.
+LEFT_OUT = (*CALLBACK_STATE, "_metadata_request", "checkpoint")
 
 
 def save(model, path):

@@ -208,6 +208,8 @@ def is_known(cls, name):
     -------
     is_known : bool
     """
+    if name == "checkpoint":  # a path, which a file must not choose
+        return False
     if name in ALWAYS or name in SOMETIMES or name in cls._get_param_names():
         return True
     declared = [vars(base)[name] for base in _foreign(cls) if name in vars(base)]

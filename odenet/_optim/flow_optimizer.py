@@ -89,6 +89,34 @@ class FlowOptimizer(Optimizer):
         """Go on counting where an earlier integration of the same flow ended."""
         self._progress.update(flow_time=flow_time, n_grad_evals=n_grad_evals)
 
+    def position(self):
+        """Return where the trajectory is, beside what ``state_dict`` has.
+
+        Another optimizer of the same parameters, with the same state, goes on from
+        there, to the last bit, without another gradient.
+
+        Returns
+        -------
+        position : dict
+        """
+        point = self._point
+        if point is None or self._moved():
+            point = None
+        return {
+            "point": None if point is None else (point.y, point.loss, point.velocity),
+            "horizon": self.horizon,
+            "stalled": self.stalled,
+            "diverged": self.diverged,
+        }
+
+    def go_to(self, position):
+        """Go on where ``position`` was taken; the parameters are those of there."""
+        self.horizon = position["horizon"]
+        self.stalled, self.diverged = position["stalled"], position["diverged"]
+        self._point = None
+        if position["point"] is not None:
+            self._settle(Point(*position["point"]))
+
     def step(self, closure):
         """Follow the flow for one step.
 
@@ -135,13 +163,7 @@ class FlowOptimizer(Optimizer):
 
     def _start(self, closure):
         """Evaluate the flow at the current parameters, for the first step or anew."""
-        self._rates = self._current_rates()
-        if not min(self._rates) > 0:
-            raise ValueError(f"`lr` must be positive, got {min(self._rates)!r}.")
-        scales = zip(self._params, self._rates, strict=True)
-        self._scale = torch.cat(
-            [torch.full_like(p, sqrt(rate)).flatten() for p, rate in scales]
-        )
+        self._read_rates()
         start = self._evaluate(self._scaled(self._params), closure)
         if not isfinite(start.loss) or not all_finite(start.velocity):
             raise FloatingPointError(
@@ -150,6 +172,22 @@ class FlowOptimizer(Optimizer):
             )
         self._marks = [_mark(p) for p in self._params]
         return start
+
+    def _settle(self, point):
+        """Take a point as that of the current parameters, as after a step."""
+        self._read_rates()
+        self._point, self._written = point, point.y
+        self._marks = [_mark(p) for p in self._params]
+
+    def _read_rates(self):
+        """Read the rates of the groups, which scale the parameters."""
+        self._rates = self._current_rates()
+        if not min(self._rates) > 0:
+            raise ValueError(f"`lr` must be positive, got {min(self._rates)!r}.")
+        scales = zip(self._params, self._rates, strict=True)
+        self._scale = torch.cat(
+            [torch.full_like(p, sqrt(rate)).flatten() for p, rate in scales]
+        )
 
     def _moved(self):
         """Tell whether somebody else has changed the parameters or the rates."""

@@ -36,6 +36,9 @@ class ResODEClassifierCV(PathSearchMixin, ResODEClassifier):
         As in :class:`ResODEClassifier`.
     categorical_features, min_frequency, max_categories, allow_nan : optional
         As in :class:`ResODEClassifier`; the folds share the categories of all samples.
+    checkpoint : str or path-like, default=None
+        A file in which an unfinished search keeps the folds that are done, and then the
+        state of the last fit: see :class:`ResODEClassifier`.
     backward, device, dtype, random_state, verbose : optional
         As in :class:`ResODEClassifier`.
 
@@ -102,6 +105,7 @@ class ResODEClassifierCV(PathSearchMixin, ResODEClassifier):
         class_weight=None,
         label_smoothing=0.05,
         backward="stored",
+        checkpoint=None,
         device="auto",
         dtype="float32",
         random_state=None,
@@ -129,6 +133,7 @@ class ResODEClassifierCV(PathSearchMixin, ResODEClassifier):
         self.class_weight = class_weight
         self.label_smoothing = label_smoothing
         self.backward = backward
+        self.checkpoint = checkpoint
         self.device = device
         self.dtype = dtype
         self.random_state = random_state

@@ -32,11 +32,13 @@ from sklearn.utils.parallel import Parallel, delayed
 from tqdm.auto import tqdm
 
 from odenet._estimators.base import read_training_set
+from odenet._estimators.checkpoint import Checkpoint
 from odenet._estimators.preparation import losing_nothing
 from odenet._network.start import dimensions_of_inputs
 from odenet._search.sweep import Sweep
 from odenet._tables.reading import Announced
 from odenet._training.callbacks.scikit_learn import hand_on_callbacks
+from odenet._training.stop_reason import StopReason
 from odenet._utils.sklearn_private import CALLBACK_STATE, StrOptions, fit_context
 from odenet.solvers import resolve_solver
 
@@ -120,6 +122,26 @@ class PathSearchMixin:
         X, y, sample_weight = indexable(X, y, sample_weight)
         estimator = self._estimator(depths[-1])
         reading = read_training_set(clone(estimator), X, y, sample_weight)
+        splits = list(self._splitter(y).split(X, y, **routed.splitter.split))
+        data = X, y, sample_weight, routed.scorer.score
+        if self.checkpoint is None:
+            return self._choose_and_fit(estimator, depths, reading, splits, data)
+        depends_on = [*reading.rows, reading.layout, splits, routed.scorer.score]
+        with Checkpoint(self, estimator.random_state, depends_on) as checkpoint:
+            estimator.set_params(random_state=checkpoint.seed)
+            notices = self._choose_and_fit(
+                estimator, depths, reading, splits, data, checkpoint
+            )
+            checkpoint.end(is_complete=self.stop_reason_ != StopReason.INTERRUPTED)
+        return notices + [(text, UserWarning) for text in checkpoint.notices]
+
+    def _choose_and_fit(
+        self, estimator, depths, reading, splits, data, checkpoint=None
+    ):
+        """Choose by the scores of all folds, train, and return warnings.
+
+        ``data`` are X, y, weights, and what the scorer gets besides.
+        """
         flow_times = self._flow_times(reading.targets)
         classes = getattr(reading.targets, "classes", None)
         announced = Announced(classes, columns=reading.layout)
@@ -127,14 +149,8 @@ class PathSearchMixin:
         if effective_n_jobs(self.n_jobs) > 1:
             swept.set_params(verbose=0)  # bars of several processes would mix
         sweep = Sweep(swept, depths, flow_times, self._scorer(classes), announced)
-        splits = self._splitter(y).split(X, y, **routed.splitter.split)
-        n_dimensions = dimensions_of_inputs(*reading.layout.inputs)
-        parts = sweep.parts(list(splits), n_dimensions)
-        results = Parallel(n_jobs=self.n_jobs, return_as="generator")(
-            delayed(sweep.run)(X, y, part, sample_weight, routed.scorer.score)
-            for part in parts
-        )
-        folds = self._shown(results, parts)
+        parts = sweep.parts(splits, dimensions_of_inputs(*reading.layout.inputs))
+        folds = self._shown(self._results(sweep, parts, data, checkpoint), parts)
         scores, stop_reasons, errors = zip(*chain.from_iterable(folds), strict=True)
         notices = [(text, ConvergenceWarning) for text in _failures(stop_reasons)]
         notices += [(text, UserWarning) for text in _failed_scores(errors)]
@@ -142,6 +158,7 @@ class PathSearchMixin:
         self._choose(np.stack(scores), depths, flow_times, texts)
         estimator.set_params(**self.cv_results_["params"][self.best_index_])
         hand_on_callbacks(self, estimator)
+        X, y, sample_weight, _ = data
         estimator.fit(X, y, sample_weight)
         params = estimator.get_params(deep=False)
         for name, value in vars(estimator).items():
@@ -150,6 +167,29 @@ class PathSearchMixin:
         inputs = replace(self._predictor.inputs, estimator_name=type(self).__name__)
         self._predictor = replace(self._predictor, inputs=inputs)
         return notices
+
+    def _results(self, sweep, parts, data, checkpoint):
+        """Yield the results of all parts of the folds, in their order.
+
+        With a checkpoint they are kept as they come, and those that were kept already
+        are not run again. One whose scorer has failed is to be run again, as are those
+        after it.
+        """
+        X, y, sample_weight, score_params = data
+        kept = [] if checkpoint is None else list(checkpoint.records)
+        for part in kept:
+            yield [(scores, StopReason(reason), None) for scores, reason in part]
+        results = Parallel(n_jobs=self.n_jobs, return_as="generator")(
+            delayed(sweep.run)(X, y, part, sample_weight, score_params)
+            for part in parts[len(kept) :]
+        )
+        is_kept = checkpoint is not None
+        for part in results:
+            is_kept = is_kept and all(error is None for *_, error in part)
+            if is_kept:
+                kept.append([[scores, str(reason)] for scores, reason, _ in part])
+                checkpoint.keep(kept)
+            yield part
 
     def _shown(self, results, parts):
         """Yield results as they come, and show a bar over the folds if asked for."""

@@ -34,6 +34,9 @@ class ResODERegressorCV(PathSearchMixin, ResODERegressor):
         As in :class:`ResODERegressor`; the ``depth_schedule`` is "doubling" or None.
     categorical_features, min_frequency, max_categories, allow_nan : optional
         As in :class:`ResODERegressor`; the folds share the categories of all samples.
+    checkpoint : str or path-like, default=None
+        A file in which an unfinished search keeps the folds that are done, and then the
+        state of the last fit: see :class:`ResODERegressor`.
     backward, device, dtype, random_state, verbose : optional
         As in :class:`ResODERegressor`.
 
@@ -98,6 +101,7 @@ class ResODERegressorCV(PathSearchMixin, ResODERegressor):
         max_categories=None,
         allow_nan=False,
         backward="stored",
+        checkpoint=None,
         device="auto",
         dtype="float32",
         random_state=None,
@@ -123,6 +127,7 @@ class ResODERegressorCV(PathSearchMixin, ResODERegressor):
         self.max_categories = max_categories
         self.allow_nan = allow_nan
         self.backward = backward
+        self.checkpoint = checkpoint
         self.device = device
         self.dtype = dtype
         self.random_state = random_state

@@ -82,11 +82,16 @@ class _Training:
             plan = replace(plan, callbacks=callbacks)
         schedule = self._schedule(only_chooses)
         monitor = Monitor(early_stopping, schedule, on_folds=plan.net_class is JointNet)
-        net = make_net(self.network, plan, monitor=monitor, horizon=horizon)
+        settings = {"monitor": monitor, "horizon": horizon, "recorder": plan.recorder}
+        net = make_net(self.network, plan, **settings)
         if past is not None:
             net.resume(past)
         with net.observed_by(plan.observer):
-            run_net(net, samples, held_out)
+            if net.recorder is None:
+                run_net(net, samples, held_out)
+            elif not net.recorder.recall(net):
+                run_net(net, samples, held_out)
+                net.recorder.see_end(net)
         if schedule is not None:
             self.depth_path += schedule.path
         notices = () if schedule is None else tuple(schedule.notices)

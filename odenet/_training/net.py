@@ -59,6 +59,8 @@ class TrainingNet(NeuralNet):
     augmentation : callable, default=None
         ``augmentation(X, generator)`` varies the inputs of a batch.
     callbacks : list of skorch callbacks, default=None
+    recorder : Recorder, default=None
+        Keeps the state of the training, and lets it go on from what was kept.
     max_epochs : int, default=None
         Passes over every part of a stream of samples. None is the solver's
         ``max_epochs``, over all samples.
@@ -82,6 +84,7 @@ class TrainingNet(NeuralNet):
         monitor=None,
         augmentation=None,
         callbacks=None,
+        recorder=None,
         max_epochs=None,
     ):
         self.loss = loss
@@ -92,6 +95,7 @@ class TrainingNet(NeuralNet):
         self.generator = generator
         self.monitor = monitor or Monitor()
         self.augmentation = augmentation
+        self.recorder = recorder
         self.trains_on_parts = max_epochs is not None
         self.stop_reason = self.average = None
         self.rows_before = self.evals_before = 0
@@ -384,6 +388,8 @@ class TrainingNet(NeuralNet):
         try:
             if self.averages:
                 self.average = RunningAverage(self.module_)
+            if self.recorder is not None:
+                epochs = self.recorder.resume(self)
             super().fit_loop(X, y, epochs=epochs, **fit_params)
         except StopTraining:
             pass
@@ -403,8 +409,12 @@ class TrainingNet(NeuralNet):
         if method_name == "on_epoch_end":
             self._set_training(False)
         super().notify(method_name, **cb_kwargs)
-        if method_name == "on_epoch_end" and self.stop_reason:
+        if method_name != "on_epoch_end":
+            return
+        if self.stop_reason:
             raise StopTraining
+        if self.recorder is not None:
+            self.recorder.see_epoch(self)
 
     @contextmanager
     def observed_by(self, callback):

@@ -75,6 +75,8 @@ class Plan:
         ``augmentation(X, generator)`` varies the inputs of a batch.
     past : Progress, default=None
         How far an earlier fit came that this one continues.
+    recorder : Recorder, default=None
+        Keeps the state of every training of the fit.
     net_class : type, default=None
         The class of the net; None is :class:`odenet._training.net.TrainingNet`.
     """
@@ -94,6 +96,7 @@ class Plan:
     generator: torch.Generator | None = None
     augmentation: Callable | None = None
     past: Progress | None = None
+    recorder: Any = None
     net_class: type | None = None
 
     @property

@@ -1,0 +1,165 @@
+"""The checkpoint of a fit: whose it is, and whether a fit goes on from it."""
+
+import re
+
+import joblib
+import numpy as np
+import torch
+
+from odenet._estimators.preparation import seed_and_generator
+from odenet._export.checkpoint import CheckpointFile
+from odenet._version import __version__
+
+# Parameters that change no number of a fit.
+NOT_COMPARED = {"checkpoint", "callbacks", "n_jobs", "random_state", "verbose"}
+
+
+class Checkpoint:
+    """What a fit keeps in the file of its parameter ``checkpoint``.
+
+    As a context it removes its part of the file if the fit fails before anything was
+    kept.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Whose parameters must be the same for a fit to go on.
+    seed : int
+        The seed that was drawn for this fit.
+    data : object
+        All that the fit depends on besides the parameters: arrays and plain data.
+
+    Attributes
+    ----------
+    seed : int
+        The seed of the fit: that of the file if a fit without a seed goes on.
+    records : list
+        What an earlier process has kept of the same fit; empty if there is nothing.
+    notices : list of str
+        What the user is to be warned of.
+
+    Raises
+    ------
+    OSError, ValueError
+        If the file cannot be read or written, or if a callback has a memory.
+    """
+
+    def __init__(self, estimator, seed, data):
+        _check_callbacks(estimator.callbacks)
+        self.file = CheckpointFile(estimator.checkpoint)
+        self.name = type(estimator).__name__
+        self.notices, self.records, self.problem = [], [], None
+        self.head = {"seed": seed, "traits": _traits(estimator, seed, data)}
+        found = self.file.sections.get(self.name)
+        if found is not None and found.get("traits") == self.head["traits"]:
+            self.seed = self.head["seed"] = found["seed"]
+            self.records = found["records"]
+            return
+        self.seed = seed
+        if found is not None:
+            changed = ", ".join(_changes(found.get("traits", {}), self.head["traits"]))
+            self.notices.append(
+                f"The checkpoint {self.file.path} belongs to another fit, of which "
+                f"differ: {changed}. Training began anew."
+            )
+        elif self.file.damage is not None:
+            self.notices.append(f"{self.file.damage} Training began anew.")
+        self.file.write(self.name, {**self.head, "records": []})
+
+    def seed_and_generator(self):
+        """Return the seed of the fit, and a generator that begins with it."""
+        return self.seed, torch.Generator().manual_seed(self.seed)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        if kind is not None and not self.records:
+            self.end()
+
+    def keep(self, records):
+        """Write records. A failure ends no fit: it is told when the fit has ended."""
+        self.problem, self.records = None, records
+        try:
+            self.file.write(self.name, {**self.head, "records": records})
+        except OSError as error:
+            self.problem = error
+
+    def end(self, *, is_complete=True):
+        """Remove what was kept of a fit that is complete; another may still go on."""
+        try:
+            if is_complete:
+                self.file.remove(self.name)
+        except OSError as error:
+            self.problem = error
+        if self.problem is not None:
+            self.notices.append(
+                f"The checkpoint {self.file.path} could not be kept: {self.problem}."
+            )
+
+
+def checkpoint_of(estimator, reading, given, predictor):
+    """Return the checkpoint of a fit.
+
+    Parameters
+    ----------
+    estimator : estimator
+    reading : Reading
+        The training set.
+    given : tuple of array-like or None, or None
+        Samples to stop early on, with their weights.
+    predictor : Predictor or None
+        If it is trained further.
+    """
+    seed, _ = seed_and_generator(estimator.random_state)
+    held_out = [np.asarray(part) for part in given or () if part is not None]
+    weights = {} if predictor is None else predictor.network.state_dict()
+    weights = {name: Z.cpu().numpy() for name, Z in weights.items()}
+    return Checkpoint(
+        estimator, seed, [*reading.rows, reading.layout, held_out, weights]
+    )
+
+
+def _check_callbacks(callbacks):
+    """Raise for a callback whose memory a checkpoint would not have."""
+    for given in callbacks or ():
+        callback = given[1] if isinstance(given, tuple) else given
+        if not getattr(callback, "only_watches", False):
+            raise ValueError(
+                f"`checkpoint` does not keep what the callback {callback!r} remembers. "
+                "Leave it out; or, if it only watches the training, give its class the "
+                "attribute only_watches = True."
+            )
+
+
+def _traits(estimator, seed, data):
+    """Return texts that are the same for the same fit, by what they tell of."""
+    params = estimator.get_params()
+    traits = {
+        name: _text(value) for name, value in params.items() if name not in NOT_COMPARED
+    }
+    given = params["random_state"] is not None
+    return {
+        "data": joblib.hash(data),
+        **traits,
+        "random_state": str(seed) if given else "None",
+        "version of odenet": __version__,
+        "version of torch": torch.__version__,
+    }
+
+
+def _text(value):
+    """Return a text of a parameter that is the same in every process."""
+    if hasattr(value, "get_params"):  # whose own parameters have traits of their own
+        return type(value).__qualname__
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
+
+
+def _changes(before, now):
+    """Yield what differs between the traits of two fits, with values that are short."""
+    for name in before.keys() | now.keys():
+        old, new = before.get(name), now.get(name)
+        if old == new:
+            continue
+        is_long = name in ("data", "random_state") or len(f"{old}{new}") > 60
+        yield name if is_long else f"{name} ({old}, now {new})"
