@@ -273,3 +273,30 @@ def test_finiteness_is_told_for_values_whose_sum_overflows():
     for value in (inf, -inf, float("nan")):
         assert not all_finite(torch.tensor([1.0, value]))
     assert not all_finite(torch.tensor([inf, -inf]))
+
+
+def test_another_optimizer_goes_on_from_the_position():
+    """To the last bit, and without another gradient: the point is part of it."""
+    for make in (GradientFlow, ExplicitEuler):
+        ends = []
+        for n_before in (8, 3, 0):
+            x, loss = quartic([1.0, 2.0])
+            flow = make([{"params": [x], "lr": 3.0}], horizon=10.0)
+            closure = make_closure(flow, loss)
+            for _ in range(n_before):
+                flow.step(closure)
+            state, position = copy.deepcopy((flow.state_dict(), flow.position()))
+            y = x.detach().clone().requires_grad_()
+            other = make([{"params": [y], "lr": 1.0}])
+            other.load_state_dict(state)
+            other.go_to(position)
+            if n_before:
+                assert other.position()["point"] is not None
+            closure = make_closure(other, lambda y=y: y.pow(4).sum() / 4)
+            for _ in range(8 - n_before):
+                other.step(closure)
+            ends.append((y.tolist(), other.flow_time, other.n_grad_evals))
+        assert ends[1:] == ends[:1] * 2
+        with torch.no_grad():
+            y.add_(1.0)
+        assert other.position()["point"] is None  # it belongs to other parameters
