@@ -1,5 +1,6 @@
 """Devices, types of numbers, and threads."""
 
+import threading
 import warnings
 from contextlib import contextmanager
 
@@ -78,7 +79,7 @@ def torch_threads(multiplications):
     """Compute with one thread if more would be slower, and restore the number after.
 
     The number of threads is never raised, since the user may have lowered it on
-    purpose.
+    purpose. Only the thread that calls is concerned.
 
     Parameters
     ----------
@@ -89,8 +90,41 @@ def torch_threads(multiplications):
     if before == 1 or multiplications >= THREADING_PAYS:
         yield
         return
-    torch.set_num_threads(1)
+    usual = _set_own_threads(1)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        if usual == before:  # which is then set for the other threads as well
+            torch.set_num_threads(before)
+        else:
+            _set_own_threads(before)
+
+
+def _set_own_threads(n):
+    """Set the number of threads that torch uses for what this thread computes.
+
+    torch sets it for this thread, and for all that have not computed anything yet: they
+    would keep it for good. Another thread sets theirs back at once.
+
+    Returns
+    -------
+    usual : int
+        The number for threads that have not computed anything yet.
+    """
+    usual, was_read, was_set = [], threading.Event(), threading.Event()
+
+    def set_back():
+        usual.append(torch.get_num_threads())
+        was_read.set()
+        was_set.wait()
+        torch.set_num_threads(*usual)
+
+    other = threading.Thread(target=set_back, daemon=True)
+    other.start()
+    was_read.wait()
+    try:
+        torch.set_num_threads(n)
+    finally:
+        was_set.set()
+        other.join()
+    return usual[0]

@@ -1,3 +1,5 @@
+import threading
+
 import joblib
 import numpy as np
 import pytest
@@ -42,6 +44,37 @@ def test_thin_layers_get_one_thread_and_the_count_is_restored():
     assert torch.get_num_threads() == 2
     with pytest.raises(RuntimeError), torch_threads(1000):
         raise RuntimeError
+    assert torch.get_num_threads() == 2
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_threads_that_are_born_meanwhile_keep_the_usual_count():
+    """torch gives a thread that computes for the first time what was set last."""
+
+    def count_of_a_new_thread():
+        counts = []
+        thread = threading.Thread(
+            target=lambda: counts.append(torch.get_num_threads()), daemon=True
+        )
+        thread.start()
+        thread.join()
+        return counts[0]
+
+    with torch_threads(1000):
+        assert count_of_a_new_thread() == 2
+    assert count_of_a_new_thread() == 2
+
+    def own_count(n):
+        torch.set_num_threads(n)
+        with torch_threads(1000):
+            seen.append((torch.get_num_threads(), count_of_a_new_thread()))
+        seen.append((torch.get_num_threads(), count_of_a_new_thread()))
+
+    seen = []
+    thread = threading.Thread(target=own_count, args=(3,), daemon=True)
+    thread.start()
+    thread.join()
+    assert seen == [(1, 3), (3, 3)]
     assert torch.get_num_threads() == 2
 
 
