@@ -1,8 +1,10 @@
 """Devices, types of numbers, and threads."""
 
+import os
 import threading
 import warnings
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 
@@ -13,6 +15,10 @@ import torch
 # as long with two threads as with one, because each waits for the other at every
 # product. The value is a choice on the safe side of both, not derived.
 THREADING_PAYS = 3_000_000
+# The threads of OpenMP do not survive a fork, and a process that was forked from one
+# with several would wait for them for ever. torch's own data loaders do the same.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
 
 
 def resolve_device(device):
