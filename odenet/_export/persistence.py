@@ -18,6 +18,7 @@ from odenet._export.archive import DAMAGES, parsed_json, read_archive, write_arc
 from odenet._export.parts import FROZEN, parts_of_state, state_of_parts
 from odenet._export.plain_data import NotData, from_data, to_data
 from odenet._export.schema import check_state, is_known
+from odenet._export.sharing import without_single_values
 from odenet._network.start import network_from_weights
 from odenet._utils.sklearn_private import CALLBACK_STATE
 from odenet._version import __version__
@@ -32,7 +33,7 @@ LAYERS_TO_TRY = 64
 LEFT_OUT = (*CALLBACK_STATE, "_metadata_request", "checkpoint")
 
 
-def save(model, path):
+def save(model, path, *, share=False):
     """Write the fitted estimator to a file of the safetensors format.
 
     The file holds parameters, weights, the history of the training and everything
@@ -48,6 +49,11 @@ def save(model, path):
     path : str, path-like or binary file object
         The file, by custom with the suffix ".safetensors". A file object, such as of
         ``open(path, "wb")`` or ``io.BytesIO()``, is written to at its position.
+    share : bool, default=False
+        Whether the file is for others who must not know single samples: it then tells
+        no value of a column, and no category, that fewer than ten samples have. The
+        ranks of numbers are kept by means of ten or more neighbouring values, so that
+        predictions differ a little. Labels of classes and names of columns are told.
 
     Raises
     ------
@@ -58,7 +64,10 @@ def save(model, path):
     TypeError
         If a file object is not in binary mode.
     ValueError
-        If a parameter is not plain data. Callbacks and functions are not.
+        If a parameter is not plain data. Callbacks and functions are not. With
+        ``share=True``, if categories of fewer than ten samples were not pooled
+        (``min_frequency=10`` does that), if there are fewer than twenty samples, or
+        after ``partial_fit``.
 
     Examples
     --------
@@ -75,8 +84,10 @@ def save(model, path):
     True
     """
     check_is_fitted(model)
-    state, arrays = {}, {}
-    for name, value in state_of_parts(model.__getstate__()).items():
+    state, arrays, named = {}, {}, state_of_parts(model.__getstate__())
+    if share:
+        named = without_single_values(model, named)
+    for name, value in named.items():
         if name == FROZEN:
             arrays |= {WEIGHT + n: Z for n, Z in value.pop("weights").items()}
         if not name.startswith(LEFT_OUT):

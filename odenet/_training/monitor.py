@@ -95,6 +95,8 @@ class Monitor(Callback):
         """Record the epoch, keep the best weights, and apply what the rules decide."""
         flow = net.optimizer_
         net.history.record("role", "fit")
+        if net.trains_on_parts:
+            net.history.record("event_part", True)
         for name in ("flow_time", "n_grad_evals", "n_rejected", "spectral_radius"):
             if hasattr(flow, name):
                 net.history.record(name, getattr(flow, name))

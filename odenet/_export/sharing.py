@@ -1,0 +1,135 @@
+"""What a file tells of single samples, taken out of it.
+
+A value that FEWEST samples have in common is told. In place of others stand means of as
+many.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+from scipy.special import ndtr
+
+from odenet._network.start import input_scaling
+from odenet._tables.encoder import Encoder
+from odenet._tables.normal_scores import MOST_KNOTS, NormalScores
+
+# The samples behind every number: a choice, as tables of official statistics make one.
+FEWEST = 10
+
+
+def without_single_values(model, state):
+    """Return the state of an estimator without a value of fewer than FEWEST samples.
+
+    Knots of ranks become means of their neighbours. One of the rare categories of a
+    column, which is kept to tell texts from numbers, becomes another of its kind.
+
+    Parameters
+    ----------
+    model : estimator
+    state : dict
+        With the names of files: see :mod:`odenet._export.parts`.
+
+    Raises
+    ------
+    ValueError
+        If that is not possible.
+    """
+    encoder = state["_X_encoder"]
+    if not isinstance(encoder, Encoder):  # of images, which are told by moments only
+        return state
+    if any("event_part" in row for row in model.net_.history):
+        raise ValueError(
+            "share=True needs to know how many samples have a value, which is unknown "
+            "after partial_fit: fit the model to all samples, or use share=False."
+        )
+    n = model.n_samples_fit_
+    if n < 2 * FEWEST:
+        raise ValueError(
+            f"share=True needs {2 * FEWEST} samples or more, of which {FEWEST} each "
+            f"stand behind a number, got {n}: use share=False."
+        )
+    columns = encoder.columns
+    _check_categories(model, columns, n)
+    gain = input_scaling(model.module_)["gain"]
+    knots = tuple(_shared(*pair, gain, n) for pair in encoder.scores.knots)
+    pooled = {
+        j: _stand_in(rare, columns.categories[j]) for j, rare in columns.pooled.items()
+    }
+    columns = replace(columns, pooled=pooled)
+    encoder = replace(encoder, columns=columns, scores=NormalScores(knots))
+    return state | {"_X_encoder": encoder, "_columns": columns}
+
+
+def _check_categories(model, columns, n):
+    """Raise an error if a category may be that of fewer than FEWEST samples."""
+    least = model.min_frequency or 1
+    if not columns.categories or (least if least >= 1 else least * n) >= FEWEST:
+        return
+    raise ValueError(
+        f"share=True tells no category of fewer than {FEWEST} samples, and the fit has "
+        f"kept some: fit with min_frequency={FEWEST} or more, got "
+        f"{model.min_frequency!r}, or use share=False."
+    )
+
+
+def _stand_in(rare, kept):
+    """Return a value of the same kind as a rare category, that tells nothing of it."""
+    for value in kept:
+        if isinstance(value, type(rare)):
+            return value
+    return type(rare)() if rare is not None else None
+
+
+def _shared(values, scores, gain, n):
+    """Return the knots of a column, each of them of FEWEST samples or more.
+
+    How many samples have a value is read off the scores, from both ends of the column.
+    Where that is unknown, one sample has it.
+    """
+    scores = scores / gain
+    masses = np.maximum(_masses(scores), _masses(-scores[::-1])[::-1])
+    counts = np.maximum(1.0, n * masses)
+    groups = _groups(counts)
+    first = np.unique(groups, return_index=True)[1]
+    is_told = np.bincount(groups) == 1  # which a mean of one value would round
+    shared = []
+    for knots in (values, gain * scores):
+        means = np.bincount(groups, counts * knots) / np.bincount(groups, counts)
+        shared.append(np.where(is_told, knots[first], means))
+    return tuple(shared)
+
+
+def _masses(scores):
+    """Return the masses of values by their scores, zero from where they are unknown.
+
+    The normal distribution at a score is the mass below the middle of its value. So the
+    mass of a value is known if that of all below it is. It is, unless a value above the
+    one before was left out of the knots: those are left out of which there are several
+    within a distance of scores.
+    """
+    masses, below = np.zeros(len(scores)), 0.0
+    distance = (scores[-1] - scores[0]) / (MOST_KNOTS - 1) if len(scores) else 0.0
+    for i, middle in enumerate(ndtr(scores)):
+        if i > 0 and ndtr(scores[i - 1] + distance) > below * (1 + 1e-9):
+            break
+        masses[i] = 2 * (middle - below)
+        below += masses[i]
+    return masses
+
+
+def _groups(counts):
+    """Number the groups of neighbours that hold FEWEST samples or more each.
+
+    Returns
+    -------
+    groups : ndarray of shape (len(counts),), of int, ascending from 0
+    """
+    groups, n_in_group, group = np.empty(len(counts), dtype=int), 0.0, 0
+    for i, count in enumerate(counts):
+        groups[i] = group
+        n_in_group += count
+        if n_in_group >= FEWEST - 0.5:  # counts are known up to rounding
+            group, n_in_group = group + 1, 0.0
+    if n_in_group and group:  # what is left over joins the last group
+        groups[groups == group] = group - 1
+    return groups

@@ -1,0 +1,115 @@
+"""A shared file tells no value of fewer than ten samples."""
+
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+from safetensors.numpy import load
+
+from odenet import ResODEClassifier, ResODEImageClassifier, ResODERegressor
+from odenet._export.sharing import FEWEST
+from odenet.solvers import AdamW
+
+# Of columns that nearly identify their rows.
+pytestmark = pytest.mark.filterwarnings("ignore:These columns have nearly")
+SMALL = {"width": 4, "state_dim": 8, "flow_time": 0.5, "random_state": 0}
+N = 300
+
+
+@pytest.fixture
+def table(rng):
+    """Numbers of several kinds, and texts of which most are rare."""
+    many = rng.normal(size=N)
+    return pd.DataFrame(
+        {
+            "many": many,
+            "few": rng.integers(5, size=N) + 0.25,
+            "rounded": many.round(1),
+            "missing": np.where(rng.random(N) < 0.2, np.nan, rng.random(N)),
+            "text": np.where(rng.random(N) < 0.6, "usual", "other"),
+            "name": [f"patient {i}" for i in range(N)],
+        }
+    )
+
+
+def shared(model):
+    """Return the bytes of a shared file, and the model that is loaded from it."""
+    file = io.BytesIO()
+    model.save(file, share=True)
+    file.seek(0)
+    return file.getvalue(), type(model).load(file)
+
+
+def values_told(content):
+    """Return all numbers of the arrays of a file that are not those of a network."""
+    arrays = {n: a for n, a in load(content).items() if not n.startswith("module_.")}
+    return np.concatenate([array.ravel().astype(float) for array in arrays.values()])
+
+
+def test_no_value_and_no_text_of_few_samples_is_told(table, rng):
+    y = table["many"] + rng.normal(size=N)
+    model = ResODERegressor(4, min_frequency=FEWEST, allow_nan=True, **SMALL)
+    content, loaded = shared(model.fit(table, y))
+    told = values_told(content)
+    for name in ("many", "few", "rounded", "missing"):
+        values, counts = np.unique(table[name].dropna(), return_counts=True)
+        if name != "rounded":  # the mean of several may be a rounded number as well
+            assert not np.isin(values[counts < FEWEST], told).any()
+        if name == "few":  # elsewhere rare neighbours may have joined common ones
+            assert np.isin(values[counts >= FEWEST], told).all()
+    assert not np.isin(y, told).any()
+    assert b"patient" not in content
+    assert b"usual" in content
+    difference = loaded.predict(table) - model.predict(table)
+    assert 0 < np.abs(difference).mean() < 0.02 * np.std(model.predict(table))
+    new = table.assign(name="somebody else")
+    np.testing.assert_array_equal(loaded.predict(new), loaded.predict(table))
+    with pytest.raises(ValueError, match="name"):  # as before: a number is no name
+        loaded.predict(table.assign(name=np.arange(N)))
+    again, _ = shared(loaded)  # what was shared can be shared again
+    assert not np.isin(table["many"], values_told(again)).any()
+
+
+def test_of_more_values_than_knots_none_is_told(rng):
+    X = rng.normal(size=(2000, 2))
+    X[:700, 1] = 3.0  # many samples have it, but that is not known
+    model = ResODEClassifier(4, **SMALL).fit(X, X[:, 0] > 0)
+    content, loaded = shared(model)
+    assert not np.isin(X[:, 0], values_told(content)).any()
+    agreement = loaded.predict(X) == model.predict(X)
+    assert agreement.mean() > 0.98
+
+
+def test_what_cannot_be_told_is_refused(table, rng):
+    y = np.arange(N) % 3
+    X = table[["many", "name"]]
+    for min_frequency in (2, 9, None, 0.01):
+        model = ResODEClassifier(4, min_frequency=min_frequency, **SMALL)
+        with pytest.raises(ValueError, match="fit with min_frequency=10 or more"):
+            shared(model.fit(X, y))
+    shared(ResODEClassifier(4, min_frequency=0.1, **SMALL).fit(X, y))
+    few = ResODERegressor(4, **SMALL).fit(X[["many"]][:19], y[:19])
+    with pytest.raises(ValueError, match="needs 20 samples or more.*got 19"):
+        shared(few)
+    stream = ResODERegressor(4, solver=AdamW(), **SMALL)
+    stream.partial_fit(X[["many"]], y)
+    for model in (stream, round_trip(stream)):
+        with pytest.raises(ValueError, match="after partial_fit"):
+            shared(model)
+
+
+def round_trip(model):
+    """Save a model in full, and load it."""
+    file = io.BytesIO()
+    model.save(file)
+    file.seek(0)
+    return type(model).load(file)
+
+
+def test_images_have_nothing_to_take_out(rng):
+    X = rng.normal(size=(20, 4, 4))
+    model = ResODEImageClassifier(2, channels=2, solver=AdamW(max_epochs=1))
+    content, loaded = shared(model.fit(X, np.arange(20) % 2))
+    assert not np.isin(X, values_told(content)).any()
+    np.testing.assert_array_equal(loaded.predict(X), model.predict(X))
