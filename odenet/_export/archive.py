@@ -9,7 +9,7 @@ import json
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from odenet._utils.files import readable, replacing
 
@@ -51,11 +51,17 @@ def write_archive(path, key, header, arrays, check=None):
         If the file cannot be written.
     """
     sealed = arrays | {DIGEST: digest_of(header, arrays)}
+    try:
+        content = save(sealed, metadata={key: header})
+    except SafetensorError as error:  # such as of a header that is too long
+        raise OSError(f"{path} cannot be written: {error}.") from error
     with replacing(path) as part:
+        # safetensors would write to a file of its own first, which a kill would leave.
         try:
-            save_file(sealed, part, metadata={key: header})
-        except SafetensorError as error:  # of a full disk, for instance
-            raise OSError(f"{path} cannot be written: {error}.") from error
+            part.write_bytes(content)
+        except OSError as error:  # of a full disk, for instance
+            told = f"{path} cannot be written: {error.strerror}"
+            raise OSError(error.errno, told) from error
         if check is not None:
             check(part)
 

@@ -4,6 +4,7 @@ import pickle
 import re
 import warnings
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +20,6 @@ from odenet import (
     ResODERegressorCV,
 )
 from odenet._estimators.checkpoint import Checkpoint
-from odenet._export import archive
 from odenet._training import recorder
 from odenet.solvers import SGD, AdamW, Flow, GradientDescent
 
@@ -249,16 +249,16 @@ def test_after_ctrl_c_a_fit_goes_on(path):
 def test_a_full_disk_ends_no_fit(path, monkeypatch):
     model, _, _ = FITS["flow"]
     whole = clone(model).fit(X, Y)
-    save_file = archive.save_file
-    n_written = []
+    write_bytes, n_written = Path.write_bytes, []
 
-    def full_after_three(*args, **kwargs):
+    def full_after_three(self, content):
         n_written.append(1)
         if len(n_written) > 3:
+            write_bytes(self, content[: len(content) // 2])
             raise OSError(28, "No space left on device")
-        save_file(*args, **kwargs)
+        write_bytes(self, content)
 
-    monkeypatch.setattr(archive, "save_file", full_after_three)
+    monkeypatch.setattr(Path, "write_bytes", full_after_three)
     again = clone(model).set_params(checkpoint=path)
     assert ended_at_a_write(partial(again.fit, X, Y), 5)
     assert [p.name for p in path.parent.iterdir()] == [path.name]
