@@ -11,7 +11,7 @@ from odenet._diagnostics.gap import is_rough
 from odenet._estimators.base import prepare, serving
 from odenet._network.model_axis import join_networks, network_at
 from odenet._network.residual import default_state_dim
-from odenet._training.callbacks.checkpoints import Checkpoints
+from odenet._training.callbacks.visits import Visits
 from odenet._training.fitting import sweep
 from odenet._training.many_networks import JointLoss, JointNet, join_samples
 from odenet._training.stop_reason import StopReason
@@ -98,7 +98,7 @@ class Sweep:
             plan,
             loss=JointLoss([fold.plan.loss for fold in folds]),
             net_class=JointNet,
-            observer=Checkpoints(self.flow_times, visit),
+            observer=Visits(self.flow_times, visit),
         )
         outcome = sweep(
             join_networks([fold.predictor.network for fold in folds]),
@@ -152,7 +152,7 @@ class Fold:
             self.visit(net.module_, index)
             return self.stop_reason is None
 
-        plan = replace(self.plan, observer=Checkpoints(flow_times, visit))
+        plan = replace(self.plan, observer=Visits(flow_times, visit))
         outcome = sweep(self.predictor.network, self.samples, flow_times[-1], plan)
         self.finish(outcome.network, outcome.stop_reason)
 

@@ -582,3 +582,38 @@ def test_a_file_can_be_copied_and_replaced(regressor, path, tmp_path):
     shutil.copy(path, copy)
     regressor.save(copy)
     assert copy.read_bytes() == path.read_bytes()
+
+
+WATCHED_LOAD = """
+import sys
+from odenet import ResODERegressor
+
+path = sys.argv[1]
+ResODERegressor.load(path).predict([[0.5]])  # imports what is loaded at first use
+seen = []
+BAD = ("compile", "ctypes.", "exec", "marshal.", "os.exec", "os.fork", "os.posix_spawn")
+BAD += ("os.system", "pickle.", "socket.", "subprocess.", "urllib.")
+
+
+def watch(event, arguments):
+    if event.startswith(BAD) or event == "open" and arguments[0] != path:
+        seen.append((event, str(arguments)[:80]))
+
+
+sys.addaudithook(watch)
+model = ResODERegressor.load(path)
+model.predict([[0.5]])
+told = list(seen)
+compile("1", "", "eval")  # the hook sees what it is to see
+assert seen != told
+print(told)
+"""
+
+
+def test_load_opens_the_file_alone_and_executes_nothing(tmp_path):
+    """No connection, no unpickling, no code, no process: by Python's audit events."""
+    path = tmp_path / "model"
+    ResODERegressor(2, width=2, flow_time=0.1).fit([[0.0], [1.0]], [0, 1]).save(path)
+    command = [sys.executable, "-c", WATCHED_LOAD, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

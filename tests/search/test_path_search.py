@@ -12,7 +12,7 @@ from sklearn.model_selection import (
 )
 
 from odenet import ResODERegressor
-from odenet._training.callbacks.checkpoints import Checkpoints
+from odenet._training.callbacks.visits import Visits
 from tests.search.samples import diabetes, make
 
 
@@ -149,7 +149,7 @@ def test_an_interrupt_ends_the_search_and_loses_nothing(monkeypatch):
     def interrupt(self, net, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Checkpoints, "on_epoch_end", interrupt)
+    monkeypatch.setattr(Visits, "on_epoch_end", interrupt)
     with pytest.raises(KeyboardInterrupt):
         model.fit(X, y)
     np.testing.assert_array_equal(model.predict(X), before)

@@ -12,7 +12,7 @@ from odenet import ResODERegressor
 from odenet._estimators.base import around
 from odenet._search.sweep import Fold, Sweep, at_depth
 from odenet._tables.reading import Announced
-from odenet._training.callbacks.checkpoints import Checkpoints
+from odenet._training.callbacks.visits import Visits
 from odenet._training.stop_reason import StopReason
 from odenet.solvers import Flow, GradientDescent
 from tests.search.samples import diabetes, make
@@ -52,13 +52,13 @@ def test_folds_that_end_early_are_told():
 def test_sweeps_use_the_backward_that_is_asked_for(monkeypatch):
     X, y = diabetes(60)
     seen = set()
-    visit = Checkpoints.on_epoch_end
+    visit = Visits.on_epoch_end
 
     def spy(self, net, **kwargs):
         seen.add(net.module_.backward)
         visit(self, net, **kwargs)
 
-    monkeypatch.setattr(Checkpoints, "on_epoch_end", spy)
+    monkeypatch.setattr(Visits, "on_epoch_end", spy)
     make(backward="rebuilt").fit(X, y)
     assert seen == {"rebuilt"}
 

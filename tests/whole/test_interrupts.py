@@ -10,8 +10,10 @@ from sklearn.base import clone
 
 import odenet
 from odenet import ResODEClassifier, ResODERegressor, ResODERegressorCV
+from odenet._training import recorder
 from odenet.solvers import AdamW
 from tests.helpers import outputs
+from tests.whole.rounds import rounds
 
 FOLDER = str(Path(odenet.__file__).parent)
 SMALL = {"width": 3, "state_dim": 6, "random_state": 0}
@@ -20,8 +22,8 @@ Y = X[:, 0] ** 2
 # Trainings say that they were interrupted, and a file that was being opened is closed
 # by the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore")
-# How many lines are tried, of those that run. All take more than eight minutes.
-ROUNDS = pytest.mark.parametrize("n", [6, pytest.param(60, marks=pytest.mark.slow)])
+# How many lines are tried, of those that run. `ODENET_ROUNDS=100000` tries all.
+ROUNDS = rounds(6, 60)
 
 
 class Interrupter:
@@ -116,6 +118,26 @@ def test_a_fit_gives_a_usable_model_or_changes_nothing(name, n, tmp_path):
     for model, returned in interrupted_everywhere(refit, n):
         assert_usable(model, tmp_path / "model")
         assert returned or outputs(model, X).tolist() in ends
+
+
+@ROUNDS
+def test_a_fit_with_a_checkpoint_goes_on_or_is_complete(n, tmp_path, monkeypatch):
+    """Wherever it is interrupted, the next fit ends as if it had not been."""
+    monkeypatch.setattr(recorder, "SECONDS_BETWEEN", 0.0)
+    monkeypatch.setattr(recorder, "TIMES_A_RECORD", 0.0)
+    model = ResODERegressor(8, flow_time=0.5, **SMALL)
+    expected = outputs(clone(model).fit(X, Y), X)
+    model.set_params(checkpoint=tmp_path / "fit")
+
+    def begin():
+        for path in tmp_path.iterdir():
+            path.unlink()
+        fitted = clone(model)
+        return lambda: fitted.fit(X, Y), fitted
+
+    for fitted, _ in interrupted_everywhere(begin, n):
+        np.testing.assert_array_equal(outputs(fitted.fit(X, Y), X), expected)
+        assert list(tmp_path.iterdir()) == []
 
 
 @ROUNDS

@@ -3,7 +3,7 @@
 from skorch.callbacks import Callback
 
 
-class Checkpoints(Callback):
+class Visits(Callback):
     """Calls a function at given flow times, and makes steps of the flow end there.
 
     Parameters

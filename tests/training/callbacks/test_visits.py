@@ -6,7 +6,7 @@ import torch
 from odenet import ResidualNetwork
 from odenet._losses.squared_error import SquaredError
 from odenet._tables.samples import Samples
-from odenet._training.callbacks.checkpoints import Checkpoints
+from odenet._training.callbacks.visits import Visits
 from odenet._training.net import TrainingNet
 from odenet._training.stop_reason import StopReason
 from odenet.solvers import Flow, GradientDescent
@@ -33,17 +33,17 @@ def test_every_flow_time_is_visited_just_then(solver):
         visits.append((index, net.flow_time))
         return True
 
-    net = run(Checkpoints(TIMES, visit), solver)
+    net = run(Visits(TIMES, visit), solver)
     assert visits == list(enumerate(TIMES))
     assert net.stop_reason is StopReason.HORIZON
 
 
 def test_a_visit_can_end_the_training():
-    net = run(Checkpoints(TIMES, lambda net, index: index < 1))
+    net = run(Visits(TIMES, lambda net, index: index < 1))
     assert net.flow_time == TIMES[1]
     assert net.stop_reason is StopReason.CALLBACK
 
 
 def test_the_last_visit_ends_nothing_that_has_ended():
-    net = run(Checkpoints(TIMES, lambda net, index: index < 3))
+    net = run(Visits(TIMES, lambda net, index: index < 3))
     assert net.stop_reason is StopReason.HORIZON
