@@ -126,7 +126,7 @@ class TrainingNet(NeuralNet):
         return callbacks
 
     def initialize_criterion(self):
-        """The loss is no torch module: an empty one stands in for it in files of skorch."""
+        """The loss is no torch module: an empty one stands for it in skorch's files."""
         self.criterion_ = Module()
         return self
 
