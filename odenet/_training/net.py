@@ -385,6 +385,7 @@ class TrainingNet(NeuralNet):
         """Run skorch's loop, record why it ended, and let go of the data."""
         self.stop(None)
         self.valid_losses = self.valid_weight = None
+        n_before = len(self.history)
         try:
             if self.averages:
                 self.average = RunningAverage(self.module_)
@@ -393,6 +394,10 @@ class TrainingNet(NeuralNet):
             super().fit_loop(X, y, epochs=epochs, **fit_params)
         except StopTraining:
             pass
+        except FloatingPointError:
+            if not any("role" in row for row in self.history[n_before:]):
+                raise  # no step has come to a finite end
+            self.stop(StopReason.DIVERGED)
         except KeyboardInterrupt as interrupt:
             by_callback = _from_skorch(interrupt)
             self.stop(StopReason.CALLBACK if by_callback else StopReason.INTERRUPTED)

@@ -16,8 +16,6 @@ from odenet._training.stop_reason import StopReason
 
 # What belongs to other objects, or is made anew in every epoch.
 LEFT_OUT = {"schedule", "rule", "start", "kept", "epoch_weights", "began"}
-# The attributes of a net that change while it trains, and are no objects of their own.
-OF_NET = ("horizon", "rows_before", "evals_before")
 
 
 def state_of(net):
@@ -41,7 +39,7 @@ def state_of(net):
         "order": None if net.generator is None else net.generator.get_state(),
         "average": _without(net.average, "module"),
         "history": list(net.history),
-        "net": {name: getattr(net, name) for name in OF_NET},
+        "horizon": net.horizon,
         "stop_reason": net.stop_reason,
         "monitor": _without(monitor, *LEFT_OUT),
         "rule": _without(getattr(monitor, "rule", None)),
@@ -74,7 +72,7 @@ def restore(net, state):
     if state["average"] is not None:
         vars(net.average).update(state["average"])
     net.history[:] = state["history"]
-    vars(net).update(state["net"])
+    net.horizon = state["horizon"]
     net.stop(_reason(state["stop_reason"]))
     vars(monitor).update(state["monitor"])
     if state["rule"] is not None and hasattr(monitor, "rule"):

@@ -219,15 +219,20 @@ def test_a_seed_that_was_drawn_is_kept(path):
 
 def test_a_warm_start_goes_on_from_its_own_start(path):
     first = clone(FITS["flow"][0]).set_params(warm_start=True).fit(X, Y)
-    copies = [pickle.loads(pickle.dumps(first)) for _ in range(3)]
+    copies = [pickle.loads(pickle.dumps(first)) for _ in range(4)]
     for copy in copies:
         copy.set_params(flow_time=6.0)
-    whole, killed, again = copies
+    whole, killed, again, other = copies
     whole.fit(X, Y)
     killed.set_params(checkpoint=path)
     assert ended_at_a_write(partial(killed.fit, X, Y), 3)
     assert killed.flow_time_ == 2.0
+    content = path.read_bytes()
     assert_same(again.set_params(checkpoint=path).fit(X, Y), whole, X)
+    path.write_bytes(content)
+    other.set_params(flow_time=2.5).fit(X, Y).set_params(flow_time=6.0)
+    with pytest.warns(UserWarning, match="differ: data"):  # it starts elsewhere
+        other.set_params(checkpoint=path).fit(X, Y)
     with pytest.warns(UserWarning, match="reached already"):
         again.fit(X, Y)
     assert not path.exists()
@@ -242,6 +247,7 @@ def test_after_ctrl_c_a_fit_goes_on(path):
         n = 3 if kind == "flow" else 6
         assert ended_at_a_write(partial(again.fit, X, Y), n, KeyboardInterrupt)
         assert again.stop_reason_ == "interrupted"
+        assert path.exists()
         assert_same(again.fit(X, Y), whole, X)
         assert not path.exists()
 

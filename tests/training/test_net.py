@@ -1,3 +1,5 @@
+from math import inf
+
 import pytest
 import skorch.callbacks
 import torch
@@ -7,11 +9,14 @@ from odenet._losses.cross_entropy import CrossEntropy
 from odenet._losses.squared_error import SquaredError
 from odenet._network.convolutional import ConvResidualNetwork
 from odenet._optim.averaging import RunningAverage
+from odenet._optim.flow_optimizer import Point
+from odenet._optim.gradient_flow import GradientFlow
 from odenet._tables.samples import Samples
 from odenet._training.callbacks.progress_bar import ProgressBar
 from odenet._training.monitor import Monitor
 from odenet._training.net import TrainingNet
 from odenet._training.plan import Progress
+from odenet._training.stop_reason import StopReason
 from odenet.solvers import SGD, AdamW, Flow, GradientDescent
 
 SOLVERS = [
@@ -153,6 +158,27 @@ def test_divergence_goes_back_to_finite_weights():
     net.partial_fit((make_samples(), None))
     assert net.stop_reason == "diverged"
     assert net.objective(make_samples()) <= start
+
+
+def test_a_flow_that_cannot_be_begun_anew_has_diverged(monkeypatch):
+    """Such as after a change of the depth: what was reached before is kept."""
+    net, train = make_net(), make_samples()
+    with monkeypatch.context() as patched:
+        patched.setattr(GradientFlow, "_evaluate", lambda *a: Point(a[1], inf, a[1]))
+        with pytest.raises(FloatingPointError):  # nothing was reached before
+            net.partial_fit((train, None))
+
+    class Moving(skorch.callbacks.Callback):
+        def on_epoch_end(self, net, **kwargs):
+            if len(net.history) == 3:
+                net.module_.head.data.fill_(inf)
+
+    net = make_net(callbacks=[Moving()])
+    before = net.objective(train)
+    net.partial_fit((train, None))
+    assert net.stop_reason is StopReason.DIVERGED
+    assert net.objective(train) < before
+    assert len(net.history[:, "train_loss"]) == 3
 
 
 def test_a_start_that_is_not_finite_is_an_error():

@@ -59,6 +59,10 @@ def test_trainings_are_recalled_in_their_order(monkeypatch):
     assert_alike(run(again, 2.0), nets[1])
     assert len(written) == n_written  # the last epoch ends the training
     assert again.ended == [ended, again.ended[1]]
+    last = make_net(horizon=2.0)
+    assert not again.recall(last)
+    assert again.resume(last) == last.max_epochs  # nothing is restored twice
+    assert len(last.history) == 0
 
 
 def run(recorder, horizon):

@@ -10,6 +10,7 @@ from odenet._training.depth.along_flow import FlowSchedule
 from odenet._training.depth.in_stages import StagedSchedule
 from odenet._training.monitor import Monitor
 from odenet._training.snapshot import restore, state_of
+from odenet._training.stop_reason import StopReason
 from odenet.solvers import SGD, AdamW, Flow, GradientDescent
 from tests.training.test_net import make_net, make_samples
 
@@ -52,7 +53,8 @@ def test_a_net_goes_on_from_plain_data_to_the_last_bit():
         lambda: (AdamW(**small), StagedSchedule([4, 8])),
     ):
         for early_stopping in (True, False):
-            for n in (1, 4, 7):
+            n_epochs = len(trained(make, early_stopping)[0].history)
+            for n in (2, n_epochs - 1):
                 whole, taking = trained(make, early_stopping, take_after=n)
                 arrays = {}
                 text = json.dumps(to_data(taking.taken, arrays), allow_nan=False)
@@ -91,6 +93,17 @@ def test_a_state_is_a_copy_with_all_that_an_object_has():
         owner = net.monitor if thing == "monitor" else getattr(net.monitor, thing)
         owner.something_new = 3
         assert state_of(net)[thing]["something_new"] == 3
+
+
+def test_a_training_that_is_about_to_end_goes_on_to_its_end():
+    """What a stationary flow has decided: a final stretch, and the reason to tell."""
+    make = lambda: (Flow(), FlowSchedule([4, 8]))  # noqa: E731
+    net, recorder = trained(make, False, take_after=2)
+    recorder.taken["horizon"] = 1.25
+    recorder.taken["schedule"]["reason_to_stop"] = "stationary"
+    other, _ = trained(make, False, given=recorder.taken)
+    assert other.flow_time == other.horizon == 1.25 < net.horizon
+    assert other.stop_reason is StopReason.STATIONARY
 
 
 def test_seconds_go_on_from_those_of_the_state():
