@@ -45,8 +45,8 @@ class DepthSmoothnessDisplay(Display):
     >>> X, y = [[0.0], [1.0], [2.0], [3.0]], [0.0, 1.0, 4.0, 9.0]
     >>> model = ResODERegressor(16, flow_time=10.0, random_state=0).fit(X, y)
     >>> display = DepthSmoothnessDisplay.from_estimator(model)
-    >>> display.rates["W"].max() == model.depth_smoothness_.per_weight["W"]
-    np.True_
+    >>> float(display.rates["W"].max()) == model.depth_smoothness_.per_weight["W"]
+    True
     """
 
     def __init__(self, rates, shuffled, smoothness):

@@ -169,9 +169,8 @@ class ConvResidualNetwork(LayeredNetwork):
             z = activation(self._normalise(z, W_moments, W_norm))
             z = F.conv2d(z, V, padding=FILTER // 2)
             z = self._normalise(z, V_moments, V_norm)
-            states.append(torch.add(states[-1], z, alpha=scale))
-            if not all_states:
-                del states[0]
+            h = torch.add(states[-1], z, alpha=scale)
+            states = [*states, h] if all_states else [h]
         return states
 
     def _normalise(self, h, moments, norm):

@@ -99,7 +99,7 @@ def test_a_model_of_another_depth_can_be_cloned_trained_further_and_pickled():
 
 
 def test_mini_batches_go_on_at_another_depth():
-    model, X, y = fit("regressor", solver=AdamW(max_epochs=5))
+    model, X, y = fit("regressor", solver=AdamW(max_epochs=20))
     other = model.with_depth(8)
     other.set_params(warm_start=True).fit(X, y)
     assert other.loss_curve_[-1] < model.loss_curve_[-1]

@@ -290,6 +290,7 @@ def test_another_optimizer_goes_on_from_the_position():
             other = make([{"params": [y], "lr": 1.0}])
             other.load_state_dict(state)
             other.go_to(position)
+            assert other.horizon == 10.0
             if n_before:
                 assert other.position()["point"] is not None
             closure = make_closure(other, lambda y=y: y.pow(4).sum() / 4)

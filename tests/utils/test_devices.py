@@ -64,17 +64,21 @@ def test_threads_that_are_born_meanwhile_keep_the_usual_count():
         assert count_of_a_new_thread() == 2
     assert count_of_a_new_thread() == 2
 
-    def own_count(n):
-        torch.set_num_threads(n)
+    def with_a_count_of_its_own():
+        torch.set_num_threads(3)
+        assert torch.get_num_threads() == 3  # which makes it its own
+        usual = threading.Thread(target=torch.set_num_threads, args=(2,), daemon=True)
+        usual.start()
+        usual.join()
         with torch_threads(1000):
             seen.append((torch.get_num_threads(), count_of_a_new_thread()))
         seen.append((torch.get_num_threads(), count_of_a_new_thread()))
 
     seen = []
-    thread = threading.Thread(target=own_count, args=(3,), daemon=True)
+    thread = threading.Thread(target=with_a_count_of_its_own, daemon=True)
     thread.start()
     thread.join()
-    assert seen == [(1, 3), (3, 3)]
+    assert seen == [(1, 2), (3, 2)]
     assert torch.get_num_threads() == 2
 
 

@@ -145,7 +145,8 @@ def test_an_interrupt_right_after_the_file_was_made_leaves_nothing(
 
 def test_only_the_parts_of_this_file_are_removed(tmp_path):
     path = tmp_path / "a[1]*"
-    others = [tmp_path / name for name in ("a", "a1b.part", f".a1b.{'0' * 16}.part")]
+    names = "a", "a1b.part", f".a1b.{'0' * 16}.part", ".a[1]*.part", ".a[1]*.backup"
+    others = [tmp_path / name for name in names]
     for other in others:
         other.touch()
     with replacing(path) as part:
