@@ -37,9 +37,8 @@ def test_all_activations(activation):
         assert_equal_to_rounding(results, expected)
 
 
-@pytest.mark.parametrize(
-    "shape",
-    [
+def test_all_shapes():
+    for shape in [
         (1, 5, 6, 4),
         (7, 1, 6, 4),
         (7, 5, 1, 4),
@@ -51,17 +50,14 @@ def test_all_activations(activation):
         (3, 4, 2, 40),
         (600, 8, 64, 3),
         (9000, 16, 32, 2),
-    ],
-    ids=str,
-)
-def test_all_shapes(shape):
-    for imitated, dtype in product([None, 100], TOLERANCES):
-        problem = make_problem(*shape, dtype=dtype)
-        results, expected = (
-            value_and_gradients(stack, *problem, depth=imitated)
-            for stack in (residual_stack, plain_stack)
-        )
-        assert_equal_to_rounding(results, expected)
+    ]:
+        for imitated, dtype in product([None, 100], TOLERANCES):
+            problem = make_problem(*shape, dtype=dtype)
+            results, expected = (
+                value_and_gradients(stack, *problem, depth=imitated)
+                for stack in (residual_stack, plain_stack)
+            )
+            assert_equal_to_rounding(results, expected)
 
 
 @pytest.mark.parametrize("imitated", [None, 64])

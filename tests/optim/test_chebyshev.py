@@ -64,8 +64,8 @@ def test_methods_have_the_stages_that_were_asked_for():
     assert [len(method.stages) for method in METHODS] == list(range(2, 101))
 
 
-@pytest.mark.parametrize("z", [1e-9, 1.0, 7.3, 100.0, 5000.0])
-def test_fewest_stages_that_are_stable(z):
-    n_stages = stages_for(z)
-    assert chebyshev(n_stages).stability_length >= z
-    assert n_stages == 2 or chebyshev(n_stages - 1).stability_length < z
+def test_fewest_stages_that_are_stable():
+    for z in [1e-9, 1.0, 7.3, 100.0, 5000.0]:
+        n_stages = stages_for(z)
+        assert chebyshev(n_stages).stability_length >= z
+        assert n_stages == 2 or chebyshev(n_stages - 1).stability_length < z

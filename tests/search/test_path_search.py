@@ -112,9 +112,8 @@ def test_groups_go_to_the_splitter_by_metadata_routing():
     )
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
+def test_bad_parameters_are_named():
+    for settings, message in [
         ({"depths": []}, "`depths` must hold positive integers, got"),
         ({"depths": [4, 0]}, "`depths` must hold positive integers, got"),
         ({"depths": [4.5]}, "`depths` must hold positive integers, got"),
@@ -124,15 +123,13 @@ def test_groups_go_to_the_splitter_by_metadata_routing():
         ({"init": "iid"}, "`init` must be smooth in depth .* got init='iid'"),
         ({"depth_schedule": [4, 8]}, "The 'depth_schedule' parameter"),
         ({"scoring": "nonsense"}, "The 'scoring' parameter"),
-    ],
-)
-def test_bad_parameters_are_named(settings, message):
-    X, y = diabetes(30)
-    model = make(**settings)
-    before = vars(model).copy()
-    with pytest.raises(ValueError, match=message):
-        model.fit(X, y)
-    assert vars(model) == before
+    ]:
+        X, y = diabetes(30)
+        model = make(**settings)
+        before = vars(model).copy()
+        with pytest.raises(ValueError, match=message):
+            model.fit(X, y)
+        assert vars(model) == before
 
 
 def test_a_single_depth_needs_no_smoothness():

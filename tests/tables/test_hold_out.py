@@ -19,9 +19,8 @@ def rows_of(n, y=None, weight=None):
     return Rows(X, y, np.ones(n) if weight is None else weight)
 
 
-@pytest.mark.parametrize(
-    ("early_stopping", "n_rows", "settings", "expected"),
-    [
+def test_which_rows_judge():
+    for early_stopping, n_rows, settings, expected in [
         ("auto", 199, {}, Validation.NONE),
         ("auto", 200, {}, Validation.PART),
         ("auto", 19, {"flow": True}, Validation.NONE),
@@ -33,29 +32,24 @@ def rows_of(n, y=None, weight=None):
         (True, 2, {}, Validation.PART),
         (True, 1, {}, Validation.NONE),
         (False, 10_000, {"flow": True}, Validation.NONE),
-    ],
-)
-def test_which_rows_judge(early_stopping, n_rows, settings, expected):
-    assert validation(early_stopping, n_rows, **settings) is expected
+    ]:
+        assert validation(early_stopping, n_rows, **settings) is expected
 
 
-@pytest.mark.parametrize(
-    ("n", "fraction", "at_least_some", "expected"),
-    [
+def test_how_many_are_held_out():
+    """At least 100 rows if that is asked for, but no more than 30 % of few."""
+    for n, fraction, at_least_some, expected in [
         (1000, 0.1, False, 101),
         (1000, 0.2, True, 201),
         (500, 0.1, True, 101),
         (200, 0.1, True, 61),
         (200, 0.1, False, 21),
-    ],
-)
-def test_how_many_are_held_out(n, fraction, at_least_some, expected):
-    """At least 100 rows if that is asked for, but no more than 30 % of few."""
-    parts = hold_out(rows_of(n), None, fraction, at_least_some=at_least_some)
-    train, held_out = (set(part.X.ravel()) for part in parts)
-    assert abs(len(held_out) - expected) <= 1
-    assert train | held_out == set(range(n))
-    assert not train & held_out
+    ]:
+        parts = hold_out(rows_of(n), None, fraction, at_least_some=at_least_some)
+        train, held_out = (set(part.X.ravel()) for part in parts)
+        assert abs(len(held_out) - expected) <= 1
+        assert train | held_out == set(range(n))
+        assert not train & held_out
 
 
 def test_every_stratum_keeps_its_share():

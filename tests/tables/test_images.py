@@ -35,9 +35,8 @@ def test_images_become_rows_of_pixels():
     assert rows.dtype == np.float64
 
 
-@pytest.mark.parametrize(
-    ("asked", "shape", "n_pixels", "expected"),
-    [
+def test_shape_of_images():
+    for asked, shape, n_pixels, expected in [
         (None, (4, 5), 20, (4, 5, 1)),
         (None, (4, 5, 3), 60, (4, 5, 3)),
         (None, (49,), 49, (7, 7, 1)),
@@ -45,15 +44,12 @@ def test_images_become_rows_of_pixels():
         ((6, 8), (48,), 48, (6, 8, 1)),
         ([4, 4, 3], (48,), 48, (4, 4, 3)),
         ((4, 5), (4, 5), 20, (4, 5, 1)),
-    ],
-)
-def test_shape_of_images(asked, shape, n_pixels, expected):
-    assert find_image_shape(asked, shape, n_pixels) == expected
+    ]:
+        assert find_image_shape(asked, shape, n_pixels) == expected
 
 
-@pytest.mark.parametrize(
-    ("asked", "shape", "n_pixels", "match"),
-    [
+def test_shapes_that_do_not_agree_are_errors():
+    for asked, shape, n_pixels, match in [
         ((4,), (4,), 4, r"must be \(height, width\) or .* got \(4,\)"),
         ((4.0, 2), (8,), 8, "must be"),
         ((0, 8), (0,), 0, "must be"),
@@ -66,11 +62,9 @@ def test_shape_of_images(asked, shape, n_pixels, expected):
             3072,
             r"channels first.*moveaxis.*image_shape=\(3, 32, 32\)",
         ),
-    ],
-)
-def test_shapes_that_do_not_agree_are_errors(asked, shape, n_pixels, match):
-    with pytest.raises(ValueError, match=match):
-        find_image_shape(asked, shape, n_pixels)
+    ]:
+        with pytest.raises(ValueError, match=match):
+            find_image_shape(asked, shape, n_pixels)
 
 
 def test_few_rows_of_many_channels_are_images_if_that_is_said():

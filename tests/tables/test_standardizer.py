@@ -23,12 +23,12 @@ def test_gain_is_the_standard_deviation_reached(rng):
     np.testing.assert_allclose(Z.std(axis=0), 2.5)
 
 
-@pytest.mark.parametrize("unit", [1e-300, 1e-30, 1.0, 1e30, 1e300])
-def test_no_unit_is_too_large_or_too_small(unit, rng):
-    X = rng.normal(size=(50, 2))
-    for weight_unit in (1e-300, 1.0, 1e300, 1e308):
-        Z = fit_standardizer(unit * X, np.full(50, weight_unit))(unit * X)
-        np.testing.assert_allclose(Z.std(axis=0), 1, rtol=1e-10)
+def test_no_unit_is_too_large_or_too_small(rng):
+    for unit in [1e-300, 1e-30, 1.0, 1e30, 1e300]:
+        X = rng.normal(size=(50, 2))
+        for weight_unit in (1e-300, 1.0, 1e300, 1e308):
+            Z = fit_standardizer(unit * X, np.full(50, weight_unit))(unit * X)
+            np.testing.assert_allclose(Z.std(axis=0), 1, rtol=1e-10)
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, 1e30])

@@ -23,10 +23,10 @@ def test_automatic_device_is_there():
     assert resolve_device("cpu").type == "cpu"
 
 
-@pytest.mark.parametrize("device", ["gpu", "cuda:99", "", "meta:x", "hpu"])
-def test_missing_device(device):
-    with pytest.raises(ValueError, match=r"`device` must be 'auto' or a device"):
-        resolve_device(device)
+def test_missing_device():
+    for device in ["gpu", "cuda:99", "", "meta:x", "hpu"]:
+        with pytest.raises(ValueError, match=r"`device` must be 'auto' or a device"):
+            resolve_device(device)
 
 
 @pytest.fixture
