@@ -16,7 +16,13 @@ EXAMPLES = sorted((ROOT / "examples").glob("plot_*.py"))
 BENCHMARKS = sorted((ROOT / "benchmarks").rglob("[!_]*.py"))
 INDEX = ROOT / "examples" / "README.md"
 READMES = [README, INDEX, *sorted((ROOT / "benchmarks").rglob("README.md"))]
-DOCUMENTS = [*READMES, *ROOT.glob("CONTRIBUTING.md"), *sorted(ROOT.glob("docs/*.md"))]
+DOCUMENTS = [
+    *READMES,
+    *ROOT.glob("CONTRIBUTING.md"),
+    *sorted(ROOT.glob("docs/*.md")),
+    *ROOT.glob("tests/README.md"),
+    *ROOT.glob(".github/SECURITY.md"),
+]
 
 # The cheapest, and one of the paper: these run every time, the others are slow.
 EVERY_RUN = {
