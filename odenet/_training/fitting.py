@@ -92,6 +92,7 @@ class _Training:
             elif not net.recorder.recall(net):
                 run_net(net, samples, held_out)
                 net.recorder.see_end(net)
+        net.recorder = None  # it holds the states of all trainings of the fit
         if schedule is not None:
             self.depth_path += schedule.path
         notices = () if schedule is None else tuple(schedule.notices)

@@ -147,6 +147,7 @@ def test_a_fit_goes_on_to_the_last_bit(kind, path):
         kept.fit(X, y)
     assert_same(kept, whole, X)
     assert not path.exists()
+    assert kept.net_.recorder is None  # nothing of what was kept stays in memory
     n_ends, every = 0, max(1, len(n_written) // 8)
     again = clone(kept)
     while ended_at_a_write(partial(again.fit, X, y), every):
