@@ -14,7 +14,14 @@ import sklearn
 import torch
 from sklearn.utils.validation import check_is_fitted
 
-from odenet._export.archive import DAMAGES, parsed_json, read_archive, write_archive
+from odenet._export.archive import (
+    DAMAGES,
+    DIGEST,  # noqa: F401
+    digest_of,
+    parsed_json,
+    read_archive,
+    write_archive,
+)
 from odenet._export.parts import FROZEN, parts_of_state, state_of_parts
 from odenet._export.plain_data import NotData, from_data, to_data
 from odenet._export.schema import check_state, is_known
@@ -24,6 +31,7 @@ from odenet._utils.sklearn_private import CALLBACK_STATE
 from odenet._version import __version__
 
 KEY = "odenet"  # what a file says it is
+_digest = digest_of  # those who craft files, to attack `load`, seal them by this name
 SCHEMA = 1  # the version of the format, to be raised if old readers would fail
 WEIGHT = "module_."  # the beginning of the names of weights
 # A network is tried with so many of its layers: they all have the same shape.
