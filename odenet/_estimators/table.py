@@ -2,6 +2,7 @@
 
 import os
 from functools import partial
+from math import inf
 from numbers import Real
 
 import torch
@@ -13,6 +14,7 @@ from odenet._diagnostics.gap import (
     ode_gap,
     warn_if_rough,
 )
+from odenet._diagnostics.serving_depth import serving_depth
 from odenet._estimators.base import BaseResODE, around
 from odenet._network.activations import ACTIVATIONS
 from odenet._network.ode import NeuralODE
@@ -196,7 +198,9 @@ class TableResODE(BaseResODE):
             **settings,
         )
 
-    def with_depth(self, depth, interpolation="linear", *, imitate=False):
+    def with_depth(
+        self, depth=None, interpolation="linear", *, imitate=False, tol=None, X=None
+    ):
         """The model with another number of layers, which sample the same function.
 
         Predictions differ by O(1/L) of the smaller depth where the weights are smooth
@@ -204,8 +208,9 @@ class TableResODE(BaseResODE):
 
         Parameters
         ----------
-        depth : int
-            Number of layers of the new network, larger or smaller.
+        depth : int, default=None
+            Number of layers of the new network, larger or smaller. It is left out if
+            ``tol`` is given.
         interpolation : {"linear", "constant"}, default="linear"
             "linear" is piecewise linear through the layers' depth times
             :math:`s = (k - 1/2)/L`, with an error of the weights of O(1/L^2);
@@ -215,6 +220,11 @@ class TableResODE(BaseResODE):
             Whether the new model is to predict as this one up to O(1/L'^2) of its own
             depth L', by layers that look ahead: the better way to serve few layers. It
             is then no plain residual network.
+        tol : float, default=None
+            Chooses the fewest imitating layers whose outputs at ``X`` differ by at most
+            this share of the outputs, which are standardised targets or logits.
+        X : array-like of shape (n_samples, n_features), default=None
+            Samples at which the outputs are compared, such as those to be served.
 
         Returns
         -------
@@ -225,19 +235,28 @@ class TableResODE(BaseResODE):
         Raises
         ------
         ValueError
-            If the depth is no positive integer, or the interpolation unknown.
+            If the depth is no positive integer, or the interpolation unknown; or if
+            neither a depth nor ``tol`` with ``X`` is given, or both are.
 
         Examples
         --------
         >>> from odenet import ResODERegressor
         >>> X, y = [[0.0], [1.0], [2.0], [3.0]], [0.0, 1.0, 4.0, 9.0]
         >>> model = ResODERegressor(64, flow_time=10.0, random_state=0).fit(X, y)
+        >>> model.with_depth(tol=0.01, X=X).depth_ < 16
+        True
         >>> shallow = model.with_depth(8)
         >>> difference = shallow.predict(X) - model.predict(X)
         >>> shallow.depth_, bool(abs(difference).max() < 0.1)
         (8, True)
         """
         check_is_fitted(self)
+        if (tol is None) != (X is None):
+            raise ValueError("`tol` and `X` must be given together.")
+        if (depth is None) == (tol is None):
+            raise ValueError("Either `depth`, or `tol` and `X`, must be given.")
+        if tol is not None:
+            depth, imitate = self._depth_within(tol, X), True
         network = self.module_.with_depth(depth, interpolation, imitate=imitate)
         model = around(self, network)
         if network.imitated_depth != self.module_.imitated_depth or (
@@ -245,6 +264,16 @@ class TableResODE(BaseResODE):
         ):
             model.ode_gap_ = None
         return model
+
+    def _depth_within(self, tol, X):
+        """Return the fewest imitating layers that are within a tolerance at samples."""
+        if not (isinstance(tol, Real) and 0 < tol < inf):
+            raise ValueError(f"`tol` must be a positive number, got {tol!r}.")
+        network = self._predictor.network_for_evaluation()
+        X = self._predictor.inputs.read(X)
+        x = torch.as_tensor(self._predictor.inputs(X)).to(network.V)
+        with torch_threads(len(X) * self.module_.V[0].numel()):
+            return serving_depth(network, x, tol)
 
     def to_ode(
         self, *, method="dopri5", rtol=1e-6, atol=1e-8, max_steps=10_000, adjoint=False
