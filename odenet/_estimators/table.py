@@ -199,7 +199,14 @@ class TableResODE(BaseResODE):
         )
 
     def with_depth(
-        self, depth=None, interpolation="linear", *, imitate=False, tol=None, X=None
+        self,
+        depth=None,
+        interpolation="linear",
+        *,
+        imitate=False,
+        merge=False,
+        tol=None,
+        X=None,
     ):
         """The model with another number of layers, which sample the same function.
 
@@ -220,6 +227,11 @@ class TableResODE(BaseResODE):
             Whether the new model is to predict as this one up to O(1/L'^2) of its own
             depth L', by layers that look ahead: the better way to serve few layers. It
             is then no plain residual network.
+        merge : bool, default=False
+            Whether neighbouring layers become one that is as wide as all of them:
+            ``width`` of the new model is a multiple of that of this one. Nothing is
+            left out, so that predictions differ by O(1/L') even for layers that are not
+            smooth in depth, as those of ``init="iid"``.
         tol : float, default=None
             Chooses the fewest imitating layers whose outputs at ``X`` differ by at most
             this share of the outputs, which are standardised targets or logits.
@@ -236,7 +248,8 @@ class TableResODE(BaseResODE):
         ------
         ValueError
             If the depth is no positive integer, or the interpolation unknown; or if
-            neither a depth nor ``tol`` with ``X`` is given, or both are.
+            neither a depth nor ``tol`` with ``X`` is given, or both are; or if layers
+            are to be merged that imitate more, into more layers, or with ``imitate``.
 
         Examples
         --------
@@ -257,8 +270,11 @@ class TableResODE(BaseResODE):
             raise ValueError("Either `depth`, or `tol` and `X`, must be given.")
         if tol is not None:
             depth, imitate = self._depth_within(tol, X), True
-        network = self.module_.with_depth(depth, interpolation, imitate=imitate)
+        network = self.module_.with_depth(
+            depth, interpolation, imitate=imitate, merge=merge
+        )
         model = around(self, network)
+        model.width = network.width
         if network.imitated_depth != self.module_.imitated_depth or (
             depth != self.depth_
         ):

@@ -1,5 +1,6 @@
 """Resampling in depth: weights are samples of a function of depth time s in [0, 1]."""
 
+from math import sqrt
 from numbers import Integral
 
 import torch
@@ -61,10 +62,56 @@ def resample(weights, depth, interpolation="linear"):
             f"`interpolation` must be one of {list(INTERPOLATIONS)}, "
             f"got {interpolation!r}."
         )
-    if not isinstance(depth, Integral) or depth < 1:
-        raise ValueError(f"`depth` must be a positive integer, got {depth!r}.")
+    _check_depth(depth)
     if depth == len(weights):
         return weights.clone()
     offset = 0.5 if interpolation == "linear" else 0.0
     k = torch.arange(depth, dtype=torch.float64)
     return interpolate(weights, (k + offset) / depth, interpolation)
+
+
+def merge_layers(V, W, depth):
+    r"""Merge neighbouring layers into wider ones, which act on the same state at once.
+
+    A group of k layers of width m becomes one of width k m, with the sum of their
+    velocities,
+
+    .. math::
+        \sum_{j \le k} V_j\, \sigma(W_j h / \sqrt q) / \sqrt m
+        = (V_1 \dots V_k)\, \sigma((W_1 \dots W_k)^T h / \sqrt q) / \sqrt m.
+
+    Groups differ by one layer at most, and the smaller ones are filled up by zeros.
+
+    Parameters
+    ----------
+    V : Tensor of shape (L, q, m)
+    W : Tensor of shape (L, m, q)
+    depth : int
+        Number of groups, at most L.
+
+    Returns
+    -------
+    V : Tensor of shape (depth, q, k m)
+        For the factor 1 / sqrt(k m) of wide layers, and the scale of L layers.
+    W : Tensor of shape (depth, k m, q)
+    """
+    _check_depth(depth)
+    n_layers, q, m = V.shape
+    if depth > n_layers:
+        raise ValueError(
+            f"`depth` must be at most {n_layers} to merge as many layers, got {depth}."
+        )
+    groups = torch.arange(n_layers).tensor_split(depth)
+    k = max(map(len, groups))
+    wide_V, wide_W = V.new_zeros(depth, q, k * m), W.new_zeros(depth, k * m, q)
+    for i, group in enumerate(groups):
+        width = len(group) * m
+        wide_V[i, :, :width] = V[group].transpose(0, 1).reshape(q, width)
+        wide_W[i, :width] = W[group].reshape(width, q)
+    return wide_V * sqrt(k), wide_W
+
+
+def _check_depth(depth):
+    """Raise an error unless a depth is a positive integer."""
+    if not isinstance(depth, Integral) or depth < 1:
+        raise ValueError(f"`depth` must be a positive integer, got {depth!r}.")

@@ -11,7 +11,7 @@ from odenet._network.base import LayeredNetwork
 from odenet._network.fast_layers import residual_stack
 from odenet._network.layers import imitating_states, residual_states
 from odenet._network.rebuilt_layers import rebuilt_stack
-from odenet._network.resampling import resample
+from odenet._network.resampling import merge_layers, resample
 from odenet.schemes import draw_layers, draws_V
 
 BACKWARDS = {"stored": residual_stack, "rebuilt": rebuilt_stack}
@@ -214,7 +214,7 @@ class ResidualNetwork(LayeredNetwork):
             ends["models_axis"], layers["models_axis"] = 0, 1
         return [ends, layers]
 
-    def with_depth(self, depth, interpolation="linear", *, imitate=False):
+    def with_depth(self, depth, interpolation="linear", *, imitate=False, merge=False):
         """Return the network of another depth that samples the same weights in depth.
 
         Its output differs by O(1/L) of the smaller depth, for weights that are smooth
@@ -232,6 +232,10 @@ class ResidualNetwork(LayeredNetwork):
         imitate : bool, default=False
             Whether the new network is to have this one's output up to O(1/L'^2),
             by looking ahead (see ``imitated_depth``).
+        merge : bool, default=False
+            Whether neighbouring layers become one that is as wide as all of them, and
+            none is left out. Then the output differs by O(1/L') for layers of any
+            start, independent ones included.
 
         Returns
         -------
@@ -241,7 +245,8 @@ class ResidualNetwork(LayeredNetwork):
         Raises
         ------
         ValueError
-            If the depth is no positive integer, or the interpolation unknown.
+            If the depth is no positive integer, or the interpolation unknown; if layers
+            are to be merged that imitate more, into more layers, or with ``imitate``.
 
         Examples
         --------
@@ -252,6 +257,9 @@ class ResidualNetwork(LayeredNetwork):
         (24, torch.Size([3, 1]))
         """
         network = copy.deepcopy(self)
+        if merge:
+            network._merge(depth, imitate)
+            return network
         network.resample_(depth, interpolation)
         imitated_depth = self.imitated_depth or self.depth
         if imitate and depth != imitated_depth:
@@ -267,6 +275,18 @@ class ResidualNetwork(LayeredNetwork):
         factor = (depth / self.depth) ** (self.depth_scaling - 1)
         self.set_weights({"V": V * factor, "W": W})
         self.imitated_depth = None
+
+    @torch.no_grad()
+    def _merge(self, depth, imitate):
+        """Merge neighbouring layers in place, into a number of wider ones."""
+        if imitate or self.imitated_depth is not None:
+            raise ValueError(
+                "`merge` is for the layers themselves: it takes none that imitate more "
+                "layers, and no `imitate`."
+            )
+        V, W = merge_layers(self.V, self.W, depth)
+        factor = (depth / self.depth) ** self.depth_scaling
+        self.set_weights({"V": V * factor, "W": W})
 
     def extra_repr(self):
         """Return the sizes, for the network's repr."""

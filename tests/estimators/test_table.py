@@ -327,3 +327,24 @@ def test_evaluations_are_counted_in_every_dtype():
     ode = model.to_ode(rtol=1e-3).float()
     ode.predict(X)
     assert ode.n_evals_ > 6
+
+
+def test_merged_models_are_whole_models(tmp_path, rng):
+    """They predict, are saved, exported to an ODE and changed in depth again."""
+    X = rng.normal(size=(60, 3))
+    model = ResODERegressor(16, width=4, flow_time=5.0, random_state=0)
+    model.fit(X, np.sin(X[:, 0]))
+    merged = model.with_depth(8, merge=True)
+    assert (merged.depth, merged.depth_, merged.width, model.width) == (8, 8, 8, 4)
+    expected = model.predict(X)
+    difference = np.abs(merged.predict(X) - expected).max()
+    assert 0 < difference < 0.1 * np.std(expected)
+    merged.save(tmp_path / "model")
+    loaded = ResODERegressor.load(tmp_path / "model")
+    np.testing.assert_array_equal(loaded.predict(X), merged.predict(X))
+    assert np.isfinite(merged.to_ode().predict(X)).all()
+    assert merged.with_depth(16).width == 8
+    merged.set_params(warm_start=True, flow_time=6.0).fit(X, np.sin(X[:, 0]))
+    assert merged.flow_time_ == 6.0
+    with pytest.raises(ValueError, match="no `imitate`"):
+        model.with_depth(tol=0.1, X=X, merge=True)

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from odenet._network.layers import velocity
 from odenet._network.resampling import INTERPOLATIONS, resample
-from tests.helpers import slope, smooth_network
+from tests.helpers import draw_all, make_network, slope, smooth_network
 
 ORDER = {"linear": 2, "constant": 1}
 OFFSET = {"linear": 0.5, "constant": 0.0}
@@ -120,3 +121,58 @@ def test_a_depth_that_is_none_is_refused(depth):
 def test_an_unknown_interpolation_is_refused():
     with pytest.raises(ValueError, match="`interpolation` must be one of .*'cubic'"):
         smooth_network(4).with_depth(8, "cubic")
+
+
+def test_merged_layers_add_up_their_velocities(generator):
+    """In one layer all act on the first state; zeros fill up a smaller group."""
+    for depth, scaling in [(1, 1.0), (2, 1.0), (3, 0.5), (7, 0.0)]:
+        network = draw_all(make_network(depth=7, width=4, depth_scaling=scaling))
+        merged = network.with_depth(depth, merge=True)
+        k = -(-7 // depth)
+        assert (merged.depth, merged.width) == (depth, 4 * k)
+        x = torch.randn(5, 3, generator=generator, dtype=torch.float64)
+        h = network.embed(x)
+        for group in torch.arange(7).tensor_split(depth):
+            velocities = [
+                velocity(h, network.V[j], network.W[j], torch.nn.functional.gelu)
+                for j in group
+            ]
+            h = h + sum(velocities) * 7.0**-scaling
+        torch.testing.assert_close(merged(x), h @ network.head.mT)
+
+
+def test_merging_is_of_first_order_even_for_independent_layers(generator):
+    """Resampling leaves half of them out, which changes the output altogether."""
+    x = torch.randn(30, 3, generator=generator, dtype=torch.float64)
+    depths, distances = [32, 128, 512], []
+    for depth in depths:
+        network = make_network(depth=depth, width=8, state_dim=12, init="iid")
+        with torch.no_grad():
+            noise = torch.randn(
+                network.V.shape, generator=generator, dtype=torch.float64
+            )
+            network.V.copy_(3 * noise)
+            network.head.normal_(generator=generator)
+        output = network(x)
+        moved = [
+            (network.with_depth(depth // 2, merge=merge)(x) - output).norm().item()
+            for merge in (True, False)
+        ]
+        assert moved[0] < 0.2 * moved[1]
+        distances.append(moved[0] / moved[1])
+    assert slope(depths, distances) < -0.5
+
+
+def test_what_cannot_be_merged_is_refused():
+    network = make_network(depth=8)
+    for make, message in [
+        (lambda: network.with_depth(9, merge=True), "at most 8 to merge"),
+        (lambda: network.with_depth(0, merge=True), "positive integer, got 0"),
+        (lambda: network.with_depth(4, merge=True, imitate=True), "no `imitate`"),
+        (
+            lambda: network.with_depth(4, imitate=True).with_depth(2, merge=True),
+            "none that imitate",
+        ),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            make()
