@@ -48,7 +48,11 @@ ON_LINUX = pytest.mark.skipif(
     not Path("/proc/self/status").exists(),
     reason="counts what Linux tells of processes",
 )
-CAN_FORK = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+CAN_FORK = pytest.mark.skipif(
+    not Path("/proc").exists(),
+    reason="other systems fork no process of several threads",
+)
+CAN_KILL = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 
 
 def in_a_fork(call, kill_after=None):
@@ -129,6 +133,7 @@ class ScorerThatKills:
         return estimator.score(X, y)
 
 
+@CAN_KILL
 @rounds(1, 4)
 def test_a_killed_worker_is_an_error_that_loses_nothing(n, tmp_path):
     path = tmp_path / "killed"
