@@ -50,7 +50,7 @@ ON_LINUX = pytest.mark.skipif(
 )
 CAN_FORK = pytest.mark.skipif(
     not Path("/proc").exists(),
-    reason="other systems fork no process of several threads",
+    reason="elsewhere threads and forks do not mix",
 )
 CAN_KILL = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 
