@@ -91,7 +91,7 @@ def in_a_fork(call, kill_after=None):
 
 
 @CAN_FORK
-@rounds(1, 10)
+@rounds(1, 3)
 @pytest.mark.parametrize("kind", ["folds, then a flow", "adamw, early", "search"])
 def test_a_killed_fit_goes_on_to_the_last_bit(kind, n, tmp_path, monkeypatch):
     """SIGKILL at random times, in the midst of a write as well, until it has ended."""
@@ -134,7 +134,7 @@ class ScorerThatKills:
 
 
 @CAN_KILL
-@rounds(1, 4)
+@rounds(1, 2)
 def test_a_killed_worker_is_an_error_that_loses_nothing(n, tmp_path):
     path = tmp_path / "killed"
     search = ResODERegressorCV(
@@ -177,7 +177,7 @@ def in_threads(calls):
     return values
 
 
-@rounds(2, 50)
+@rounds(2, 10)
 def test_eight_threads_predict_with_one_model(n):
     model = ResODEClassifier(8, flow_time=1.0, **SMALL).fit(X, Y > 0)
     ode = model.to_ode(rtol=1e-2)
@@ -206,7 +206,7 @@ def saved_and_loaded(model):
     return type(model).load(file)
 
 
-@rounds(1, 50)
+@rounds(1, 5)
 def test_fits_in_threads_are_those_alone(n):
     models = [*SOLVERS, ResODERegressor("auto", flow_time=0.3, **SMALL)]
     alone = [learnt(clone(model).fit(X, Y), X) for model in models]
@@ -218,7 +218,7 @@ def test_fits_in_threads_are_those_alone(n):
 
 
 @CAN_FORK
-@rounds(2, 50)
+@rounds(2, 10)
 def test_forks_before_and_after_a_fit(n):
     """The parent has used several threads, whose locks a fork may find closed."""
     before = torch.get_num_threads()
@@ -278,7 +278,7 @@ class Watch(Callback):
 
 
 @ON_LINUX
-@rounds(20, 200)
+@rounds(7, 50)
 def test_many_fits_leave_the_process_as_it_was(n, tmp_path):
     """Memory, handles, threads, and all that is global; within a fit as well."""
     models = [
@@ -336,7 +336,7 @@ class Overflowing(SquaredError):
         return super().gradient(output, y) * (self.value if is_broken else 1.0)
 
 
-@rounds(1, 8)
+@rounds(1, 2)
 def test_a_gradient_that_overflows_is_a_divergence(n, monkeypatch):
     """At whatever step: the model has the best weights before, and is warned of.
 
@@ -359,7 +359,7 @@ def test_a_gradient_that_overflows_is_a_divergence(n, monkeypatch):
                 assert again.loss_ <= 1.0 + whole.loss_
 
 
-@rounds(2, 20)
+@rounds(1, 5)
 def test_memory_that_is_refused_loses_nothing(n, monkeypatch):
     """An allocation fails in any gradient of a fit: the model is the one before."""
     empty_like, n_calls, refused_at = torch.empty_like, [], None
