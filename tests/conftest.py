@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from odenet._training import recorder
+
 matplotlib.use("Agg")
 # For the small networks of the tests more threads only wait for each other.
 torch.set_num_threads(1)
@@ -30,6 +32,13 @@ def generator():
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def every_epoch_is_kept(monkeypatch):
+    """Let a fit with a checkpoint write it after every epoch, not every ten seconds."""
+    monkeypatch.setattr(recorder, "SECONDS_BETWEEN", 0.0)
+    monkeypatch.setattr(recorder, "TIMES_A_RECORD", 0.0)
 
 
 @pytest.fixture(scope="session")

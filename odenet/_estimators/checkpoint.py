@@ -8,6 +8,7 @@ import torch
 
 from odenet._estimators.preparation import seed_and_generator
 from odenet._export.checkpoint import CheckpointFile
+from odenet._training.callbacks.allowed import callback_of, only_watches
 from odenet._version import __version__
 
 # Parameters that change no number of a fit.
@@ -123,8 +124,8 @@ def checkpoint_of(estimator, reading, given, predictor):
 def _check_callbacks(callbacks):
     """Raise for a callback whose memory a checkpoint would not have."""
     for given in callbacks or ():
-        callback = given[1] if isinstance(given, tuple) else given
-        if not getattr(callback, "only_watches", False):
+        callback = callback_of(given)
+        if not only_watches(callback):
             raise ValueError(
                 f"`checkpoint` does not keep what the callback {callback!r} remembers. "
                 "Leave it out; or, if it only watches the training, give its class the "

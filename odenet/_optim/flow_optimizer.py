@@ -100,7 +100,7 @@ class FlowOptimizer(Optimizer):
         position : dict
         """
         point = self._point
-        if point is None or self._moved():
+        if point is not None and self._moved():
             point = None
         return {
             "point": None if point is None else (point.y, point.loss, point.velocity),

@@ -7,7 +7,7 @@ from time import perf_counter
 
 from odenet._network.model_axis import join_networks, network_at
 from odenet._network.scratch import scratch
-from odenet._training.callbacks.allowed import check_callbacks
+from odenet._training.callbacks.allowed import check_callbacks, only_watches
 from odenet._training.callbacks.progress_bar import ProgressBar
 from odenet._training.depth.along_flow import FlowSchedule
 from odenet._training.depth.in_stages import StagedSchedule
@@ -209,7 +209,7 @@ def _follow_to_the_chosen_time(training, chosen, samples, start, ended):
     evals, flow_time = chosen.net.n_grad_evals, chosen.net.flow_time
     callbacks = plan.callbacks
     if chosen.network is network:  # they have acted while the flow time was chosen
-        callbacks = [c for c in callbacks if _only_watches(c)]
+        callbacks = [c for c in callbacks if only_watches(c)]
     outcome = training.run(
         samples,
         None,
@@ -349,8 +349,3 @@ def _can_go_on(net, network, plan):
         == (repr(plan.solver), plan.alpha, plan.smoothness_penalty, plan.augmentation)
         and (mine.V.device, mine.backward) == (asked.V.device, asked.backward)
     )
-
-
-def _only_watches(callback):
-    """Tell whether a callback of the user only watches, and changes no training."""
-    return getattr(callback, "only_watches", False)

@@ -20,7 +20,6 @@ from odenet import (
     ResODERegressorCV,
 )
 from odenet._estimators.checkpoint import Checkpoint
-from odenet._training import recorder
 from odenet.solvers import SGD, AdamW, Flow, GradientDescent
 
 TINY = {"width": 3, "state_dim": 6, "random_state": 0}
@@ -85,10 +84,8 @@ class Killed(BaseException):
 
 
 @pytest.fixture
-def path(tmp_path, monkeypatch):
+def path(tmp_path, every_epoch_is_kept):
     """The path of a checkpoint, to which every epoch is written."""
-    monkeypatch.setattr(recorder, "SECONDS_BETWEEN", 0.0)
-    monkeypatch.setattr(recorder, "TIMES_A_RECORD", 0.0)
     return tmp_path / "fit.checkpoint"
 
 

@@ -41,9 +41,8 @@ def test_records_are_far_apart_beside_what_they_take(clock):
     assert times[2] - times[1] == SECONDS_BETWEEN
 
 
-def test_trainings_are_recalled_in_their_order(monkeypatch):
-    monkeypatch.setattr(module, "SECONDS_BETWEEN", 0.0)
-    monkeypatch.setattr(module, "TIMES_A_RECORD", 0.0)
+@pytest.mark.usefixtures("every_epoch_is_kept")
+def test_trainings_are_recalled_in_their_order():
     written = []
     recorder = Recorder([], written.append)
     nets = [run(recorder, horizon) for horizon in (1.0, 2.0)]

@@ -26,9 +26,8 @@ from skorch.callbacks import Callback
 from odenet import ResODEClassifier, ResODERegressor, ResODERegressorCV
 from odenet._losses.squared_error import SquaredError
 from odenet._tables.targets import RegressionTargets
-from odenet._training import recorder
 from odenet.solvers import SGD, AdamW, GradientDescent
-from tests.estimators.test_checkpoint import FITS, assert_same, learnt
+from tests.estimators.test_checkpoint import FITS, assert_same
 from tests.helpers import outputs
 from tests.whole.rounds import rounds
 
@@ -92,11 +91,10 @@ def in_a_fork(call, kill_after=None):
 
 @CAN_FORK
 @rounds(1, 3)
+@pytest.mark.usefixtures("every_epoch_is_kept")
 @pytest.mark.parametrize("kind", ["folds, then a flow", "adamw, early", "search"])
-def test_a_killed_fit_goes_on_to_the_last_bit(kind, n, tmp_path, monkeypatch):
+def test_a_killed_fit_goes_on_to_the_last_bit(kind, n, tmp_path):
     """SIGKILL at random times, in the midst of a write as well, until it has ended."""
-    monkeypatch.setattr(recorder, "SECONDS_BETWEEN", 0.0)
-    monkeypatch.setattr(recorder, "TIMES_A_RECORD", 0.0)
     model, X, y = FITS[kind]
     kept = clone(model).set_params(checkpoint=tmp_path / "fit")
 
@@ -209,12 +207,11 @@ def saved_and_loaded(model):
 @rounds(1, 5)
 def test_fits_in_threads_are_those_alone(n):
     models = [*SOLVERS, ResODERegressor("auto", flow_time=0.3, **SMALL)]
-    alone = [learnt(clone(model).fit(X, Y), X) for model in models]
+    alone = [clone(model).fit(X, Y) for model in models]
     for _ in range(n):
         together = in_threads([partial(clone(m).fit, X, Y) for m in models])
         for expected, model in zip(alone, together, strict=True):
-            for one, other in zip(expected, learnt(model, X), strict=True):
-                np.testing.assert_array_equal(one, other)
+            assert_same(model, expected, X)
 
 
 @CAN_FORK
@@ -420,8 +417,7 @@ def test_a_search_in_threads_is_that_alone():
     search = ResODERegressorCV(
         [4, 8], flow_times=[0.5, 2.0], cv=4, backward="rebuilt", **SMALL
     )
-    alone = learnt(clone(search).fit(X, Y), X)
+    alone = clone(search).fit(X, Y)
     with parallel_config("threading"):
         model = clone(search).set_params(n_jobs=4).fit(X, Y)
-    for one, other in zip(alone, learnt(model, X), strict=True):
-        np.testing.assert_array_equal(one, other)
+    assert_same(model, alone, X)

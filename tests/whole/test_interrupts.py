@@ -10,7 +10,6 @@ from sklearn.base import clone
 
 import odenet
 from odenet import ResODEClassifier, ResODERegressor, ResODERegressorCV
-from odenet._training import recorder
 from odenet.solvers import AdamW
 from tests.helpers import outputs
 from tests.whole.rounds import rounds
@@ -122,10 +121,9 @@ def test_a_fit_gives_a_usable_model_or_changes_nothing(name, n, tmp_path):
 
 
 @ROUNDS
-def test_a_fit_with_a_checkpoint_goes_on_or_is_complete(n, tmp_path, monkeypatch):
+@pytest.mark.usefixtures("every_epoch_is_kept")
+def test_a_fit_with_a_checkpoint_goes_on_or_is_complete(n, tmp_path):
     """Wherever it is interrupted, the next fit ends as if it had not been."""
-    monkeypatch.setattr(recorder, "SECONDS_BETWEEN", 0.0)
-    monkeypatch.setattr(recorder, "TIMES_A_RECORD", 0.0)
     model = ResODERegressor(8, flow_time=0.5, **SMALL)
     expected = outputs(clone(model).fit(X, Y), X)
     model.set_params(checkpoint=tmp_path / "fit")

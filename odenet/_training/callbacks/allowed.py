@@ -19,7 +19,7 @@ NOT_FOR_FLOWS = {
 def check_callbacks(callbacks, solver):
     """Raise for what skorch cannot call, and for what would do nothing or harm."""
     for given in callbacks or ():
-        callback = given[1] if isinstance(given, tuple) and len(given) == 2 else given
+        callback = callback_of(given)
         kind = callback if isinstance(callback, type) else type(callback)
         if not issubclass(kind, Callback):
             raise ValueError(
@@ -29,3 +29,13 @@ def check_callbacks(callbacks, solver):
         refused = NOT_FOR_FLOWS if solver.follows_flow else NOT_FOR_ANY
         for name in {c.__name__ for c in kind.__mro__} & set(refused):
             raise ValueError(f"`callbacks` must not hold {name}: {refused[name]}.")
+
+
+def callback_of(given):
+    """Return the callback of a pair of a name and one, or what is no such pair."""
+    return given[1] if isinstance(given, tuple) and len(given) == 2 else given
+
+
+def only_watches(callback):
+    """Tell whether a callback of the user only watches, and changes no training."""
+    return getattr(callback, "only_watches", False)
