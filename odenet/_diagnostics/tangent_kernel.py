@@ -2,12 +2,11 @@
 
 import copy
 from dataclasses import dataclass, field
-from math import sqrt
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
+from odenet._diagnostics.tangents import kernel_matrix
 from odenet._network.residual import ResidualNetwork
 from odenet._utils.devices import evaluation_dtype, to_numpy
 
@@ -145,7 +144,7 @@ def tangent_kernel(module, X):
     network = copy.deepcopy(module).to(evaluation_dtype(device))
     x = _checked_samples(X, network)
     n = len(x)
-    matrix = _kernel(network, x).flatten(2).flatten(0, 1)
+    matrix, _ = kernel_matrix(network, x)
     eigenvalues = torch.linalg.eigvalsh(matrix)
     return TangentKernel(
         pl_constant=max(0.0, 4 / n * eigenvalues[0].item()),
@@ -182,36 +181,3 @@ def _checked_samples(X, network):
     if not x.isfinite().all():
         raise ValueError("`X` must be finite, got NaN or infinity.")
     return x
-
-
-@torch.no_grad()
-def _kernel(network, x):
-    """Return the kernel, of shape (n, d', n, d'), summed from the last layer down.
-
-    The head comes first, whose gradients need no propagation. Then g, the gradient of
-    every output with respect to the state, is propagated back from layer to layer.
-    """
-    V, W, activation, scale = network.layers()
-    rate_of_ends, rate_of_layers = (g["lr"] for g in network.parameter_groups())
-    _, q, m = V.shape
-    n, d = len(x), len(network.head)
-    K = x.new_zeros(n, d, n, d)
-    *states, last = network.hidden_states(x)
-    _add_products(K, torch.eye(d).to(x).expand(n, d, d), last, rate_of_ends)
-    g = network.head.expand(n, d, q)  # gradient of every output by the state
-    for V_k, W_k, h in reversed(list(zip(V, W, states, strict=True))):
-        z = h @ W_k.mT / sqrt(q)
-        a, slope = activation(z), torch.empty_like(z)
-        activation.pull_back(torch.ones_like(z), z, a, slope)
-        _add_products(K, g, a, rate_of_layers * scale**2 / m)
-        g_z = g @ V_k * slope[:, None] * (scale / sqrt(m))
-        _add_products(K, g_z, h, rate_of_layers / q)
-        g = g + g_z @ W_k / sqrt(q)
-    _add_products(K, g, F.pad(x, (0, 1), value=1.0), rate_of_ends)
-    return K
-
-
-def _add_products(K, g, s, factor):
-    """Add the inner products of the matrices g_ic s_i^T, for samples i, outputs c."""
-    products = (g.flatten(0, 1) @ g.flatten(0, 1).mT).view_as(K)
-    K.addcmul_(products, (s @ s.mT)[:, None, :, None], value=factor)

@@ -46,7 +46,7 @@ class TableResODE(BaseResODE):
         "activation": [StrOptions(ACTIVATIONS.keys())],
         "init": [StrOptions(SCHEMES.keys()), callable],
         "solver": [SolverNames(), Solver],
-        "flow_time": [Interval(Real, 0, None, closed="neither"), None],
+        "flow_time": [Interval(Real, 0, inf, closed="right"), None],
         "depth_schedule": [StrOptions({"doubling"}), "array-like", None],
         "gap_tol": [Interval(Real, 0, None, closed="neither")],
         "alpha": [Interval(Real, 0, None, closed="left")],

@@ -12,9 +12,13 @@ class Loss:
     ----------
     name : str
         The name of the loss on the axis of a figure, with its unit in parentheses.
+    constant_curvature : float or None
+        The number c if the ``curvature`` of every sample is c times the identity,
+        wherever the output is.
     """
 
     name = None
+    constant_curvature = None
 
     def per_sample(self, output, y):
         """Compute the loss of every sample.
@@ -40,6 +44,31 @@ class Loss:
             The same as autograd returns for the sum of ``per_sample``.
         """
         raise NotImplementedError
+
+    def curvature(self, output, y):
+        """Compute the second derivative of every sample's loss by its output.
+
+        Returns
+        -------
+        curvature : Tensor of shape (n, n_outputs, n_outputs)
+            Positive semi-definite matrices.
+        """
+        raise NotImplementedError
+
+    def rounding(self, eps):
+        """Return the share of the loss at the start below which all is rounding.
+
+        Parameters
+        ----------
+        eps : float
+            The unit of rounding of the outputs.
+
+        Returns
+        -------
+        share : float
+            By default eps, as for losses that are known up to an absolute error.
+        """
+        return eps
 
     def for_validation(self):
         """Return the loss by which held-out samples judge a training.

@@ -54,6 +54,11 @@ class LogisticLoss(_Classification):
         return torch.sigmoid(output) - self._smoothed(y)[:, None]
 
     @staticmethod
+    def curvature(output, y):
+        """Compute the second derivative of every sample's loss, shape (n, 1, 1)."""
+        return (torch.sigmoid(output) * torch.sigmoid(-output))[..., None]
+
+    @staticmethod
     def decide(output):
         """Return the index of the likelier class, shape (n,)."""
         return (output[:, 0] > 0).long()
@@ -88,6 +93,12 @@ class CrossEntropy(_Classification):
     def gradient(self, output, y):
         """Compute the gradient of every sample's loss, shape (n, n_classes)."""
         return torch.softmax(output, dim=1) - self._smoothed(output, y)
+
+    @staticmethod
+    def curvature(output, y):
+        """Compute the second derivative of every sample's loss, a matrix for each."""
+        share = torch.softmax(output, dim=1)
+        return torch.diag_embed(share) - share[:, :, None] * share[:, None, :]
 
     def _smoothed(self, output, y):
         """Return the probabilities of the classes that labels have after smoothing."""

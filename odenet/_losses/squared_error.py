@@ -4,11 +4,16 @@ import torch
 
 from odenet._losses.base import Loss
 
+# A residual is known up to about so many units of rounding of the targets: a choice. An
+# output is a sum over some tens of layers.
+ROUNDINGS = 100
+
 
 class SquaredError(Loss):
     """The squared error, summed over the outputs."""
 
     name = "squared error"
+    constant_curvature = 2.0
 
     @staticmethod
     def per_sample(output, y):
@@ -19,6 +24,16 @@ class SquaredError(Loss):
     def gradient(output, y):
         """Compute the gradient of every sample's loss, shape (n, n_outputs)."""
         return 2 * (output - y)
+
+    @staticmethod
+    def curvature(output, y):
+        """Compute the second derivative of every sample's loss: twice the identity."""
+        return torch.diag_embed(2 * torch.ones_like(output))
+
+    @staticmethod
+    def rounding(eps):
+        """Return the share of the loss at the start that is the square of rounding."""
+        return (ROUNDINGS * eps) ** 2
 
     @staticmethod
     def score(output, y, weight):

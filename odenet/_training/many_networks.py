@@ -57,6 +57,19 @@ class JointLoss:
         """Compute every sample's gradient, shape (n_models, n, n_outputs)."""
         return self._of_each("gradient", output, y)
 
+    def curvature(self, output, y):
+        """Compute every sample's curvature, (n_models, n, n_outputs, n_outputs)."""
+        return self._of_each("curvature", output, y)
+
+    def rounding(self, eps):
+        """Return the largest share of a loss that is rounding."""
+        return max(loss.rounding(eps) for loss in self.losses)
+
+    @property
+    def constant_curvature(self):
+        """The curvature that all samples of all models have, or None."""
+        return self.losses[0].constant_curvature if self.are_same else None
+
     def _of_each(self, name, output, y):
         """Call a method of every loss; of one for all rows, if all are the same."""
         if self.are_same:

@@ -46,7 +46,7 @@ class Monitor(Callback):
             follows_flow=solver.follows_flow,
             max_evals=solver.max_evals,
             patience=solver.patience,
-            eps=torch.finfo(net.module_.V.dtype).eps,
+            rounding=net.loss.rounding(torch.finfo(net.module_.V.dtype).eps),
         )
         self.flow_time = getattr(net.optimizer_, "flow_time", None)
         if self.schedule is not None:
@@ -97,7 +97,13 @@ class Monitor(Callback):
         net.history.record("role", "fit")
         if net.trains_on_parts:
             net.history.record("event_part", True)
-        for name in ("flow_time", "n_grad_evals", "n_rejected", "spectral_radius"):
+        for name in (
+            "flow_time",
+            "n_grad_evals",
+            "n_rejected",
+            "n_kernels",
+            "spectral_radius",
+        ):
             if hasattr(flow, name):
                 net.history.record(name, getattr(flow, name))
         seen = self._observation(net)

@@ -4,6 +4,7 @@ An epoch is a pass over the batches: for the full-batch solvers, one step of the
 """
 
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from math import inf
 
 import torch
@@ -20,6 +21,7 @@ from odenet._training.batches import SliceLoader
 from odenet._training.monitor import Monitor
 from odenet._training.penalties import penalty
 from odenet._training.plan import Progress
+from odenet._training.sample_space import SampleSpace
 from odenet._training.stop_reason import StopReason
 
 # The most memory for the states of all layers at once. On the CPU it is half a
@@ -283,8 +285,7 @@ class TrainingNet(NeuralNet):
         outputs = []
 
         def closure():
-            current_scratch().leave_gradients(self.module_.V, self.module_.W)
-            self.module_.zero_grad()
+            self.clear_gradients()
             outputs[:], objective = self._accumulate_gradients(batch)
             if self.solver.multiplies_gradients:
                 self._multiply_gradients_by_rates()
@@ -297,10 +298,16 @@ class TrainingNet(NeuralNet):
             return objective
 
         self._set_training(True)
+        closure.sample_space = partial(SampleSpace, self, batch)
         loss = self.optimizer_.step(closure)
         if self.average:
             self.average.update()
         return {"loss": loss, "y_pred": torch.cat(outputs)}
+
+    def clear_gradients(self):
+        """Forget the gradients of the parameters, whose memory may be used again."""
+        current_scratch().leave_gradients(self.module_.V, self.module_.W)
+        self.module_.zero_grad()
 
     def _accumulate_gradients(self, batch):
         """Compute the gradient of the objective in chunks that bound the memory."""
@@ -309,7 +316,7 @@ class TrainingNet(NeuralNet):
         if self.augmentation is not None:
             inputs = self.augmentation(inputs, self.generator)
         outputs, total = [], X["weight"].new_zeros(())
-        for x, share, y_part in self._chunks(inputs, X["weight"] / len(y), y):
+        for x, share, y_part in self.chunks(inputs, X["weight"] / len(y), y):
             output, part = add_gradients(self.module_, self.loss, x, y_part, share)
             outputs.append(output)
             total += part
@@ -343,7 +350,7 @@ class TrainingNet(NeuralNet):
     def losses(self, samples):
         """Compute the validation loss of every sample."""
         self._set_training(False)
-        loss, parts = self.loss.for_validation(), self._chunks(samples.X, samples.y)
+        loss, parts = self.loss.for_validation(), self.chunks(samples.X, samples.y)
         return torch.cat([loss.per_sample(self.module_(x), y) for x, y in parts])
 
     @torch.no_grad()
@@ -351,7 +358,7 @@ class TrainingNet(NeuralNet):
         """Compute the objective, penalties included, on all samples."""
         self._set_training(False)
         total = penalty(self.module_, self.alpha, self.smoothness_penalty)
-        for x, weight, y in self._chunks(samples.X, samples.weight, samples.y):
+        for x, weight, y in self.chunks(samples.X, samples.weight, samples.y):
             losses = self.loss.per_sample(self.module_(x), y)
             total = total + (weight * losses).sum() / len(samples)
         return float(total)
@@ -362,7 +369,7 @@ class TrainingNet(NeuralNet):
         output = X["X"].new_zeros(len(y), len(self.module_.head))
         return self.get_loss(output, y, X=X).item()
 
-    def _chunks(self, *tensors):
+    def chunks(self, *tensors):
         """Yield slices of tensors whose stored states fit into the memory for them.
 
         With batch normalisation a training batch is not sliced: its moments are taken

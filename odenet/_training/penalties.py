@@ -1,4 +1,6 @@
-"""Penalties on the weights of a network."""
+"""Penalties on the weights of a network, and their own gradient flow."""
+
+import torch
 
 
 def penalty(module, alpha, smoothness_penalty):
@@ -18,11 +20,62 @@ def penalty(module, alpha, smoothness_penalty):
         layers = module.V.square().sum() + module.W.square().sum()
         total = total + alpha / 2 * (ends + layers / module.depth)
     if smoothness_penalty > 0 and module.depth > 1:
-        factor = module.depth * _share_of_depth(module.imitated_depth, module.depth)
+        factor = _factor_of_steps(module)
         for weights in (module.V, module.W):
             steps = weights.diff(dim=0).square().sum()
             total = total + smoothness_penalty * factor * steps
     return total
+
+
+class PenaltyFlow:
+    r"""The gradient flow of the penalties alone.
+
+    At the flow's rates, 1 for A and B and L for V and W, it is
+    :math:`\theta' = -\alpha \theta - R \theta`, where R is
+    :math:`2 \lambda f L D` on V and W and 0 on A and B, with the second difference D
+    over the layers and the factor f of the steps in depth. Scaled parameters have the
+    same flow.
+
+    Parameters
+    ----------
+    module : ResidualNetwork
+    alpha, smoothness_penalty : float
+
+    Attributes
+    ----------
+    decay : float
+        The rate alpha at which all parameters decay.
+    smooths : bool
+        Whether there is a smoothness penalty.
+    """
+
+    def __init__(self, module, alpha, smoothness_penalty):
+        self.decay = alpha
+        self.smooths = smoothness_penalty > 0 and module.depth > 1
+        steps = torch.eye(module.depth).to(module.V).diff(dim=0)
+        rates, self.modes = torch.linalg.eigh(steps.mT @ steps)
+        factor = _factor_of_steps(module) if self.smooths else 0.0
+        stiffness = 2 * smoothness_penalty * factor * module.depth
+        self.rates = stiffness * rates.clamp(min=0)
+
+    def velocity(self, has_depth, part):
+        """Return the velocity of a parameter, which begins with depth or has none."""
+        decayed = -self.decay * part
+        return decayed - self._in_modes(part, self.rates) if has_depth else decayed
+
+    def smoothed(self, has_depth, part, h):
+        """Return exp(-R h) times a change of a parameter."""
+        return self._in_modes(part, torch.exp(-h * self.rates)) if has_depth else part
+
+    def _in_modes(self, part, factors):
+        """Multiply the modes in depth of a parameter by factors."""
+        along_depth = (self.modes * factors) @ self.modes.mT
+        return (along_depth @ part.flatten(1)).view_as(part)
+
+
+def _factor_of_steps(module):
+    """Return the factor of the squared steps in depth in the smoothness penalty."""
+    return module.depth * _share_of_depth(module.imitated_depth, module.depth)
 
 
 def _share_of_depth(imitated_depth, depth):

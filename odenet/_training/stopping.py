@@ -79,8 +79,8 @@ class StoppingRule:
         Number of gradient evaluations at which to give up.
     patience : float, default=inf
         The fewest epochs of mini-batches to wait for a lower validation loss.
-    eps : float, default=2.2e-16
-        Unit of rounding of the weights.
+    rounding : float, default=2.2e-16
+        The share of the loss at the start below which all is rounding.
     """
 
     def __init__(
@@ -91,14 +91,14 @@ class StoppingRule:
         follows_flow=True,
         max_evals=inf,
         patience=inf,
-        eps=FLOAT64_EPS,
+        rounding=FLOAT64_EPS,
     ):
         self.early_stopping = early_stopping
         self.on_folds = on_folds
         self.follows_flow = follows_flow
         self.max_evals = max_evals
         self.patience = patience
-        self.eps = eps
+        self.rounding = rounding
 
     def begin(self, start_loss, loss, epoch, flow_time, losses=None):
         """Begin to judge a training.
@@ -219,7 +219,7 @@ class StoppingRule:
         than FLAT, relative to itself, per unit of log flow time.
         """
         loss, t = seen.train_loss, seen.flow_time
-        if seen.stalled or loss <= self.eps * self.start_loss:
+        if seen.stalled or loss <= self.rounding * self.start_loss:
             return True
         if t < SETTLED_TIME:
             return False

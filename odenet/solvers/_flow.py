@@ -1,6 +1,8 @@
 """The gradient flow of all samples by an adaptive integrator."""
 
+from odenet._optim.exponential_flow import ExponentialFlow
 from odenet._optim.gradient_flow import GradientFlow
+from odenet._utils.sklearn_private import StrOptions
 from odenet.solvers._base import POSITIVE, FullBatch
 
 
@@ -32,9 +34,13 @@ class Flow(FullBatch):
         **FullBatch._parameter_constraints,
         "rtol": [POSITIVE],
         "atol": [POSITIVE, None],
+        "method": [StrOptions({"auto", "rkc", "exponential"})],
     }
 
-    def __init__(self, rtol=1e-2, atol=None, max_evals=10_000, clip=None):
+    def __init__(
+        self, rtol=1e-2, atol=None, max_evals=10_000, clip=None, method="auto"
+    ):
+        self.method = method
         self.rtol = rtol
         self.atol = atol
         self.max_evals = max_evals
@@ -42,8 +48,11 @@ class Flow(FullBatch):
 
     def make_optimizer(self, module, horizon):
         """Make the torch optimizer for a network."""
+        groups = module.parameter_groups()
+        if self.method == "exponential":
+            return ExponentialFlow(groups, rtol=self.rtol, horizon=horizon)
         return GradientFlow(
-            module.parameter_groups(),
+            groups,
             rtol=self.rtol,
             atol=self.atol,
             clip=self.clip,

@@ -3,7 +3,7 @@
 How well they do is measured by a comparison with the next depth.
 """
 
-from math import isfinite
+from math import inf, isfinite
 
 from odenet._training.depth.walk import DepthWalk, Step
 from odenet._training.stop_reason import StopReason
@@ -122,12 +122,14 @@ class FlowSchedule(DepthWalk):
     def _begin_final_stretch(self, net, reason, samples):
         """Change to the full depth, and let a stationary training go on a little.
 
+        Without a horizon it goes on until it is stationary there.
+
         Returns
         -------
         reason : StopReason or None
             ``DIVERGED`` if the loss at the full depth is not finite.
         """
-        if reason is StopReason.STATIONARY:
+        if reason is StopReason.STATIONARY and net.horizon < inf:
             self.reason_to_stop = reason
             net.horizon = min(net.horizon, net.flow_time + self._stretch(net))
         comparison = self.go_to_full_depth(net, samples)
