@@ -42,6 +42,7 @@ class Chebyshev:
     a: tuple
     b: tuple
     stages: tuple
+    times: tuple  # of all stages, the last of which is 1, in lengths of a step
 
     @property
     def stability_length(self):
@@ -89,7 +90,8 @@ def chebyshev(n_stages):
                 gamma_tilde=-a[j - 1] * mu_tilde,
             )
         )
-    return Chebyshev(n_stages, w0, w1, tuple(a), tuple(b), tuple(stages))
+    times = [stages[0].mu_tilde, *(w1 * d2T[j] / dT[j] for j in range(2, n_stages + 1))]
+    return Chebyshev(n_stages, w0, w1, tuple(a), tuple(b), tuple(stages), tuple(times))
 
 
 def stages_for(z):

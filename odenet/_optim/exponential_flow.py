@@ -143,9 +143,11 @@ class ExponentialFlow(FlowOptimizer):
 
     @torch.no_grad()
     def _integrate(self, start, h, here, outputs, closure, space):
-        """Take a step of length h, or reject it; return its end and a factor of h.
+        """Take a step of length h, or reject it.
 
         ``here`` is the kernel at the start, frozen, and ``outputs`` are those there.
+        The step's end is returned with a factor for the length of the next. Its energy
+        is what the loss falls by along the flow with a frozen kernel.
         """
         penalty, y, force = space.penalty, start.y, None
         decay = 0.0 if penalty is None else penalty.decay
@@ -169,6 +171,10 @@ class ExponentialFlow(FlowOptimizer):
         end = self._evaluate(y, closure)
         if not (end.loss <= start.loss + rounding and all_finite(end.velocity)):
             raise _Rejected(SHRINKING_AFTER_A_RISE)  # no flow raises the loss
+        self._energy = (space.loss(outputs) - space.loss(expected)).item()
+        if penalty is not None:
+            after = self._by_parts(penalty.velocity, y)
+            self._energy += (after.dot(y) - force.dot(start.y)).item() / 2
         return end, factor
 
     def _displaced(self, y, integral, force, time, space):

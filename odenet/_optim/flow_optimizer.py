@@ -2,20 +2,29 @@
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import isfinite, sqrt
+from math import isfinite, log, nan, sqrt
 
 import torch
 
 from odenet._optim.optimizer import Optimizer
 
+# Rates that differ by less than this share have the mean of both as their logarithmic
+# mean, up to a twelfth of its square.
+FLAT = 1e-3
+
 
 @dataclass(frozen=True)
 class Point:
-    """A point of a trajectory: scaled parameters, the loss and the velocity there."""
+    """A point of a trajectory: scaled parameters, and the flow there.
+
+    Along a gradient flow ``fall`` is the square of the velocity; a clipped one falls
+    slower.
+    """
 
     y: torch.Tensor
     loss: float
     velocity: torch.Tensor
+    fall: float  # the rate -dl/dt at which the loss falls
 
 
 class FlowOptimizer(Optimizer):
@@ -27,7 +36,15 @@ class FlowOptimizer(Optimizer):
     rate, so that lengths and curvatures are measured there. All parameters together are
     one vector y. A subclass implements ``reach``, and ``_advance(start, closure) ->
     (end, h)``, which takes one step of length h in flow time from one :class:`Point` to
-    another.
+    another. It may set ``self._energy``, the integral of ``fall`` on the way, if it
+    knows more of it than the two ends do.
+
+    Attributes
+    ----------
+    energy_ratio : float
+        The fall of the loss over the last step, divided by the integral of the rate
+        :math:`|\nabla_y l|^2` at which the flow lowers it: 1 where the step has
+        followed the flow. NaN before the first step, and where nothing fell.
     """
 
     def __init__(self, params, lr, clip, horizon):
@@ -40,6 +57,7 @@ class FlowOptimizer(Optimizer):
         self.horizon = horizon
         self.stalled = False
         self.diverged = False
+        self.energy_ratio = nan
         self._params = [p for group in self.param_groups for p in group["params"]]
         self._point = None
         self._progress.update(flow_time=0.0, n_grad_evals=0, direction=None)
@@ -103,7 +121,7 @@ class FlowOptimizer(Optimizer):
         if point is not None and self._moved():
             point = None
         return {
-            "point": None if point is None else (point.y, point.loss, point.velocity),
+            "point": None if point is None else tuple(vars(point).values()),
             "horizon": self.horizon,
             "stalled": self.stalled,
             "diverged": self.diverged,
@@ -145,8 +163,10 @@ class FlowOptimizer(Optimizer):
             return torch.tensor(self._point.loss, dtype=torch.float64)
         self.stalled = self.diverged = False
         try:
-            self._point, h = self._advance(self._point, closure)
+            start, self._energy = self._point, None
+            self._point, h = self._advance(start, closure)
             self._progress["flow_time"] += h
+            self.energy_ratio = self._compare_energy(start, self._point, h)
         finally:
             if self._written is not self._point.y:
                 self._write(self._point.y)
@@ -160,6 +180,13 @@ class FlowOptimizer(Optimizer):
     def _advance(self, start, closure):
         """Take one step from a point: return its end and its length in flow time."""
         raise NotImplementedError
+
+    def _compare_energy(self, start, end, h):
+        """Return the fall of the loss in a step over what it is along the flow."""
+        energy = self._energy
+        if energy is None:
+            energy = fallen(h, (start.fall, end.fall))
+        return (start.loss - end.loss) / energy if energy > 0 else nan
 
     def _start(self, closure):
         """Evaluate the flow at the current parameters, for the first step or anew."""
@@ -223,21 +250,32 @@ class FlowOptimizer(Optimizer):
         loss = closure()
         self._progress["n_grad_evals"] += 1
         velocity = torch.empty_like(y) if out is None else out
-        self._write_velocity(velocity)
-        return Point(y, loss.item(), velocity)
+        fall = self._write_velocity(velocity)
+        return Point(y, loss.item(), velocity, fall)
 
     @torch.no_grad()
     def _write_velocity(self, velocity):
-        """Write the flow's right-hand side, from the gradients of the parameters."""
+        """Write the flow's right-hand side, from the gradients of the parameters.
+
+        A bound c on its entries v is that of :math:`c \tanh(v / c)`: a smooth one, as
+        a kink would cost the integrator as many steps as entries pass it.
+
+        Returns
+        -------
+        fall : float
+            The rate at which the loss falls.
+        """
         parts = zip(self._params, self._rates, self._parts(velocity), strict=True)
         for p, rate, part in parts:
             if p.grad is None:
                 part.zero_()
             else:
                 torch.mul(p.grad, -sqrt(rate), out=part)
-        if self.clip is not None:
-            velocity.mul_(self._scale).clamp_(-self.clip, self.clip)
-            velocity.div_(self._scale)
+        if self.clip is None:
+            return velocity.dot(velocity).item()
+        steepest, c = velocity.clone(), self.clip
+        velocity.mul_(self._scale / c).tanh_().mul_(c / self._scale)
+        return velocity.dot(steepest).item()
 
     @torch.no_grad()
     def _write(self, y):
@@ -273,6 +311,26 @@ class FlowOptimizer(Optimizer):
         """Return views of a vector as tensors in the parameters' shapes."""
         parts = flat.split([p.numel() for p in self._params])
         return [part.view(p.shape) for part, p in zip(parts, self._params, strict=True)]
+
+
+def fallen(h, falls, times=(0.0, 1.0)):
+    """Return the integral of a rate of fall over a step.
+
+    Between two times the rate is taken to change exponentially, as it does late.
+
+    Parameters
+    ----------
+    h : float
+        Length of the step.
+    falls, times : sequence of float
+        The rates, not negative, and where they are met, as shares of the step.
+    """
+    total = 0.0
+    for a, b, begin, end in zip(falls, falls[1:], times, times[1:], strict=False):
+        is_flat = min(a, b) <= 0 or abs(a - b) <= FLAT * max(a, b)
+        mean = (a + b) / 2 if is_flat else (a - b) / log(a / b)
+        total += h * (end - begin) * mean
+    return total
 
 
 def _mark(p):

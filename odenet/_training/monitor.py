@@ -11,6 +11,14 @@ from odenet._training.stopping import Observation, StoppingRule
 # A training has diverged if its last loss is so many times the larger of two losses: at
 # the start, and of a network that predicts zero. A choice: sound trainings end below.
 LARGEST_RISE = 10.0
+RECORDED = (  # what the history has of an optimizer, if it has it
+    "flow_time",
+    "n_grad_evals",
+    "n_rejected",
+    "n_kernels",
+    "spectral_radius",
+    "energy_ratio",
+)
 
 
 class Monitor(Callback):
@@ -97,13 +105,7 @@ class Monitor(Callback):
         net.history.record("role", "fit")
         if net.trains_on_parts:
             net.history.record("event_part", True)
-        for name in (
-            "flow_time",
-            "n_grad_evals",
-            "n_rejected",
-            "n_kernels",
-            "spectral_radius",
-        ):
+        for name in RECORDED:
             if hasattr(flow, name):
                 net.history.record(name, getattr(flow, name))
         seen = self._observation(net)
