@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from odenet._network.layers import steps_ahead
 
 # The kernel is symmetric: of so many strips of it, each is computed up to the diagonal.
-# 1, 4, 8 and 16 strips take 1, .70, .64 and .66 of the time (800 unknowns, 64 layers,
+# 1, 4, 8 and 16 strips take 1, .75, .75 and .8 of the time (800 unknowns, 64 layers,
 # one thread). A strip has at least so many rows, as small products are slow.
 STRIPS, FEWEST_ROWS = 8, 64
 # The most entries of the products of a strip, which bounds the memory: a round value.
@@ -40,10 +40,10 @@ def kernel_matrix(network, X):
     outputs : Tensor of shape (n, n_outputs)
         Likewise.
     """
-    h, residuals, start, ahead = _forward(network, X)
+    h, residuals, start, ahead = _evaluated(network, X)
     V, _, _, scale = network.layers()
     *_, q, m = V.shape
-    rates = _rates(network)
+    rates = _rates_of(network)
     outputs = h @ network.head.mT
 
     d = outputs.shape[-1]
@@ -86,7 +86,7 @@ def push_forward(network, X, embedding, V, W, head):
     -------
     change : Tensor of shape (n, n_outputs)
     """
-    last, residuals, start, ahead = _forward(network, X)
+    last, residuals, start, ahead = _evaluated(network, X)
     *_, q, m = V.shape
     V, W = V * (network.layers()[-1] / sqrt(m)), W / sqrt(q)
     dh = F.pad(X, (0, 1), value=1.0) @ embedding.mT
@@ -97,7 +97,7 @@ def push_forward(network, X, embedding, V, W, head):
     return dh @ network.head.mT + last @ head.mT
 
 
-def _forward(network, X):
+def _evaluated(network, X):
     """Evaluate the layers of a network.
 
     Returns
@@ -124,7 +124,7 @@ def _forward(network, X):
     return h, residuals, start, ahead
 
 
-def _rates(network):
+def _rates_of(network):
     """Return the rate of every parameter in the flow: 0 of one that is frozen."""
     return {
         p: group["lr"] * p.requires_grad

@@ -142,6 +142,9 @@ def _say_network(network):
 def _say_training(model):
     """Say how a model was trained, what the training cost, and why it ended."""
     how = type(model.solver_).__name__
+    method = getattr(model.solver_, "method", None)
+    if method is not None:
+        how += f" ({method})"
     if model.flow_time_ is not None:
         how += f" to flow time {model.flow_time_:.4g}"
     # skorch adds the duration of a step at its end: an interrupted step has none.

@@ -13,6 +13,11 @@ from odenet._optim.optimizer import Optimizer
 FLAT = 1e-3
 
 
+# The most rejections of a step. Each shortens it by a fifth or more: thirty, by a
+# factor of over 800.
+MAX_REJECTIONS = 30
+
+
 @dataclass(frozen=True)
 class Point:
     """A point of a trajectory: scaled parameters, and the flow there.
@@ -27,6 +32,14 @@ class Point:
     fall: float  # the rate -dl/dt at which the loss falls
 
 
+class Rejected(Exception):
+    """Says that a step failed, with the step length to go on with."""
+
+    def __init__(self, step_size):
+        super().__init__()
+        self.step_size = step_size
+
+
 class FlowOptimizer(Optimizer):
     r"""Base of the optimizers that follow :math:`d\theta/dt = -r \nabla l(\theta)`.
 
@@ -36,7 +49,7 @@ class FlowOptimizer(Optimizer):
     rate, so that lengths and curvatures are measured there. All parameters together are
     one vector y. A subclass implements ``reach``, and ``_advance(start, closure) ->
     (end, h)``, which takes one step of length h in flow time from one :class:`Point` to
-    another. It may set ``self._energy``, the integral of ``fall`` on the way, if it
+    another. It may set ``self.energy``, the integral of ``fall`` on the way, if it
     knows more of it than the two ends do.
 
     Attributes
@@ -57,8 +70,8 @@ class FlowOptimizer(Optimizer):
         self.horizon = horizon
         self.stalled = False
         self.diverged = False
-        self.energy_ratio = nan
-        self._params = [p for group in self.param_groups for p in group["params"]]
+        self.energy, self.energy_ratio = None, nan
+        self.params = [p for group in self.param_groups for p in group["params"]]
         self._point = None
         self._progress.update(flow_time=0.0, n_grad_evals=0, direction=None)
 
@@ -72,7 +85,7 @@ class FlowOptimizer(Optimizer):
         torch saves a state for each parameter. Like ``torch.optim.LBFGS``, this
         optimizer has one state only, which is that of the first parameter.
         """
-        return self.state[self._params[0]]
+        return self.state[self.params[0]]
 
     @property
     def flow_time(self):
@@ -91,7 +104,7 @@ class FlowOptimizer(Optimizer):
             Maps a tensor in the old shape of a parameter to the new shape.
         """
         flat = self._progress["direction"]
-        parts = None if flat is None else [resample(p) for p in self._unscaled(flat)]
+        parts = None if flat is None else [resample(p) for p in self.unscaled(flat)]
         yield
         self._point = None
         for group, new in zip(self.param_groups, groups(), strict=True):
@@ -163,14 +176,14 @@ class FlowOptimizer(Optimizer):
             return torch.tensor(self._point.loss, dtype=torch.float64)
         self.stalled = self.diverged = False
         try:
-            start, self._energy = self._point, None
+            start, self.energy = self._point, None
             self._point, h = self._advance(start, closure)
             self._progress["flow_time"] += h
-            self.energy_ratio = self._compare_energy(start, self._point, h)
+            self.energy_ratio = self._ratio_of_energies(start, self._point, h)
         finally:
             if self._written is not self._point.y:
-                self._write(self._point.y)
-            self._marks = [_mark(p) for p in self._params]
+                self.write(self._point.y)
+            self._marks = [_mark(p) for p in self.params]
         return torch.tensor(self._point.loss, dtype=torch.float64)
 
     def reach(self, n_evals):
@@ -181,44 +194,44 @@ class FlowOptimizer(Optimizer):
         """Take one step from a point: return its end and its length in flow time."""
         raise NotImplementedError
 
-    def _compare_energy(self, start, end, h):
+    def _ratio_of_energies(self, start, end, h):
         """Return the fall of the loss in a step over what it is along the flow."""
-        energy = self._energy
+        energy = self.energy
         if energy is None:
             energy = fallen(h, (start.fall, end.fall))
-        return (start.loss - end.loss) / energy if energy > 0 else nan
+        return (start.loss - end.loss) / energy if h > 0 and energy > 0 else nan
 
     def _start(self, closure):
         """Evaluate the flow at the current parameters, for the first step or anew."""
         self._read_rates()
-        start = self._evaluate(self._scaled(self._params), closure)
+        start = self._evaluate(self._scaled(self.params), closure)
         if not isfinite(start.loss) or not all_finite(start.velocity):
             raise FloatingPointError(
                 f"The loss (or its gradient) is not finite: loss = {start.loss}. "
                 "Scale the data, or start from smaller weights."
             )
-        self._marks = [_mark(p) for p in self._params]
+        self._marks = [_mark(p) for p in self.params]
         return start
 
     def _settle(self, point):
         """Take a point as that of the current parameters, as after a step."""
         self._read_rates()
         self._point, self._written = point, point.y
-        self._marks = [_mark(p) for p in self._params]
+        self._marks = [_mark(p) for p in self.params]
 
     def _read_rates(self):
         """Read the rates of the groups, which scale the parameters."""
         self._rates = self._current_rates()
         if not min(self._rates) > 0:
             raise ValueError(f"`lr` must be positive, got {min(self._rates)!r}.")
-        scales = zip(self._params, self._rates, strict=True)
+        scales = zip(self.params, self._rates, strict=True)
         self._scale = torch.cat(
             [torch.full_like(p, sqrt(rate)).flatten() for p, rate in scales]
         )
 
     def _moved(self):
         """Tell whether somebody else has changed the parameters or the rates."""
-        marks = [_mark(p) for p in self._params]
+        marks = [_mark(p) for p in self.params]
         return marks != self._marks or self._rates != self._current_rates()
 
     def _scaled(self, parts):
@@ -226,9 +239,9 @@ class FlowOptimizer(Optimizer):
         pairs = zip(parts, self._current_rates(), strict=True)
         return torch.cat([part.detach().flatten() / sqrt(rate) for part, rate in pairs])
 
-    def _unscaled(self, y):
+    def unscaled(self, y):
         """Split a scaled vector y into tensors in the parameters' shapes."""
-        parts = zip(self._parts(y), self._current_rates(), strict=True)
+        parts = zip(self.parts(y), self._current_rates(), strict=True)
         return [part * sqrt(rate) for part, rate in parts]
 
     def _current_rates(self):
@@ -246,15 +259,15 @@ class FlowOptimizer(Optimizer):
             Memory for the velocity. In large networks, new memory costs more than the
             arithmetic, because the system must supply its pages.
         """
-        self._write(y)
+        self.write(y)
         loss = closure()
         self._progress["n_grad_evals"] += 1
         velocity = torch.empty_like(y) if out is None else out
-        fall = self._write_velocity(velocity)
+        fall = self.write_velocity(velocity)
         return Point(y, loss.item(), velocity, fall)
 
     @torch.no_grad()
-    def _write_velocity(self, velocity):
+    def write_velocity(self, velocity):
         """Write the flow's right-hand side, from the gradients of the parameters.
 
         A bound c on its entries v is that of :math:`c \tanh(v / c)`: a smooth one, as
@@ -265,7 +278,7 @@ class FlowOptimizer(Optimizer):
         fall : float
             The rate at which the loss falls.
         """
-        parts = zip(self._params, self._rates, self._parts(velocity), strict=True)
+        parts = zip(self.params, self._rates, self.parts(velocity), strict=True)
         for p, rate, part in parts:
             if p.grad is None:
                 part.zero_()
@@ -278,12 +291,10 @@ class FlowOptimizer(Optimizer):
         return velocity.dot(steepest).item()
 
     @torch.no_grad()
-    def _write(self, y):
+    def write(self, y):
         """Set the parameters to those of a scaled vector y."""
         self._written = y
-        for p, part, rate in zip(
-            self._params, self._parts(y), self._rates, strict=True
-        ):
+        for p, part, rate in zip(self.params, self.parts(y), self._rates, strict=True):
             torch.mul(part, sqrt(rate), out=p)
 
     def _relative_error(self, local, size, rtol, atol):
@@ -303,14 +314,14 @@ class FlowOptimizer(Optimizer):
     def _rows(self, flat):
         """Yield the part of every parameter as a matrix, with a row for each model."""
         axes = (g.get("models_axis") for g in self.param_groups for _ in g["params"])
-        for part, axis in zip(self._parts(flat), axes, strict=True):
+        for part, axis in zip(self.parts(flat), axes, strict=True):
             whole = part.flatten()[None]
             yield whole if axis is None else part.movedim(axis, 0).flatten(1)
 
-    def _parts(self, flat):
+    def parts(self, flat):
         """Return views of a vector as tensors in the parameters' shapes."""
-        parts = flat.split([p.numel() for p in self._params])
-        return [part.view(p.shape) for part, p in zip(parts, self._params, strict=True)]
+        parts = flat.split([p.numel() for p in self.params])
+        return [part.view(p.shape) for part, p in zip(parts, self.params, strict=True)]
 
 
 def fallen(h, falls, times=(0.0, 1.0)):

@@ -15,7 +15,7 @@ from scipy.integrate import solve_ivp
 
 # The tolerance of the stiff solver, relative and for outputs in units of 1: far below
 # that of the steps which use it.
-TOLERANCE = 1e-6
+TOLERANCE = 1e-7
 # Where decay and rate times h are below this, an integral is its Taylor polynomial,
 # because the formula cancels. The polynomial's error is below 1e-9 of it there.
 SMALL, DEGREE = 0.05, 5
@@ -120,13 +120,15 @@ class _Stiff(FrozenKernel):
 
     def _integrals(self, outputs, times, drift, decay):
         if outputs.dim() == 2:
-            return _solve(self.kernel, self.loss, outputs, drift, times, decay)
+            return _follow_stiff(self.kernel, self.loss, outputs, drift, times, decay)
         models = self.kernel, self.loss.models(), outputs, drift
-        parts = [_solve(*model, times, decay) for model in zip(*models, strict=True)]
+        parts = [
+            _follow_stiff(*model, times, decay) for model in zip(*models, strict=True)
+        ]
         return torch.stack(parts, dim=1)
 
 
-def _solve(kernel, loss, outputs, drift, times, decay):
+def _follow_stiff(kernel, loss, outputs, drift, times, decay):
     """Return p at some times, for the flow of one model."""
     K, start, v = (t.double().numpy(force=True) for t in (kernel, outputs, drift))
     shape = start.shape

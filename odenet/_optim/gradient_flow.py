@@ -7,7 +7,12 @@ import torch
 
 from odenet._optim.chebyshev import chebyshev, stages_for
 from odenet._optim.curvature import largest_curvature, norm, stretch
-from odenet._optim.flow_optimizer import FlowOptimizer, fallen
+from odenet._optim.flow_optimizer import (
+    MAX_REJECTIONS,
+    FlowOptimizer,
+    Rejected,
+    fallen,
+)
 
 # "RKC" is the code of Sommeijer, Shampine and Verwer (1998), rkc.f of netlib.org/ode.
 # Numbers without another source are round. benchmarks/flow_constants.py measures what
@@ -48,9 +53,6 @@ ROUNDINGS_OF_A_LOSS = 10
 # units of rounding, it is minimal to rounding; otherwise something is wrong.
 ROUNDINGS_OF_A_MINIMUM = 1e3
 
-# A rejection shortens the step by a fifth or more: thirty, by a factor of over 800.
-MAX_REJECTIONS = 30
-
 # The curvature along a step is assumed to be this multiple of that where it starts. RKC
 # takes 1.2 times an estimate that serves for up to 25 steps. Here the estimate is
 # renewed at every step, and multiplied by its growth over the last step, at most
@@ -70,15 +72,6 @@ STEP_WITHOUT_CURVATURE = 1.0
 
 # The first step after a change of the depth is one that so many gradients can take.
 RELAXING_STAGES = 6
-
-
-class _Rejected(Exception):
-    """Says that a step failed, with the step length and curvature to go on with."""
-
-    def __init__(self, step_size, spectral_radius):
-        super().__init__()
-        self.step_size = step_size
-        self.spectral_radius = spectral_radius
 
 
 class GradientFlow(FlowOptimizer):
@@ -217,11 +210,10 @@ class GradientFlow(FlowOptimizer):
             try:
                 end = self._integrate(start, h, method, closure)
                 self._progress["step_size"] = h * self._judge(start, end, h)
-            except _Rejected as rejected:
+            except Rejected as rejected:
                 self._progress["n_rejected"] += 1
                 self._progress["n_wasted_evals"] += self.n_grad_evals - evals_before
                 self._progress["step_size"] = rejected.step_size
-                self._progress["spectral_radius"] = rejected.spectral_radius
             else:
                 self.stalled = not bool(start.velocity.any())
                 self._forget_jump()
@@ -277,7 +269,7 @@ class GradientFlow(FlowOptimizer):
         end = self._evaluate(y, closure, out=free_velocity)
         rounding = ROUNDINGS_OF_A_LOSS * torch.finfo(y.dtype).eps
         self._check_loss(start, before, end, h, slack=rounding)
-        self._energy = fallen(h, [*falls, end.fall], (0.0, *method.times))
+        self.energy = fallen(h, [*falls, end.fall], (0.0, *method.times))
         return end
 
     def _check_loss(self, start, before, point, h, slack):
@@ -292,8 +284,8 @@ class GradientFlow(FlowOptimizer):
         seen = stretch(change, point.y - before.y)
         if isfinite(seen):
             self._progress["direction"] = change
-            radius = max(radius, seen)
-        raise _Rejected(SHRINKING_AFTER_A_RISE * h, radius)
+            self._progress["spectral_radius"] = max(radius, seen)
+        raise Rejected(SHRINKING_AFTER_A_RISE * h)
 
     def _judge(self, start, end, h):
         """Return the factor of the next step length, or reject this step."""
@@ -303,7 +295,7 @@ class GradientFlow(FlowOptimizer):
         factor = SAFETY * error**-ERROR_EXPONENT
         factor = min(MOST_GROWING, max(MOST_SHRINKING, factor))
         if not error <= 1:
-            raise _Rejected(h * min(SAFETY, factor), self.spectral_radius)
+            raise Rejected(h * min(SAFETY, factor))
         return factor
 
     def _local_error(self, start, end, h):

@@ -35,6 +35,8 @@ def train(network, data, plan):
     -------
     outcome : Outcome
     """
+    task = plan.loss, len(data.samples), len(network.head), plan.flow_time
+    plan = replace(plan, solver=plan.solver.settled(*task))
     training = _Training(network, plan)
     way = _fit_by_folds if data.folds else _fit_by_a_part
     outcome = way(training, data, copy.deepcopy(network.state_dict()))

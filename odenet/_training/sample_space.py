@@ -41,6 +41,7 @@ class SampleSpace:
         """Return the outputs at the present parameters."""
         return self.module(self.X)
 
+    @torch.enable_grad()
     def pull_back(self, cotangent):
         """Let the gradients of the parameters be those of <outputs, cotangent>."""
         self.net.clear_gradients()

@@ -92,6 +92,25 @@ class Solver(BaseEstimator):
         """Return the most samples of a batch, out of ``n_rows``; by default all."""
         return n_rows
 
+    def settled(self, loss, n_rows, n_outputs, flow_time):
+        """Return the solver with all settings chosen that are left to the task.
+
+        Parameters
+        ----------
+        loss : Loss
+        n_rows : int
+            Number of distinct samples.
+        n_outputs : int
+        flow_time : float or None
+            The horizon that the user asks for.
+
+        Returns
+        -------
+        solver : Solver
+            This one, unless it leaves a choice to the task.
+        """
+        return self
+
     @property
     def takes_parts(self):
         """Whether the solver can train on one part of the data at a time.

@@ -186,7 +186,7 @@ def test_the_summary_says_what_was_fitted(model):
         "ResODEClassifier",
         "16 layers, state 16, width 8, gelu",
         f"{sum(p.numel() for p in model.module_.parameters()):,} parameters",
-        f"Flow to flow time {model.flow_time_:.4g}",
+        f"Flow (rkc) to flow time {model.flow_time_:.4g}",
         f"{model.n_grad_evals_:,} gradients",
         f"stopped by {model.stop_reason_}",
         f"{model.loss_:.4g} (training)",

@@ -7,8 +7,8 @@ import torch
 
 from odenet import GradientFlow
 from odenet._optim.explicit_euler import ExplicitEuler
-from odenet._optim.flow_optimizer import all_finite
-from tests.optim.flows import follow, make_closure, quartic
+from odenet._optim.flow_optimizer import all_finite, fallen
+from tests.optim.flows import follow, make_closure, quartic, small_problem
 
 
 def test_any_module_and_changes_from_outside():
@@ -301,3 +301,62 @@ def test_another_optimizer_goes_on_from_the_position():
         with torch.no_grad():
             y.add_(1.0)
         assert other.position()["point"] is None  # it belongs to other parameters
+
+
+def test_integral_of_a_rate_of_fall():
+    assert fallen(2.0, (3.0, 3.0)) == pytest.approx(6)
+    times = np.array([0.0, 0.1, 0.5, 1.0])
+    falls = 3 * np.exp(-4 * times)
+    assert fallen(2.0, falls, times) == pytest.approx(2 * 3 * (1 - np.exp(-4)) / 4)
+    assert fallen(2.0, (1.0, 0.0)) == pytest.approx(1)  # where no logarithm is
+
+
+def test_the_loss_falls_by_the_energy_of_the_flow():
+    """dl/dt = -|grad l|^2 along the flow, in its own metric: a gap says it was left."""
+    for make, error in (
+        (lambda p, **more: ExplicitEuler(p, learning_rate=5e-3, **more), 0.02),
+        (lambda p, **more: GradientFlow(p, rtol=1e-3, **more), 0.02),
+        (lambda p, **more: GradientFlow(p, rtol=1e-2, clip=0.02, **more), 0.1),
+    ):
+        network, loss = small_problem()
+        flow = make(network.parameter_groups(), horizon=20.0)
+        closure, ratios = make_closure(flow, loss), []
+        assert np.isnan(flow.energy_ratio)
+        while flow.flow_time < 20.0:
+            flow.step(closure)
+            ratios.append(flow.energy_ratio)
+        np.testing.assert_allclose(ratios, 1, atol=error)
+    flow.step(closure)  # no step is left
+    assert flow.stalled is False
+
+
+def test_steps_that_leave_the_flow_are_seen_in_the_energy():
+    network, loss = small_problem()
+    flow = ExplicitEuler(network.parameter_groups(), learning_rate=1.0)
+    closure = make_closure(flow, loss)
+    for _ in range(100):
+        flow.step(closure)
+    assert not 0.9 < flow.energy_ratio < 1.1
+
+
+def test_a_bound_on_the_velocity_is_smooth():
+    """It is that of c tanh(v / c) for every entry v, before the flow is scaled."""
+    start, rate, c = [3.0, -0.1, 40.0], 4.0, 0.5
+    x, loss = quartic(start)
+    flow = ExplicitEuler([{"params": [x], "lr": rate}], learning_rate=1e-3, clip=c)
+    flow.step(make_closure(flow, loss))
+    v = -rate * np.array(start) ** 3
+    expected = np.array(start) + 1e-3 * c * np.tanh(v / c)
+    np.testing.assert_allclose(x.detach(), expected, rtol=1e-12)
+
+
+def test_a_bound_does_not_cost_the_integrator_steps():
+    """A kink would, at every entry that passes it."""
+    n_evals = []
+    for clip in (None, 0.3, 0.03, 0.01):
+        network, loss = small_problem()
+        flow = GradientFlow(network.parameter_groups(), clip=clip, horizon=100.0)
+        losses = follow(flow, loss, 100.0)
+        assert losses[-1] < 0.05 * losses[0]
+        n_evals.append(flow.n_grad_evals)
+    assert max(n_evals) < 2 * n_evals[0]

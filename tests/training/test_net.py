@@ -64,7 +64,7 @@ def test_gradients_summed_over_chunks_are_those_of_the_whole(monkeypatch):
     for size in (2**28, 2**12):
         monkeypatch.setattr("odenet._training.net.MAX_STATE_BYTES", size)
         net, samples = make_net(alpha=0.1, smoothness_penalty=0.1), make_samples()
-        n_chunks = len(list(net._chunks(samples.X)))
+        n_chunks = len(list(net.chunks(samples.X)))
         outputs, loss = net._accumulate_gradients(samples.batch())
         assert loss.item() == pytest.approx(net.objective(samples), rel=1e-5)
         gradients.append([p.grad for p in net.module_.parameters()])
@@ -79,7 +79,7 @@ def test_chunks_bound_the_memory_of_the_states(monkeypatch):
     net, X = make_net(), make_samples().X
     for backward, sizes in (("stored", [10] * 5), ("rebuilt", [40, 10])):
         net.module_.backward = backward
-        assert [len(x) for (x,) in net._chunks(X)] == sizes
+        assert [len(x) for (x,) in net.chunks(X)] == sizes
 
 
 def test_images_are_one_chunk_in_training_and_have_no_average():
@@ -89,7 +89,7 @@ def test_images_are_one_chunk_in_training_and_have_no_average():
     assert not net.averages
     for training, sizes in ((True, [1100]), (False, [1024, 76])):
         network.train(training)
-        assert [len(x) for (x,) in net._chunks(torch.zeros(1100, 4))] == sizes
+        assert [len(x) for (x,) in net.chunks(torch.zeros(1100, 4))] == sizes
 
 
 def test_the_loss_is_a_weighted_mean():
@@ -164,7 +164,9 @@ def test_a_flow_that_cannot_be_begun_anew_has_diverged(monkeypatch):
     """Such as after a change of the depth: what was reached before is kept."""
     net, train = make_net(), make_samples()
     with monkeypatch.context() as patched:
-        patched.setattr(GradientFlow, "_evaluate", lambda *a: Point(a[1], inf, a[1]))
+        patched.setattr(
+            GradientFlow, "_evaluate", lambda *a: Point(a[1], inf, a[1], inf)
+        )
         with pytest.raises(FloatingPointError):  # nothing was reached before
             net.partial_fit((train, None))
 

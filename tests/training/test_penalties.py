@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from odenet import ResidualNetwork, ResODERegressor
-from odenet._training.penalties import penalty
+from odenet._training.penalties import PenaltyFlow, penalty
 from tests.helpers import draw_all
 
 
@@ -67,3 +67,29 @@ def test_a_single_layer_has_no_smoothness_to_penalise():
         for weight in (0.5, 0.0)
     )
     assert penalised.predict(X).tolist() == plain.predict(X).tolist()
+
+
+@pytest.mark.parametrize("imitated_depth", [None, 20])
+@pytest.mark.parametrize("depth", [1, 5])
+def test_flow_of_the_penalties(depth, imitated_depth):
+    """Its velocity is that of their gradients, and it smooths by an exponential."""
+    network = draw_all(ResidualNetwork(2, 1, depth=depth, dtype=torch.float64))
+    network.imitated_depth = imitated_depth
+    penalty(network, 0.3, 0.7).backward()
+    flow = PenaltyFlow(network, 0.3, 0.7)
+    assert flow.smooths == (depth > 1)
+    for group in network.parameter_groups():
+        for p in group["params"]:
+            kind = group.get("has_depth", False), p.detach()
+            expected = -group["lr"] * p.grad
+            torch.testing.assert_close(flow.velocity(*kind), expected)
+    step, n_steps = 1e-3 / 2**10, 2**10
+    start, has_depth = network.V.detach(), True
+    expected = start
+    for _ in range(n_steps):  # explicit Euler, without the L2 penalty
+        expected = expected + step * (
+            flow.velocity(has_depth, expected) + flow.decay * expected
+        )
+    smoothed = flow.smoothed(has_depth, start, 1e-3)
+    torch.testing.assert_close(smoothed, expected, rtol=1e-4, atol=1e-4)
+    assert flow.smoothed(False, start, 1.0) is start

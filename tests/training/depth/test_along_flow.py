@@ -433,11 +433,11 @@ def test_state_of_the_flow_goes_along():
         net.train_step(samples().batch())
     flow = net.optimizer_
     radius, step_size = flow.spectral_radius, flow._progress["step_size"]
-    direction = flow._unscaled(flow._progress["direction"])
+    direction = flow.unscaled(flow._progress["direction"])
     schedule.change_depth(net, 16)
     assert flow.param_groups[1]["lr"] == 16
     for before, after in zip(
-        direction, flow._unscaled(flow._progress["direction"]), strict=True
+        direction, flow.unscaled(flow._progress["direction"]), strict=True
     ):
         n = 4 if before.dim() == 3 else 1
         torch.testing.assert_close(after, before.repeat_interleave(n, dim=0))

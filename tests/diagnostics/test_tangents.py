@@ -1,0 +1,100 @@
+"""The kernel and the products with J against those of torch's own derivatives."""
+
+from math import inf
+
+import numpy as np
+import pytest
+import torch
+from torch.func import functional_call, jacrev
+
+from odenet._diagnostics import tangents
+from odenet._diagnostics.tangents import kernel_matrix, push_forward
+from odenet._network.model_axis import join_networks, network_at
+from tests.helpers import draw_all, make_network
+
+N, N_FEATURES, N_OUTPUTS = 70, 3, 2
+
+
+def drawn(depth, imitated_depth=None, **settings):
+    network = draw_all(make_network(N_FEATURES, N_OUTPUTS, depth=depth, **settings))
+    network.imitated_depth = imitated_depth
+    return network
+
+
+def outputs_of(network, X):
+    """The outputs as a function of a dict of weights, and the weights."""
+    weights = {name: p.detach() for name, p in network.named_parameters()}
+    return lambda weights: functional_call(network, weights, (X,)), weights
+
+
+def kernel_by_jacobian(network, X):
+    """The sum of J J^T over the parameters that are trained, times their rates."""
+    function, weights = outputs_of(network, X)
+    J = jacrev(function)(weights)
+    names = {p: name for name, p in network.named_parameters()}
+    return sum(
+        group["lr"] * rows @ rows.mT
+        for group in network.parameter_groups()
+        for p in group["params"]
+        if p.requires_grad
+        for rows in [J[names[p]].flatten(0, 1).flatten(1)]
+    )
+
+
+@pytest.fixture
+def X(generator):
+    return torch.randn(N, N_FEATURES, generator=generator, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("depth", [1, 4])
+@pytest.mark.parametrize("imitated_depth", [None, 16, inf])
+def test_kernel_and_outputs(depth, imitated_depth, X, monkeypatch):
+    """In strips of any size, and whatever depth the layers imitate."""
+    network = drawn(depth, imitated_depth)
+    expected = kernel_by_jacobian(network, X)
+    for strips, fewest_rows in ((1, 64), (8, 1), (8, 64)):
+        monkeypatch.setattr(tangents, "STRIPS", strips)
+        monkeypatch.setattr(tangents, "FEWEST_ROWS", fewest_rows)
+        kernel, outputs = kernel_matrix(network, X)
+        np.testing.assert_allclose(kernel, expected, rtol=1e-10, atol=1e-12)
+        np.testing.assert_array_equal(kernel, kernel.mT)
+        np.testing.assert_allclose(outputs, network(X).detach(), rtol=1e-12)
+
+
+def test_a_parameter_that_is_not_trained_moves_no_output(X):
+    for name in ("embedding", "V", "W", "head"):
+        network = drawn(3)
+        getattr(network, name).requires_grad_(False)
+        expected = kernel_by_jacobian(network, X)
+        kernel, _ = kernel_matrix(network, X)
+        np.testing.assert_allclose(kernel, expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("imitated_depth", [None, 16, inf])
+def test_push_forward_is_the_derivative_along_a_direction(imitated_depth, X, generator):
+    network = drawn(4, imitated_depth, depth_scaling=0.7)
+    function, weights = outputs_of(network, X)
+    change = {
+        name: torch.randn(p.shape, generator=generator, dtype=p.dtype)
+        for name, p in weights.items()
+    }
+    J = jacrev(function)(weights)
+    expected = sum(torch.tensordot(J[n], change[n], change[n].dim()) for n in J)
+    np.testing.assert_allclose(push_forward(network, X, **change), expected, rtol=1e-10)
+
+
+def test_joined_networks_have_kernels_of_their_own(X, generator):
+    joined = join_networks([drawn(4), drawn(4)])
+    joined.V.data.normal_(generator=generator)
+    inputs = torch.stack([X, X.flip(0)])
+    kernels, outputs = kernel_matrix(joined, inputs)
+    change = {name: p.detach() for name, p in joined.named_parameters()}
+    pushed = push_forward(joined, inputs, **change)
+    for i in range(2):
+        network = network_at(joined, i)
+        kernel, output = kernel_matrix(network, inputs[i])
+        np.testing.assert_allclose(kernels[i], kernel, rtol=1e-10, atol=1e-12)
+        np.testing.assert_allclose(outputs[i], output, rtol=1e-12)
+        change = {name: p.detach() for name, p in network.named_parameters()}
+        alone = push_forward(network, inputs[i], **change)
+        np.testing.assert_allclose(pushed[i], alone, rtol=1e-10)
