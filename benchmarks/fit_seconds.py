@@ -26,9 +26,9 @@ from _report import cell, describe, machine, parse_options, save
 from odenet import ResODERegressor
 from odenet.solvers import GradientDescent
 
-N_STEPS = 30  # of descent in a fit
+N_STEPS = 300  # of descent in a fit
 RATE = 0.01  # the learning rate
-SIZES = [(100, 16, 32, 64), (256, 128, 256, 32)]  # n, q, m, L
+SIZES = [(100, 16, 32, 64), (100, 16, 32, 512), (256, 128, 256, 32)]  # n, q, m, L
 QUICK_SIZES = [(20, 16, 8, 4)]  # for tests
 
 

@@ -46,7 +46,8 @@ class ResODERegressor(RegressorMixin, TableResODE):
         Horizon T of "flow" and "gd"; the other solvers have none. None lets the data
         decide: training ends when the validation loss has risen, or the training loss
         is stationary, or at the latest at T = 300 if held-out samples judge it (of
-        folds, 200 or more), and T = 100 otherwise.
+        folds, 200 or more), and T = 100 otherwise. ``inf`` follows the flow to its end,
+        until the loss is stationary or down to rounding.
     depth_schedule : "doubling", array-like of int, or None, default="doubling"
         Depths to train at, in ascending order; a sequence must end at ``depth``. While
         a network is shallow it imitates the deep one, to second order in its own step
