@@ -13,15 +13,14 @@ import numpy as np
 import torch
 from scipy.integrate import solve_ivp
 
-# The tolerance of the stiff solver, relative and for outputs in units of 1: far below
-# that of the steps which use it.
-TOLERANCE = 1e-7
+# The largest tolerance of the stiff solver, relative and for outputs in units of 1.
+TOLERANCE = 1e-5
 # Where decay and rate times h are below this, an integral is its Taylor polynomial,
 # because the formula cancels. The polynomial's error is below 1e-9 of it there.
 SMALL, DEGREE = 0.05, 5
 
 
-def frozen(kernel, loss):
+def frozen(kernel, loss, tolerance=TOLERANCE):
     """Freeze a kernel, for flows of the outputs from several points.
 
     Parameters
@@ -29,12 +28,17 @@ def frozen(kernel, loss):
     kernel : Tensor of shape (n * n_outputs, n * n_outputs)
         With an axis of models in front if there are several, as in the outputs.
     loss : WeightedLoss
+    tolerance : float, default=1e-5
+        That of the flow, relative and for outputs in units of 1. Where the curvature of
+        the loss is a constant the flow is exact.
 
     Returns
     -------
     frozen : FrozenKernel
     """
-    return (_Stiff if loss.constant_curvature is None else _Linear)(kernel, loss)
+    if loss.constant_curvature is not None:
+        return _Linear(kernel, loss)
+    return _Stiff(kernel, loss, tolerance)
 
 
 class FrozenKernel:
@@ -118,17 +122,20 @@ class _Linear(FrozenKernel):
 class _Stiff(FrozenKernel):
     """Any losses, by a stiff solver of SciPy, model by model."""
 
+    def __init__(self, kernel, loss, tolerance):
+        super().__init__(kernel, loss)
+        self.tolerance = tolerance
+
     def _integrals(self, outputs, times, drift, decay):
+        settings = times, decay, self.tolerance
         if outputs.dim() == 2:
-            return _follow_stiff(self.kernel, self.loss, outputs, drift, times, decay)
+            return _follow_stiff(self.kernel, self.loss, outputs, drift, *settings)
         models = self.kernel, self.loss.models(), outputs, drift
-        parts = [
-            _follow_stiff(*model, times, decay) for model in zip(*models, strict=True)
-        ]
+        parts = [_follow_stiff(*each, *settings) for each in zip(*models, strict=True)]
         return torch.stack(parts, dim=1)
 
 
-def _follow_stiff(kernel, loss, outputs, drift, times, decay):
+def _follow_stiff(kernel, loss, outputs, drift, times, decay, tolerance):
     """Return p at some times, for the flow of one model."""
     K, start, v = (t.double().numpy(force=True) for t in (kernel, outputs, drift))
     shape = start.shape
@@ -155,8 +162,8 @@ def _follow_stiff(kernel, loss, outputs, drift, times, decay):
         method="BDF",
         t_eval=times,
         jac=jacobian,
-        rtol=TOLERANCE,
-        atol=TOLERANCE / max(largest, TOLERANCE),
+        rtol=tolerance,
+        atol=tolerance / max(largest, tolerance),
     )
     if not solution.success:
         raise FloatingPointError(solution.message)

@@ -7,10 +7,10 @@ import pytest
 import torch
 from scipy.integrate import solve_ivp
 
-from odenet import tangent_kernel
+from odenet import depth_smoothness, tangent_kernel
 from odenet._losses.cross_entropy import CrossEntropy, LogisticLoss
 from odenet._losses.squared_error import SquaredError
-from odenet._optim import frozen_flow
+from odenet._optim import exponential_flow
 from odenet._tables.samples import Samples
 from odenet._training.net import TrainingNet
 from odenet.solvers import Flow, GradientDescent
@@ -82,7 +82,7 @@ CASES = {  # loss, number of outputs and penalties
 @pytest.mark.parametrize("case", CASES)
 def test_order_two_against_scipy(case, monkeypatch):
     """Halved steps have a quarter of the error, whatever the loss and the penalties."""
-    monkeypatch.setattr(frozen_flow, "TOLERANCE", 1e-10)
+    monkeypatch.setattr(exponential_flow, "TOLERANCE", 1e-10)
     loss, n_outputs, penalties = CASES[case]
     samples = make_samples(loss)
     settings = {"loss": loss, "n_outputs": n_outputs, **penalties}
@@ -101,7 +101,11 @@ def test_order_two_against_scipy(case, monkeypatch):
 @pytest.mark.parametrize(
     "times", [(1.0, 10.0), pytest.param((1.0, 10.0, 100.0), marks=pytest.mark.slow)]
 )
-@pytest.mark.parametrize("loss", [SquaredError(), LogisticLoss(), CrossEntropy(0.1)])
+@pytest.mark.parametrize(
+    "loss",
+    [SquaredError(), LogisticLoss(), CrossEntropy(0.1)],
+    ids=lambda loss: type(loss).__name__,
+)
 def test_all_integrators_follow_the_same_flow(loss, times):
     n_outputs = 3 if isinstance(loss, CrossEntropy) else 1
     samples, settings = make_samples(loss), {"loss": loss, "n_outputs": n_outputs}
@@ -209,3 +213,19 @@ def test_a_saved_flow_goes_on_the_same():
         each.train_step(samples.batch())
     assert torch.equal(net.module_.V, other.module_.V)
     assert net.optimizer_.n_kernels == other.optimizer_.n_kernels
+
+
+@pytest.mark.parametrize("depth", [16, 64, 256])
+def test_weights_stay_as_smooth_in_depth_as_by_runge_kutta(depth):
+    """A step is the gradient of a reweighted loss, as smooth as the flow's own."""
+    samples = make_samples()
+    ratios, steps = [], []
+    for solver in (EXPONENTIAL, Flow(method="rkc")):
+        net = make_net(solver, depth=depth)
+        follow(net, samples, 40.0)
+        smoothness = depth_smoothness(net.module_)
+        ratios.append(smoothness.von_neumann_ratio)
+        steps.append(smoothness.lipschitz)
+    assert ratios[0] == pytest.approx(ratios[1], rel=0.1)
+    assert steps[0] == pytest.approx(steps[1], rel=0.1)
+    assert ratios[0] < 100 / depth**2

@@ -3,11 +3,12 @@
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from skorch.callbacks import Callback
 
-from odenet import ResidualNetwork
+from odenet import ResidualNetwork, ResODEClassifier, ResODERegressor
 from odenet._losses.squared_error import SquaredError
 from odenet._network.resampling import resample
 from odenet._network.scratch import current_scratch
@@ -353,3 +354,39 @@ class TestFolds:
         assert network.V.shape == untrained.shape
         assert not torch.equal(network.V, untrained)
         assert len(outcome.net.history) == 5
+
+
+@pytest.mark.parametrize("make", [ResODERegressor, ResODEClassifier])
+def test_the_flow_of_outputs_serves_every_kind_of_fit(make):
+    """Folds, held-out samples, a depth that is found, penalties, rebuilt states."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(40, 2))
+    y = np.sin(2 * X[:, 0]) + X[:, 1]
+    y = y if make is ResODERegressor else y > 0
+    small = {"depth": 8, "width": 16, "random_state": 0}
+    for settings in (
+        {},
+        {"early_stopping": True, "flow_time": 10.0},
+        {"depth": "auto", "flow_time": 10.0},
+        {"flow_time": 10.0, "alpha": 0.01, "smoothness_penalty": 0.01},
+        {"flow_time": 10.0, "backward": "rebuilt", "depth_schedule": None},
+    ):
+        found = {}
+        for method in ("rkc", "exponential"):
+            solver = Flow(method=method)
+            model = make(solver=solver, **{**small, **settings}).fit(X, y)
+            found[method] = model.score(X, y), model.n_grad_evals_
+            assert ("n_kernels" in model.net_.history[-1]) == (method == "exponential")
+        assert found["exponential"][0] == pytest.approx(found["rkc"][0], abs=0.06)
+
+
+def test_a_flow_to_its_end_is_stationary_at_full_depth():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(20, 3))
+    y = rng.normal(size=20)
+    settings = {"flow_time": np.inf, "random_state": 0, "dtype": "float64"}
+    model = ResODERegressor(32, **settings).fit(X, y)
+    assert (model.stop_reason_, model.depth_) == ("stationary", 32)
+    assert model.loss_ < 1e-24
+    np.testing.assert_allclose(model.predict(X), y, atol=1e-9)
+    assert model.depth_path_[-1]["depth"] == 32
