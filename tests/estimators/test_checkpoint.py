@@ -50,6 +50,11 @@ FITS = {
         X,
         Y,
     ),
+    "exponential": (
+        ResODERegressor(16, solver=Flow(method="exponential"), **TINY),
+        X,
+        Y,
+    ),
     "adamw, early": (
         ResODERegressor(
             16, solver=AdamW(batch_size=8, max_epochs=20), dtype="float64", **TINY

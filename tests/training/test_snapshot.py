@@ -46,6 +46,7 @@ def test_a_net_goes_on_from_plain_data_to_the_last_bit():
     small = {"batch_size": 8, "max_epochs": 12}
     for make in (
         lambda: (Flow(), FlowSchedule([4, 8, 16])),
+        lambda: (Flow(method="exponential"), FlowSchedule([4, 8, 16])),
         lambda: (Flow(), None),
         lambda: (GradientDescent(0.1), FlowSchedule([4, 8])),
         lambda: (SGD(**small), StagedSchedule([4, 8])),

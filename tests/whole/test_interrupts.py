@@ -23,7 +23,7 @@ LABELS = np.random.default_rng(1).integers(2, size=24)  # noise: folds end early
 # by the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore")
 # How many lines are tried, of those that run. `ODENET_ROUNDS=100000` tries all.
-ROUNDS = rounds(6, 60)
+ROUNDS = rounds(6, 40)
 
 
 class Interrupter:
