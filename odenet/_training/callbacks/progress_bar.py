@@ -1,6 +1,7 @@
 """The progress bar of a training."""
 
 import sys
+from math import isfinite
 from time import perf_counter
 
 from skorch.callbacks import Callback
@@ -15,6 +16,7 @@ REFRESH_SECONDS = 0.1
 BAR = (
     "{desc} {percentage:3.0f}%|{bar:6}| {n:.4g}/{total:.4g} {unit} [{elapsed}{postfix}]"
 )
+WITHOUT_END = "{desc} {n:.4g} {unit} [{elapsed}{postfix}]"  # where nobody knows it
 
 
 class ProgressBar(Callback):
@@ -31,11 +33,12 @@ class ProgressBar(Callback):
         self.epochs_before = len(net.history)
         schedule = net.monitor.schedule
         chooses = schedule is not None and schedule.only_chooses
+        total = net.horizon if self.is_flow else net.max_epochs
         self.bar = tqdm(
-            total=net.horizon if self.is_flow else net.max_epochs,
+            total=total,
             desc="choosing t" if chooses else "training",
             unit="t" if self.is_flow else "epoch",
-            bar_format=BAR,
+            bar_format=BAR if isfinite(total) else WITHOUT_END,
             file=sys.stderr,
             leave=None,  # not below a bar of folds
         )

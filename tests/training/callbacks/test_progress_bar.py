@@ -1,10 +1,13 @@
 """The progress bar of a training."""
 
+from math import inf
+
 import pytest
 from sklearn.datasets import make_friedman1
+from sklearn.exceptions import ConvergenceWarning
 
 from odenet import ResODERegressor
-from odenet.solvers import AdamW
+from odenet.solvers import AdamW, Flow
 
 X, y = make_friedman1(250, random_state=0)
 
@@ -25,6 +28,15 @@ def test_a_flow_has_a_bar_over_its_time(capsys):
     assert "Lip=" in bar
     assert bar.endswith("\n")
     assert "valid=" not in bar
+
+
+def test_a_flow_without_a_horizon_shows_how_far_it_is(capsys):
+    solver = Flow(method="exponential", max_evals=30)
+    with pytest.warns(ConvergenceWarning, match="max_evals"):
+        bar = shown(capsys, flow_time=inf, solver=solver)
+    assert "training" in bar
+    assert " t [" in bar
+    assert "%" not in bar
 
 
 def test_mini_batches_have_one_over_their_epochs(capsys):
