@@ -7,9 +7,9 @@ ratio, the training losses, and the gradients and kernels. The last column says 
 method "auto" takes. Runs of "rkc" to the end stop at `max_evals`, and say so by a +.
 
 Expected: "exponential" is slower on short ways, and faster on long ones: from about
-t = 100 with 150 samples and fewer, from t = 300 with 500; to the end by far, where
-"rkc" often does not get there. Both ends have the same loss within a few percent. Five
-outputs make kernels 25 times as dear. Where "auto" takes it, it is faster.
+t = 100 with a single output, and by far to the end, where "rkc" often does not get. At
+equal times both have the same loss within a few percent. Five outputs make kernels 25
+times as dear. Where "auto" takes it, it is faster.
 
 Run:  python benchmarks/flow_methods.py [--quick] [--json FILE] [--png FILE]
 """

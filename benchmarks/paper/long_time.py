@@ -17,7 +17,15 @@ rounding. Measured are
 - how well the loss falls by the energy of the flow, the column "energy_ratio" of the
   history, where the loss is above 1e-12.
 
-Expected: EXPECTED
+Expected: from unit inputs the exponential integrator ends below 1e-20, and falls at the
+rate mu there, within 2 %; descent takes more than 20 times its seconds to 1e-12. The
+weights stay smooth: L ||dZ|| ends at 6 to 8 (4 to 5 for W of scale 1), and the ratio is
+that of a straight line, 1.5e-3, up to a fifth. From start to end mu grows from 1e-2 to
+0.11 or more (from 1e-4 to 0.02 or more). The loss falls faster than at the rate mu: 27
+times as fast at t = 1, and at mu itself in the end, when only the slowest direction is
+left. Descent shows the same, with an energy ratio of 1. "rkc" is faster down to 1e-6;
+late, its ratio can be a tenth: its steps are as long as the tolerance allows, and each
+damps stiff directions by a constant factor.
 
 Run:  python benchmarks/paper/long_time.py [--quick] [--json FILE] [--png FILE]
 """
@@ -69,6 +77,7 @@ LOSSES = 1e-6, 1e-12, 1e-20  # to which the gradients and the seconds are counte
 # times the seconds descent takes to the second of these losses.
 LARGEST_LOSS, LEAST_SPEEDUP = 1e-20, 20
 N_ENTRIES = 2  # of V_k and of W_k in the figure
+ABOVE_LOSSES = 1e15  # the end of their axis, which leaves room for the legend
 MEASURES = (  # the columns of the table
     "flow_time",
     "loss",
@@ -249,8 +258,8 @@ def draw(figure, results):
             for key, marker in [("pl_constant", "-"), ("observed_rate", "o")]:
                 values = [row[key] for row in rows]
                 rates.loglog(times, values, marker, c=style, ms=3, lw=1)
-    losses.set(xlabel="flow time $t$", ylabel="loss")
-    losses.legend(fontsize="small")
+    losses.set(xlabel="flow time $t$", ylabel="loss", ylim=(None, ABOVE_LOSSES))
+    losses.legend(fontsize="small", loc="upper right", ncol=2)
     rates.set(xlabel="flow time $t$", ylabel=r"$\mu$ (lines), observed rate (dots)")
     run = next(iter(parts.values()))
     V.set_title(f"t from 0 (light) to {run['flow_time']:.0f} (dark)", fontsize="small")

@@ -8,9 +8,9 @@ from odenet._utils.sklearn_private import StrOptions
 from odenet.solvers._base import POSITIVE, FullBatch
 
 # The method "auto" is "exponential" for the squared error from this flow time on, and
-# from n d'^2 on: its kernels cost as much as about n d'^2 / 100 gradients each. There
-# it took .4 to .9 of the seconds of "rkc", at 16 and at 64 layers, and where the flow
-# is followed to its end .04 to .5 (benchmarks/flow_methods.py).
+# from n d'^2 on, since a kernel costs as much as some n d'^2 / 100 gradients. There it
+# took .33 to .93 of the seconds of "rkc", at 16 and at 64 layers, and where the flow is
+# followed to its end .03 to .39 (benchmarks/flow_methods.py).
 SHORTEST_FLOW_TIME = 100.0
 # The most unknowns n d': their kernel takes 200 megabytes in float64. A round value.
 MOST_UNKNOWNS = 5000
