@@ -77,7 +77,7 @@ LOSSES = 1e-6, 1e-12, 1e-20  # to which the gradients and the seconds are counte
 # times the seconds descent takes to the second of these losses.
 LARGEST_LOSS, LEAST_SPEEDUP = 1e-20, 20
 N_ENTRIES = 2  # of V_k and of W_k in the figure
-ABOVE_LOSSES = 1e15  # the end of their axis, which leaves room for the legend
+ABOVE_LOSSES = 1e25  # the end of their axis, which leaves room for the legend
 MEASURES = (  # the columns of the table
     "flow_time",
     "loss",
@@ -259,7 +259,7 @@ def draw(figure, results):
                 values = [row[key] for row in rows]
                 rates.loglog(times, values, marker, c=style, ms=3, lw=1)
     losses.set(xlabel="flow time $t$", ylabel="loss", ylim=(None, ABOVE_LOSSES))
-    losses.legend(fontsize="small", loc="upper right", ncol=2)
+    losses.legend(fontsize="x-small", loc="upper right", frameon=False)
     rates.set(xlabel="flow time $t$", ylabel=r"$\mu$ (lines), observed rate (dots)")
     run = next(iter(parts.values()))
     V.set_title(f"t from 0 (light) to {run['flow_time']:.0f} (dark)", fontsize="small")
