@@ -101,8 +101,9 @@ class GradientFlow(FlowOptimizer):
     max_stages : int, default=100
         The most gradient evaluations in one step.
     clip : float, default=None
-        Bound on every entry of the right-hand side: the clipped gradient flow of
-        Marion, Wu, Sander and Biau (ICLR 2024, theorem 4). None is no bound.
+        Bound c on every entry v of the right-hand side, by :math:`c \tanh(v / c)`: a
+        clipped gradient flow as Marion, Wu, Sander and Biau (ICLR 2024, theorem 4)
+        allow it. None is no bound.
     horizon : float, default=inf
         Flow time at which to stop: the last step ends there exactly.
 
@@ -117,6 +118,10 @@ class GradientFlow(FlowOptimizer):
         Number of rejected steps, and of gradient evaluations spent on them.
     spectral_radius : float
         Latest estimate of the largest curvature, in scaled parameters.
+    energy_ratio : float
+        The fall of the loss over the last step, divided by the integral of
+        :math:`|\nabla l|^2` in the flow's metric: 1 where the step has followed the
+        flow.
     stalled : bool
         Whether the last step could not lower the loss: it is minimal to rounding.
     diverged : bool

@@ -5,7 +5,7 @@ from odenet.solvers._base import POSITIVE, FullBatch
 
 
 class GradientDescent(FullBatch):
-    """The gradient flow by explicit Euler: gradient descent on all samples.
+    r"""The gradient flow by explicit Euler: gradient descent on all samples.
 
     A step is ``learning_rate`` times the gradient for A and B, and ``learning_rate *
     L`` times the gradient for V and W, as in Marion, Wu, Sander and Biau (ICLR 2024,
@@ -18,7 +18,8 @@ class GradientDescent(FullBatch):
     max_evals : int, default=200000
         Gradient evaluations after which a fit stops, with a warning.
     clip : float, default=None
-        Bound on every entry of the right-hand side of the flow; None is no bound.
+        Bound c on every entry v of the right-hand side of the flow, by
+        :math:`c \tanh(v / c)`; None is no bound.
 
     Examples
     --------

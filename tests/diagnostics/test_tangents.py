@@ -1,5 +1,6 @@
 """The kernel and the products with J against those of torch's own derivatives."""
 
+from itertools import product
 from math import inf
 
 import numpy as np
@@ -13,6 +14,7 @@ from odenet._network.model_axis import join_networks, network_at
 from tests.helpers import draw_all, make_network
 
 N, N_FEATURES, N_OUTPUTS = 70, 3, 2
+IMITATED = None, 16, inf
 
 
 def drawn(depth, imitated_depth=None, **settings):
@@ -46,19 +48,18 @@ def X(generator):
     return torch.randn(N, N_FEATURES, generator=generator, dtype=torch.float64)
 
 
-@pytest.mark.parametrize("depth", [1, 4])
-@pytest.mark.parametrize("imitated_depth", [None, 16, inf])
-def test_kernel_and_outputs(depth, imitated_depth, X, monkeypatch):
+def test_kernel_and_outputs(X, monkeypatch):
     """In strips of any size, and whatever depth the layers imitate."""
-    network = drawn(depth, imitated_depth)
-    expected = kernel_by_jacobian(network, X)
-    for strips, fewest_rows in ((1, 64), (8, 1), (8, 64)):
-        monkeypatch.setattr(tangents, "STRIPS", strips)
-        monkeypatch.setattr(tangents, "FEWEST_ROWS", fewest_rows)
-        kernel, outputs = kernel_matrix(network, X)
-        np.testing.assert_allclose(kernel, expected, rtol=1e-10, atol=1e-12)
-        np.testing.assert_array_equal(kernel, kernel.mT)
-        np.testing.assert_allclose(outputs, network(X).detach(), rtol=1e-12)
+    for depth, imitated_depth in product((1, 4), IMITATED):
+        network = drawn(depth, imitated_depth)
+        expected = kernel_by_jacobian(network, X)
+        for strips, fewest_rows in ((1, 64), (8, 1), (8, 64)):
+            monkeypatch.setattr(tangents, "STRIPS", strips)
+            monkeypatch.setattr(tangents, "FEWEST_ROWS", fewest_rows)
+            kernel, outputs = kernel_matrix(network, X)
+            np.testing.assert_allclose(kernel, expected, rtol=1e-10, atol=1e-12)
+            np.testing.assert_array_equal(kernel, kernel.mT)
+            np.testing.assert_allclose(outputs, network(X).detach(), rtol=1e-12)
 
 
 def test_a_parameter_that_is_not_trained_moves_no_output(X):
@@ -70,7 +71,7 @@ def test_a_parameter_that_is_not_trained_moves_no_output(X):
         np.testing.assert_allclose(kernel, expected, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("imitated_depth", [None, 16, inf])
+@pytest.mark.parametrize("imitated_depth", IMITATED)
 def test_push_forward_is_the_derivative_along_a_direction(imitated_depth, X, generator):
     network = drawn(4, imitated_depth, depth_scaling=0.7)
     function, weights = outputs_of(network, X)
