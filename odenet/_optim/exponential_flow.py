@@ -157,6 +157,9 @@ class ExponentialFlow(FlowOptimizer):
             except Rejected as rejected:
                 progress["n_rejected"] += 1
                 progress["step_size"] = rejected.step_size
+            except FloatingPointError:  # of a kernel, or of a flow with it
+                progress["n_rejected"] += 1
+                progress["step_size"] = SHRINKING_AFTER_A_RISE * h
             else:
                 # A step that ends at the horizon says nothing against a longer one.
                 longer = progress["step_size"] if h < progress["step_size"] else 0.0
@@ -200,6 +203,10 @@ class ExponentialFlow(FlowOptimizer):
     def _freeze(self, space):
         """Return the kernel at the present parameters, frozen."""
         kernel, _ = space.linearise()
+        if not all_finite(kernel):
+            raise FloatingPointError(
+                "The tangent kernel is not finite: scale the data."
+            )
         tolerance = min(TOLERANCE, SHARE_OF_THE_TOLERANCE * self.rtol)
         return frozen(kernel, space.loss, tolerance)
 

@@ -76,7 +76,7 @@ class FrozenKernel:
         return results
 
     def curvature(self, outputs):
-        """Return the largest curvature of the loss in the flow's metric."""
+        """Return a bound of the curvature of the loss in the flow's metric."""
         of_loss = self.loss.curvature(outputs)
         largest = torch.linalg.eigvalsh(of_loss)[..., -1]
         rows = self.kernel.abs().sum(dim=-1).view_as(outputs)
@@ -92,7 +92,7 @@ class _Linear(FrozenKernel):
 
     With S the shares of the samples and :math:`M = c S^{1/2} K S^{1/2}`, the gradients
     :math:`\gamma = S^{-1/2} \nabla l` obey
-    :math:`\gamma' = -M \gamma + c S^{1/2} v`.
+    :math:`\gamma' = -M \gamma - a (\gamma - \gamma(0)) + c S^{1/2} v`.
     """
 
     def __init__(self, kernel, loss):

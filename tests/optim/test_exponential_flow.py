@@ -13,6 +13,7 @@ from odenet._losses.squared_error import SquaredError
 from odenet._optim import exponential_flow
 from odenet._tables.samples import Samples
 from odenet._training.net import TrainingNet
+from odenet._training.sample_space import SampleSpace
 from odenet.solvers import Flow, GradientDescent
 from tests.helpers import make_network
 
@@ -193,6 +194,25 @@ def test_steps_are_rejected_where_the_kernel_changes_too_fast():
     assert net.optimizer_.n_rejected >= 2
     assert net.optimizer_.n_kernels == 2 + net.optimizer_.n_rejected
     assert net.optimizer_.flow_time < 50
+
+
+def test_a_kernel_that_overflows_shortens_the_step(monkeypatch):
+    samples, net = make_samples(), make_net()
+    net.train_step(samples.batch())
+    kernels = SampleSpace.linearise
+
+    def overflowing(space):
+        monkeypatch.setattr(SampleSpace, "linearise", kernels)
+        return tuple(inf * part for part in kernels(space))
+
+    monkeypatch.setattr(SampleSpace, "linearise", overflowing)
+    before = net.objective(samples)
+    net.train_step(samples.batch())
+    assert net.optimizer_.n_rejected == 1
+    assert net.objective(samples) < before
+    monkeypatch.setattr(SampleSpace, "linearise", overflowing)
+    with pytest.raises(FloatingPointError, match="tangent kernel is not finite"):
+        make_net().train_step(samples.batch())
 
 
 def test_layers_that_rebuild_their_states_are_followed_the_same():
