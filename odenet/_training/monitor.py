@@ -47,14 +47,15 @@ class Monitor(Callback):
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         """Record the loss at the start, or raise an error if it is not finite."""
         train, held_out = X
-        solver = net.solver
+        solver, eps = net.solver, torch.finfo(net.module_.V.dtype).eps
         self.rule = StoppingRule(
             early_stopping=self.early_stopping,
             on_folds=self.on_folds,
             follows_flow=solver.follows_flow,
             max_evals=solver.max_evals,
             patience=solver.patience,
-            rounding=net.loss.rounding(torch.finfo(net.module_.V.dtype).eps),
+            # Held-out samples do not see the last digits of a training loss.
+            rounding=eps if self.early_stopping else net.loss.rounding(eps),
         )
         self.flow_time = getattr(net.optimizer_, "flow_time", None)
         if self.schedule is not None:

@@ -38,7 +38,9 @@ MORE = st.fixed_dictionaries(
 def test_a_fit_ends_with_finite_predictions_and_no_larger_loss(X, params, more, rng):
     """Of a flow by steps of error control; others stay below the bound of a divergence.
 
-    Euler's fixed steps may be too long for a network, and mini-batches rise and fall.
+    Euler's fixed steps may be too long for a network, and mini-batches rise and fall. A
+    flow that runs out of gradients while held-out samples judge it has weights that
+    were trained without these.
     """
     is_regressor = rng.integers(2)
     y = rng.normal(size=len(X)) if is_regressor else rng.integers(2, size=len(X))
@@ -51,7 +53,8 @@ def test_a_fit_ends_with_finite_predictions_and_no_larger_loss(X, params, more, 
     predictor, samples, plan = prepare(model, X, y, None, Announced())
     start = make_net(predictor.network, plan).objective(samples)
     is_controlled = params["solver"] == "flow" or isinstance(params["solver"], Flow)
-    rise = 1 + 1e-4 if is_controlled else LARGEST_RISE
+    saw_all = model.stop_reason_ != "max_evals" or not params["early_stopping"]
+    rise = 1 + 1e-4 if is_controlled and saw_all else LARGEST_RISE
     assert model.loss_ <= rise * start + 1e-6
 
 
