@@ -177,10 +177,10 @@ class _Products:
 
         g has the shape (n, d', a) and s (n, b), each with the axis of models in front.
         """
-        for (g, s), (other_g, other_s) in product(pairs, pairs):
-            g, other_g = g * factor, other_g
+        scaled = [(factor * g, s) for g, s in pairs]
+        for left, right in product(scaled, pairs):
             for rows in self.strips:
-                self._add_strip(rows, (g, s), (other_g, other_s))
+                self._add_strip(rows, left, right)
 
     def _add_strip(self, rows, left, right):
         """Add the products of some samples with all up to the last of them."""
@@ -195,5 +195,4 @@ class _Products:
     def whole(self):
         """Return the symmetric matrix, of which there is the lower triangle."""
         K = self.K.flatten(-4, -3).flatten(-2)
-        lower = K.tril()
-        return lower + K.tril(-1).mT
+        return K.tril() + K.tril(-1).mT

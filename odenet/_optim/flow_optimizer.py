@@ -12,7 +12,6 @@ from odenet._optim.optimizer import Optimizer
 # mean, up to a twelfth of its square.
 FLAT = 1e-3
 
-
 # The most rejections of a step. Each shortens it by a fifth or more: thirty, by a
 # factor of over 800.
 MAX_REJECTIONS = 30

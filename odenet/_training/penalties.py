@@ -1,5 +1,7 @@
 """Penalties on the weights of a network, and their own gradient flow."""
 
+from functools import lru_cache
+
 import torch
 
 
@@ -52,25 +54,40 @@ class PenaltyFlow:
     def __init__(self, module, alpha, smoothness_penalty):
         self.decay = alpha
         self.smooths = smoothness_penalty > 0 and module.depth > 1
-        steps = torch.eye(module.depth).to(module.V).diff(dim=0)
-        rates, self.modes = torch.linalg.eigh(steps.mT @ steps)
-        factor = _factor_of_steps(module) if self.smooths else 0.0
-        stiffness = 2 * smoothness_penalty * factor * module.depth
-        self.rates = stiffness * rates.clamp(min=0)
+        if self.smooths:
+            V = module.V
+            rates, self.modes = _modes_in_depth(module.depth, V.dtype, V.device)
+            factor = _factor_of_steps(module)
+            self.rates = 2 * smoothness_penalty * factor * module.depth * rates
 
     def velocity(self, has_depth, part):
         """Return the velocity of a parameter, which begins with depth or has none."""
         decayed = -self.decay * part
-        return decayed - self._in_modes(part, self.rates) if has_depth else decayed
+        if not (has_depth and self.smooths):
+            return decayed
+        return decayed - self._in_modes(part, self.rates)
 
     def smoothed(self, has_depth, part, h):
         """Return exp(-R h) times a change of a parameter."""
-        return self._in_modes(part, torch.exp(-h * self.rates)) if has_depth else part
+        if not (has_depth and self.smooths):
+            return part
+        return self._in_modes(part, torch.exp(-h * self.rates))
 
     def _in_modes(self, part, factors):
         """Multiply the modes in depth of a parameter by factors."""
         along_depth = (self.modes * factors) @ self.modes.mT
         return (along_depth @ part.flatten(1)).view_as(part)
+
+
+@lru_cache(maxsize=8)
+def _modes_in_depth(depth, dtype, device):
+    """Return eigenvalues and eigenvectors of the second difference over the layers.
+
+    They are kept: every step of a flow asks for those of its depth.
+    """
+    steps = torch.eye(depth, dtype=dtype, device=device).diff(dim=0)
+    rates, modes = torch.linalg.eigh(steps.mT @ steps)
+    return rates.clamp(min=0), modes
 
 
 def _factor_of_steps(module):
