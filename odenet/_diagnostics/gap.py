@@ -27,8 +27,8 @@ GAP_MAX_STEPS = 10_000_000
 # The number of samples on which a fit estimates its gap, which is then as cheap as one
 # step of the training.
 RECORDED_ROWS = 64
-# Of more layers than this, a fit estimates its gap by halving the depth: at half the cost
-# of doubling it, and with an error of the estimate that is below a percent.
+# Of more layers than this, a fit estimates its gap by halving the depth, at half the
+# cost of doubling it. The error of the estimate is O(1/L): up to three percent here.
 DEEPEST_DOUBLED = 128
 # A network is rough above this von Neumann ratio: half-way between smooth layers, where
 # it is O(1/L^2), and independent ones, where it is 1.

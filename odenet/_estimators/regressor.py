@@ -19,7 +19,7 @@ class ResODERegressor(RegressorMixin, TableResODE):
     Parameters
     ----------
     depth : int or "auto", default=64
-        Number L of residual layers. "auto" doubles it until the measured gap to the
+        Number L of residual layers. "auto" adds more until the measured gap to the
         neural ODE (see ``ode_gap``) is at most ``gap_tol``; ``depth_`` tells where that
         is, 1024 at most.
     width : int, default=64

@@ -8,7 +8,9 @@ import torch
 
 from odenet import ResidualNetwork
 from odenet._diagnostics.gap import (
+    DEEPEST_DOUBLED,
     ExtrapolatedNetwork,
+    gap_after_fit,
     is_rough,
     ode_gap,
     warn_if_rough,
@@ -32,6 +34,13 @@ def test_gap_is_of_first_order(depth_scaling):
     estimates = [ode_gap(network, inputs(), "richardson") for network in networks]
     assert slope(DEPTHS, gaps) == pytest.approx(-1, abs=0.1)
     np.testing.assert_allclose(estimates, gaps, rtol=0.05)
+
+
+def test_the_gap_of_a_fit_by_doubling_and_by_halving():
+    for depth in (DEEPEST_DOUBLED, DEEPEST_DOUBLED + 1, 2 * DEEPEST_DOUBLED):
+        network = smooth_network(depth)
+        gap = gap_after_fit(network, inputs())
+        assert gap == pytest.approx(ode_gap(network, inputs()), rel=0.04)
 
 
 @pytest.mark.parametrize("depth", [5, 40])

@@ -35,8 +35,8 @@ def planned_depths(network, *, depth, schedule, init, in_stages, goes_on):
     if goes_on and depth != "auto":
         return [network.depth]
     if goes_on:
-        deeper = (d for d in depths_to_walk("auto", "doubling") if d >= network.depth)
-        return list(deeper) or [network.depth]
+        deeper = (d for d in depths_to_walk("auto", "doubling") if d > network.depth)
+        return [network.depth, *deeper]
     depths = depths_to_walk(depth, schedule)
     if not isinstance(schedule, str):
         return depths

@@ -12,7 +12,7 @@ import copy
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from enum import Enum
-from math import inf, nan
+from math import ceil, inf, nan
 from time import perf_counter
 
 import torch
@@ -26,6 +26,10 @@ from odenet._training.stop_reason import StopReason
 # The most samples on which two depths are compared, and on which the gap to the neural
 # ODE is measured, which costs more. Both are means that need no more samples: a choice.
 COMPARED_ROWS, GAP_ROWS = 2048, 512
+# The gap falls like 1/depth, so that one gap predicts the depth to be tried next: this
+# much deeper than predicted, lest it is missed by a little, and at most twice as deep,
+# as few layers do not predict much. Both are round values.
+DEPTH_MARGIN, LARGEST_JUMP = 1.05, 2
 
 
 class Step(Enum):
@@ -55,8 +59,8 @@ class DepthWalk:
     depths : list of int
         Ascending.
     gap_tol : float, default=None
-        If given, the last depth is found during the training: the smallest one whose
-        measured gap to the neural ODE is at most gap_tol.
+        If given, the last depth is found during the training: about the smallest one
+        whose measured gap to the neural ODE is at most gap_tol.
     only_chooses : bool, default=False
         Whether the training only chooses a flow time. It needs no final stretch then.
     began : float, default=None
@@ -133,7 +137,7 @@ class DepthWalk:
         return reason
 
     def _deepen_to_tolerance(self, net, samples):
-        """Double the depth until the gap to the neural ODE is small enough."""
+        """Add layers until the gap to the neural ODE is small enough."""
         while (gap := _gap(net.module_, samples)) > self.gap_tol:
             if net.module_.depth >= DEEPEST:
                 self.notices.append(
@@ -142,7 +146,7 @@ class DepthWalk:
                     "flow_time."
                 )
                 return
-            self.full_depth = 2 * net.module_.depth
+            self.full_depth = self._depth_after(net.module_.depth, gap)
             self.go_to_full_depth(net, samples)
 
     def is_done(self, net):
@@ -177,11 +181,19 @@ class DepthWalk:
         return comparison
 
     def depth_within_tolerance(self, module, samples):
-        """Double the first depth until the gap is at most gap_tol, and return it."""
+        """Go on from the first depth until the gap is at most gap_tol; return it."""
         depth = self.depths[0]
-        while depth < DEEPEST and _gap(self._at(module, depth), samples) > self.gap_tol:
-            depth *= 2
+        while depth < DEEPEST:
+            gap = _gap(self._at(module, depth), samples)
+            if gap <= self.gap_tol:
+                break
+            depth = self._depth_after(depth, gap)
         return depth
+
+    def _depth_after(self, depth, gap):
+        """Return the depth to try after one whose gap is too large."""
+        factor = min(DEPTH_MARGIN * gap / self.gap_tol, LARGEST_JUMP)
+        return min(ceil(depth * factor), DEEPEST)
 
     @torch.no_grad()
     def compare(self, net, samples, depth):

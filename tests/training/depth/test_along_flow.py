@@ -287,6 +287,12 @@ def test_auto_depth_reaches_the_gap(gap_tol, init):
     assert model.depth_path_[-1]["depth"] == model.depth_
 
 
+def test_auto_depth_is_no_deeper_than_it_needs_to_be():
+    X, y = friedman()
+    model = fit("auto", "doubling", X, y, gap_tol=0.001, flow_time=20.0)
+    assert model.with_depth(round(0.9 * model.depth_)).ode_gap(X) > 0.001
+
+
 def test_auto_depth_needs_a_smooth_start():
     X, y = friedman(50)
     with pytest.raises(ValueError, match="`depth='auto'` needs .* got init='iid'"):

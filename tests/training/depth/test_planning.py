@@ -42,4 +42,5 @@ def test_independent_layers_are_trained_at_their_depth():
 def test_a_training_that_goes_on_has_its_depth_and_auto_can_raise_it():
     assert planned(64, goes_on=True) == [64]
     assert planned("auto", at=256, goes_on=True) == [256, 512, 1024]
+    assert planned("auto", at=300, goes_on=True) == [300, 512, 1024]
     assert planned("auto", at=2048, goes_on=True) == [2048]
