@@ -59,6 +59,7 @@ EXPERIMENTS = {  # settings of the runs, by name
         "scale": 1.0,
     },
 }
+SHARES = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)  # of the horizon, at which runs are compared
 SEEDS = [0, 1, 2]
 DEEPEST_OF_OTHER_SEEDS = 2**12  # of all but the first
 SHALLOWEST_OF_SLOPE = 16  # the least depth in the fit of a slope
@@ -69,9 +70,21 @@ MEASURES = ("weights", "states", "outputs", "loss")
 class Run:
     """What is kept of one training at one depth."""
 
-    def __init__(self, depth, seed, solver, horizon, deepest=None, **settings):
-        X, y = gaussian_pairs(100, 16, 16, seed)
-        shown = [horizon * share for share in (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)]
+    def __init__(
+        self,
+        depth,
+        seed,
+        solver,
+        horizon,
+        *,
+        deepest=None,
+        n_samples=100,
+        dim=16,
+        flow_times=None,
+        **settings,
+    ):
+        X, y = gaussian_pairs(n_samples, dim, dim, seed)
+        shown = flow_times or [horizon * share for share in SHARES]
         self.largest_step, self.steps, self.weights = 0.0, {}, {}
         start = perf_counter()
         model = paper_regressor(
@@ -86,6 +99,7 @@ class Run:
             **settings,
         ).fit(X, y)
         self.seconds = perf_counter() - start
+        self.module, self.flow_time = model.module_, model.flow_time_
         self.n_grad_evals = model.n_grad_evals_
         self.loss = model.loss_curve_[-1]
         self.outputs = model.predict(X)
