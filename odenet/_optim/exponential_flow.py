@@ -39,10 +39,6 @@ SHRINKING_AFTER_A_RISE = 0.5
 # The outputs may miss what the frozen kernel says by this share of their way, so that
 # they come to rest together. A choice.
 LARGEST_MISS = 0.5
-# The longest step times the rate of the L2 penalty. A longer one would leave nothing of
-# the weights that it starts with, and those that do not change the outputs would not
-# come to rest.
-LONGEST_DECAY = 1.0
 # The length of the first step times the curvature there.
 FIRST_STEP = 1.0
 # Outputs are known up to several units of rounding of the largest of them, and the loss
@@ -147,11 +143,8 @@ class ExponentialFlow(FlowOptimizer):
         if progress["step_size"] is None:
             curvature = before.curvature(outputs)
             progress["step_size"] = FIRST_STEP / curvature if curvature > 0 else 1.0
-        decay = 0.0 if space.penalty is None else space.penalty.decay
-        longest = LONGEST_DECAY / decay if decay > 0 else inf
         for _ in range(MAX_REJECTIONS):
             h = min(progress["step_size"], self.horizon - self.flow_time)
-            h = min(h, longest)
             try:
                 end, growth = self._take_step(start, h, before, outputs, closure, space)
             except Rejected as rejected:
