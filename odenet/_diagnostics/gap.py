@@ -177,8 +177,8 @@ def _extrapolated(network, x, output):
     return 2 * network.with_depth(2 * network.depth)(x) - output
 
 
-def _extrapolated_from_half(network, x, output):
-    """Return the estimate that takes half the layers, rounded up, beside all."""
+def extrapolated_from_half(network, x, output):
+    """Return 2 F_L - F_{L/2}, the estimate from half the layers, rounded up."""
     depth = network.depth
     half = (depth + 1) // 2
     return output + half / (depth - half) * (output - network.with_depth(half)(x))
@@ -203,6 +203,6 @@ def gap_after_fit(network, X):
     """
     X = X[:RECORDED_ROWS]
     is_deep = network.depth > DEEPEST_DOUBLED
-    limit_of = _extrapolated_from_half if is_deep else _extrapolated
+    limit_of = extrapolated_from_half if is_deep else _extrapolated
     with torch_threads(len(X) * network.V[0].numel()):
         return nan if is_rough(network) else _relative_distance(network, X, limit_of)

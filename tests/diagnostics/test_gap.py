@@ -1,5 +1,6 @@
 """The gap to the neural ODE: its order, what it is, and when it cannot be trusted."""
 
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
@@ -10,6 +11,7 @@ from odenet import ResidualNetwork
 from odenet._diagnostics.gap import (
     DEEPEST_DOUBLED,
     ExtrapolatedNetwork,
+    extrapolated_from_half,
     gap_after_fit,
     is_rough,
     ode_gap,
@@ -41,6 +43,26 @@ def test_the_gap_of_a_fit_by_doubling_and_by_halving():
         network = smooth_network(depth)
         gap = gap_after_fit(network, inputs())
         assert gap == pytest.approx(ode_gap(network, inputs()), rel=0.04)
+
+
+@dataclass
+class HyperbolaInDepth:
+    """Stands for a network whose output is exactly a + b / L."""
+
+    depth: int
+
+    def with_depth(self, depth):
+        return HyperbolaInDepth(depth)
+
+    def __call__(self, x):
+        return 3.0 + x / self.depth
+
+
+def test_extrapolation_from_half_the_layers_is_exact_to_first_order():
+    for depth in (2, 9, 129):
+        network = HyperbolaInDepth(depth)
+        limit = extrapolated_from_half(network, 5.0, network(5.0))
+        assert limit == pytest.approx(3.0, rel=1e-12)
 
 
 @pytest.mark.parametrize("depth", [5, 40])

@@ -32,6 +32,10 @@ def test_gradient_is_twice_the_residual(rng):
     np.testing.assert_allclose(gradient, 2 * (output - y))
 
 
+def test_rounding_is_the_square_of_that_of_the_outputs():
+    assert SquaredError().rounding(1e-3) == pytest.approx(0.01)
+
+
 def test_score_is_the_mean_over_outputs_some_of_which_are_constant(rng, weight):
     y, output = rng.normal(size=(2, 30, 2))
     y[:, 1] = 3.0

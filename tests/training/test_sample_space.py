@@ -38,6 +38,19 @@ def test_pull_back_of_the_gradient_is_that_of_the_objective(imitated_depth):
         np.testing.assert_allclose(p.grad, gradient, rtol=1e-10, atol=1e-13)
 
 
+def test_states_that_are_rebuilt_are_pulled_back_where_nothing_is_recorded():
+    """As in a step of the integrator; they are differentiated by autograd."""
+    net, _, space = make_space()
+    cotangent = space.loss.gradient(space.outputs())
+    space.pull_back(cotangent)
+    expected = [p.grad.clone() for p in net.module_.parameters()]
+    net.module_.backward = "rebuilt"
+    with torch.no_grad():
+        space.pull_back(cotangent)
+    for p, gradient in zip(net.module_.parameters(), expected, strict=True):
+        np.testing.assert_allclose(p.grad, gradient, rtol=1e-8, atol=1e-11)
+
+
 def test_pull_back_and_push_forward_make_the_kernel(generator):
     """K c is J P J^T c, with the rates P, where J and J^T are adjoint."""
     net, _, space = make_space(16)

@@ -1,4 +1,4 @@
-from math import isfinite, nan
+from math import inf, isfinite, nan
 from unittest.mock import Mock
 
 import numpy as np
@@ -220,6 +220,18 @@ def test_stationary_flow_ends_at_full_depth():
     assert model.stop_reason_ == "stationary"
     assert model.net_.history[-1]["depth"] == 32
     assert model.flow_time_ < 1e5
+
+
+@pytest.mark.parametrize("horizon", [100.0, inf])
+def test_a_flow_without_a_horizon_goes_on_until_it_rests_at_full_depth(horizon):
+    schedule, samples = FlowSchedule([4, 16]), Mock()
+    net = Mock(horizon=horizon, flow_time=10.0)
+    net.optimizer_.reach.return_value = 3.0
+    schedule.reason_to_stop = None
+    schedule.go_to_full_depth = Mock(return_value=Comparison(1.0, 0.0, 0.0))
+    schedule._begin_final_stretch(net, StopReason.STATIONARY, samples)
+    schedule.go_to_full_depth.assert_called_once_with(net, samples)
+    assert net.horizon == (inf if horizon == inf else 12.0)  # a share of the horizon
 
 
 @pytest.mark.parametrize(
