@@ -99,7 +99,8 @@ class Run:
             **settings,
         ).fit(X, y)
         self.seconds = perf_counter() - start
-        self.module, self.flow_time = model.module_, model.flow_time_
+        self.module = model.module_
+        self.ends = model.net_.history[:, "flow_time"]  # of the steps
         self.n_grad_evals = model.n_grad_evals_
         self.loss = model.loss_curve_[-1]
         self.outputs = model.predict(X)
