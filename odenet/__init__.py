@@ -1,6 +1,6 @@
 """Deep residual networks that are neural ODEs, for scikit-learn."""
 
-from odenet import schemes, solvers
+from odenet import losses, schemes, solvers
 from odenet._diagnostics.gap import ode_gap
 from odenet._diagnostics.smoothness import DepthSmoothness, depth_smoothness
 from odenet._diagnostics.tangent_kernel import TangentKernel, tangent_kernel
@@ -39,6 +39,7 @@ __all__ = [
     "WeightProfileDisplay",
     "__version__",
     "depth_smoothness",
+    "losses",
     "ode_gap",
     "schemes",
     "solvers",

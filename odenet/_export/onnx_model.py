@@ -41,7 +41,8 @@ def to_onnx(model, path):
     ValueError
         If the categories of a column are neither all numbers nor all texts, or if the
         graph could not tell them apart; if a feature that is an input of its own has
-        no name, or the name of an output; or if the labels are of several types.
+        no name, or the name of an output; or if the labels are of several types. Also
+        if a loss of one's own has a method ``decide``, but no ``to_onnx``.
 
     Notes
     -----
@@ -52,10 +53,10 @@ def to_onnx(model, path):
     The graph checks nothing: it takes NaN or infinite numbers where ``predict`` refuses
     them.
 
-    A regressor has the output "y", float64 of the shape that ``predict`` returns; a
-    classifier has "label", of shape (batch,), and "probabilities", float64 of shape
-    (batch, n_classes). The metadata hold "estimator", "odenet" (the version) and
-    "classes".
+    A regressor has the output "y", float64 of the shape that ``predict`` returns, for
+    every loss of the package. A classifier has "label", of shape (batch,), and
+    "probabilities", float64 of shape (batch, n_classes). The metadata hold "estimator",
+    "odenet" (the version) and "classes".
 
     Examples
     --------
@@ -102,12 +103,16 @@ def _add_predictor(graph, predictor):
 
 def _add_targets(graph, targets, output):
     """Add the predictions of a regressor, in the units and the shape of y."""
-    standardizer = targets.standardizer
-    y = graph.add("Mul", output, graph.constant(standardizer.inverse_scale))
-    y = graph.add("Add", y, graph.constant(standardizer.mean))
-    shape = ["batch", targets.n_outputs]
+    loss, standardizer = targets.loss, targets.standardizer
+    scale, mean = standardizer.inverse_scale, standardizer.mean
+    shape = ["batch", len(mean)]
+    if per_target := loss.n_predictions:  # on an axis of their own
+        scale, mean, shape = scale[:, None], mean[:, None], [*shape, per_target]
+    y = graph.add("Mul", loss.to_onnx(graph, output), graph.constant(scale))
+    y = graph.add("Add", y, graph.constant(mean))
     if targets.is_1d:
-        y, shape = graph.add("Squeeze", y, graph.constant([1], np.int64)), ["batch"]
+        y = graph.add("Squeeze", y, graph.constant([1], np.int64))
+        del shape[1]
     graph.named_output(y, "y", np.float64, shape)
 
 

@@ -3,9 +3,11 @@
 A fitted estimator owns inputs and targets. In files they are called ``_X_encoder``,
 ``_columns``, ``_y_standardizer`` and ``_y_is_1d``, and for images ``image_shape_`` and
 ``_black`` as well. Those were attributes of the estimators when the first files were
-written. The names stay, so that old files can be read.
+written. The names stay, so that old files can be read. ``_y_loss`` is the loss that was
+fitted, in files of another one than the squared error.
 """
 
+from odenet._losses.squared_error import SquaredError
 from odenet._network.predictor import Predictor
 from odenet._tables.images import ImageInputs
 from odenet._tables.reading import TableInputs
@@ -37,6 +39,8 @@ def state_of_parts(state):
         named["_columns"] = inputs.columns
     if isinstance(targets, RegressionTargets):
         named |= {"_y_standardizer": targets.standardizer, "_y_is_1d": targets.is_1d}
+        if targets.loss != SquaredError():
+            named["_y_loss"] = targets.loss
     elif targets.shares is not None:
         named["_class_shares"] = list(targets.shares)
     return state | named | {FROZEN: frozen}
@@ -65,6 +69,7 @@ def parts_of_state(state, estimator_name):
             shares=shares and tuple(shares),
         )
     else:
-        targets = RegressionTargets(standardizer, state.pop("_y_is_1d"))
+        loss = state.pop("_y_loss", SquaredError())
+        targets = RegressionTargets(standardizer, state.pop("_y_is_1d"), loss)
     parts = Predictor(None, inputs, targets)
     return state | {FROZEN: state[FROZEN] | {"parts": parts}}

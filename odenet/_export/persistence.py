@@ -184,7 +184,13 @@ def _as_data(model, name, value, arrays):
         return to_data(value, arrays)
     except NotData as error:
         remedy = "Use pickle instead"
-        if name in model.get_params(deep=False) and name != "solver":
+        if name in ("loss", "_y_loss"):
+            remedy = (
+                "Make its class a frozen dataclass with a line in "
+                "odenet.losses.LOSSES, here and where the file is read, or use pickle "
+                "instead"
+            )
+        elif name in model.get_params(deep=False) and name != "solver":
             remedy = (
                 f"Predictions do not need it: replace it by `set_params({name}=...)`, "
                 "for instance by its default, and save again"

@@ -12,6 +12,7 @@ from dataclasses import is_dataclass
 import numpy as np
 import torch
 
+from odenet._losses.registry import LOSSES
 from odenet._tables.columns import Columns
 from odenet._tables.encoder import Encoder
 from odenet._tables.normal_scores import NormalScores
@@ -36,14 +37,15 @@ class NotData(TypeError):
 def classes_of_names():
     """Return the classes that a file may hold objects of, by their names in the file.
 
-    The registries are read at every call. So a solver or a scheme that a user has
-    registered can be saved, and loaded where it is registered as well. Of two classes
-    with the same name the first counts, so that none can replace one of the package.
-    A scheme that is a mere function is left out: it has no parameters to be written.
+    The registries are read at every call. So a solver, a scheme or a loss that a user
+    has registered can be saved, and loaded where it is registered as well. Of two
+    classes with the same name the first counts, so that none can replace one of the
+    package. A scheme that is a mere function is left out: it has no parameters to be
+    written.
     """
     schemes = (type(scheme) for scheme in SCHEMES.values())
     known = {}
-    for cls in (*TABLE_CLASSES, *schemes, *SOLVERS.values()):
+    for cls in (*TABLE_CLASSES, *schemes, *SOLVERS.values(), *LOSSES.values()):
         if is_dataclass(cls) or hasattr(cls, "get_params"):
             known.setdefault(cls.__name__, cls)
     return known

@@ -10,6 +10,8 @@ from math import inf, isnan, prod
 import numpy as np
 
 from odenet._export.parts import FROZEN
+from odenet._losses.base import Loss
+from odenet._losses.squared_error import SquaredError
 from odenet._tables.columns import Columns, other_columns
 from odenet._tables.encoder import Encoder
 from odenet._tables.normal_scores import NormalScores
@@ -173,6 +175,7 @@ ALWAYS = {
 SOMETIMES = {
     "_columns": _of(Columns),
     "_y_is_1d": _of(bool),
+    "_y_loss": _of(Loss),
     "image_shape_": _list_of(_integer(1, MOST_COLUMNS), tuple),
     "_black": _list_of(_number(), tuple),
     "_class_shares": _optional(_list_of(_number(0, 1))),
@@ -299,9 +302,11 @@ def _targets_fit(state):
     """Tell whether there are classes, or a standardizer of the outputs, not both."""
     n_outputs, standardizer = state["n_outputs_"], state["_y_standardizer"]
     if standardizer is not None:
-        is_1d = state.get("_y_is_1d")
-        fits = _is_standardizer(standardizer, n_outputs) and "classes_" not in state
-        return fits and is_1d is not None and (n_outputs == 1 or not is_1d)
+        n_targets, is_1d = len(standardizer.mean), state.get("_y_is_1d")
+        loss = state.get("_y_loss", SquaredError())
+        fits = _is_standardizer(standardizer, n_targets) and "classes_" not in state
+        fits = fits and n_targets * loss.outputs_per_target == n_outputs
+        return fits and is_1d is not None and (n_targets == 1 or not is_1d)
     classes = state.get("classes_", ())
     return (
         len(classes) >= 2

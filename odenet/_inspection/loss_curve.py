@@ -109,9 +109,11 @@ class LossCurveDisplay(Display):
             raise ValueError("There is no loss to draw: nothing was trained.")
         if x == "auto":
             x = "flow_time" if has_flow else "epoch"
-        name = estimator.net_.loss.name
+        loss = estimator.net_.loss
+        name = loss.name
         if is_regressor(estimator) and estimator.standardize:
-            name += " of standardised targets"
+            has_log_link = loss.link == "log"
+            name += f" of {'scaled' if has_log_link else 'standardised'} targets"
         return cls(history, x=x, loss_name=name).plot(ax)
 
     def draw(self, ax):

@@ -1,12 +1,11 @@
 """The cross-entropies: of two classes from one output, and of more from one each."""
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 
-from odenet._losses.base import Loss
+from odenet._losses.base import Loss, kept_tensor
 
 
 class _Classification(Loss):
@@ -107,16 +106,10 @@ class CrossEntropy(_Classification):
         if not self.label_smoothing:
             return one_hot
         shares = self.shares or (1 / n_classes,) * n_classes
-        mean = _kept_tensor(shares, output.dtype, output.device)
+        mean = kept_tensor(shares, output.dtype, output.device)
         return one_hot + self.label_smoothing * (mean - one_hot)
 
     @staticmethod
     def decide(output):
         """Return the index of the likeliest class, shape (n,)."""
         return output.argmax(dim=1)
-
-
-@lru_cache(maxsize=64)
-def _kept_tensor(values, dtype, device):
-    """Return a tensor, and keep it: none can be made while CUDA captures a graph."""
-    return torch.tensor(values, dtype=dtype, device=device)

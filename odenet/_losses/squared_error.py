@@ -1,5 +1,7 @@
 """The squared error."""
 
+from dataclasses import dataclass
+
 import torch
 
 from odenet._losses.base import Loss
@@ -9,8 +11,19 @@ from odenet._losses.base import Loss
 ROUNDINGS = 100
 
 
+@dataclass(frozen=True)
 class SquaredError(Loss):
-    """The squared error, summed over the outputs."""
+    r"""The squared error :math:`(u - y)^2`, summed over the targets.
+
+    The prediction is the mean of the target. Units are those of standardised targets.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from odenet.losses import SquaredError
+    >>> SquaredError().per_sample(torch.tensor([[1.0]]), torch.tensor([[3.0]])).item()
+    4.0
+    """
 
     name = "squared error"
     constant_curvature = 2.0
@@ -34,20 +47,3 @@ class SquaredError(Loss):
     def rounding(eps):
         """Return the share of the loss at the start that is the square of rounding."""
         return (ROUNDINGS * eps) ** 2
-
-    @staticmethod
-    def score(output, y, weight):
-        """Compute the weighted R2, averaged over outputs; that of a constant y is 0."""
-        weight = weight[:, None]
-        residual = (weight * (y - output).square()).sum(dim=0)
-        mean = (weight * y).sum(dim=0) / weight.sum()
-        total = (weight * (y - mean).square()).sum(dim=0)
-        r2 = 1 - residual / total
-        # The mean of equal values is rounded, so that their total may not be zero.
-        varies = (total > 0) & (y != y[:1]).any(dim=0)
-        return torch.where(varies, r2, torch.zeros_like(r2)).mean().item()
-
-    @staticmethod
-    def decide(output):
-        """Return the output, which is the prediction itself."""
-        return output

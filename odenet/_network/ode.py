@@ -304,10 +304,14 @@ class NeuralODE(nn.Module):
         Returns
         -------
         score : float
-            The accuracy of a classifier, else the coefficient of determination R2.
+            The accuracy of a classifier, else the coefficient of determination R2; of
+            several quantiles, that of the one nearest to 1/2.
         """
         score = accuracy_score if _has_classes(self) else r2_score
-        return score(y, self.predict(X), sample_weight=sample_weight)
+        predictions = self.predict(X)
+        if self.targets is not None:
+            predictions = self.targets.point(predictions)
+        return score(y, predictions, sample_weight=sample_weight)
 
     def trajectory(self, X, s):
         """States on the way from the first to the last.

@@ -34,6 +34,7 @@ from tqdm.auto import tqdm
 from odenet._estimators.base import read_training_set
 from odenet._estimators.checkpoint import Checkpoint
 from odenet._estimators.preparation import losing_nothing
+from odenet._losses.squared_error import SquaredError
 from odenet._network.start import dimensions_of_inputs
 from odenet._search.sweep import Sweep
 from odenet._tables.reading import Announced
@@ -143,12 +144,14 @@ class PathSearchMixin:
         ``data`` are X, y, weights, and what the scorer gets besides.
         """
         flow_times = self._flow_times(reading.targets)
-        classes = getattr(reading.targets, "classes", None)
+        _, y, weight = reading.rows
+        targets = reading.targets.fitted(y, weight, self.standardize)
+        classes = getattr(targets, "classes", None)
         announced = Announced(classes, columns=reading.layout)
         swept = clone(estimator)
         if effective_n_jobs(self.n_jobs) > 1:
             swept.set_params(verbose=0)  # bars of several processes would mix
-        sweep = Sweep(swept, depths, flow_times, self._scorer(classes), announced)
+        sweep = Sweep(swept, depths, flow_times, self._scorer(targets), announced)
         parts = sweep.parts(splits, dimensions_of_inputs(*reading.layout.inputs))
         folds = self._shown(self._results(sweep, parts, data, checkpoint), parts)
         scores, stop_reasons, errors = zip(*chain.from_iterable(folds), strict=True)
@@ -233,12 +236,14 @@ class PathSearchMixin:
         """Return the splitter of ``cv``, stratified for a classifier by default."""
         return check_cv(self.cv, y, classifier=is_classifier(self))
 
-    def _scorer(self, classes=None):
+    def _scorer(self, targets=None):
         """Return the scorer of ``scoring``.
 
         By default it takes the weights. That of a classifier is the log loss over all
-        of the ``classes``, some of which a fold may lack: among flow times that tell
-        classes equally well, it prefers one whose probabilities are right.
+        classes of the ``targets``, some of which a fold may lack: among flow times that
+        tell classes equally well, it prefers one whose probabilities are right. That of
+        a regressor is minus the loss, in the scale that all targets have, or R2 for the
+        squared error.
         """
         if self.scoring is not None:
             return check_scoring(estimator_class(type(self))(), scoring=self.scoring)
@@ -248,8 +253,10 @@ class PathSearchMixin:
                 log_loss,
                 greater_is_better=False,
                 response_method="predict_proba",
-                labels=classes,
+                labels=getattr(targets, "classes", None),
             )
+        elif targets is not None and targets.loss != SquaredError():
+            scorer = make_scorer(targets.mean_loss, greater_is_better=False)
         if get_config()["enable_metadata_routing"]:
             scorer = scorer.set_score_request(sample_weight=True)
         return scorer

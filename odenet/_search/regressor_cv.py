@@ -20,7 +20,8 @@ class ResODERegressorCV(PathSearchMixin, ResODERegressor):
     cv : int, splitter or iterable, default=None
         Folds, as in scikit-learn; None is five.
     scoring : str or callable, default=None
-        Scorer of scikit-learn; None is R2.
+        Scorer of scikit-learn; None is R2 for the squared error, and for another
+        ``loss`` minus this loss.
     one_standard_error : bool, default=False
         Whether to choose, instead of the best mean score, the shortest flow time (and
         then the smallest depth) within one standard error of it.
@@ -37,6 +38,8 @@ class ResODERegressorCV(PathSearchMixin, ResODERegressor):
     checkpoint : str or path-like, default=None
         A file in which an unfinished search keeps the folds that are done, and then the
         state of the last fit: see :class:`ResODERegressor`.
+    loss, quantile : optional
+        As in :class:`ResODERegressor`. ``score`` is R2 for all losses.
     backward, device, dtype, random_state, verbose : optional
         As in :class:`ResODERegressor`.
 
@@ -100,6 +103,8 @@ class ResODERegressorCV(PathSearchMixin, ResODERegressor):
         min_frequency=2,
         max_categories=None,
         allow_nan=False,
+        loss="squared_error",
+        quantile=0.5,
         backward="stored",
         checkpoint=None,
         device="auto",
@@ -126,6 +131,8 @@ class ResODERegressorCV(PathSearchMixin, ResODERegressor):
         self.min_frequency = min_frequency
         self.max_categories = max_categories
         self.allow_nan = allow_nan
+        self.loss = loss
+        self.quantile = quantile
         self.backward = backward
         self.checkpoint = checkpoint
         self.device = device

@@ -68,6 +68,27 @@ def side_by_side(standardizers):
     )
 
 
+def fit_to_the_mean(X, weight):
+    """Fit a map to weighted mean 1 of every column, which moves no zero.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, d)
+        Not negative, and not all zero in any column.
+    weight : ndarray of shape (n,)
+
+    Returns
+    -------
+    standardizer : Standardizer
+    """
+    magnitude = X.max(axis=0)
+    share = weight / weight.max()  # No sum overflows, whatever the units are.
+    share = (share / share.sum())[:, None]
+    mean = (share * (X / magnitude)).sum(axis=0) * magnitude
+    scale = np.clip(mean, SMALLEST_SCALE, LARGEST_SCALE)
+    return Standardizer(np.zeros_like(mean), scale)
+
+
 def fit_standardizer(X, weight, gain=1.0, limit=np.inf):
     """Fit a map to weighted mean 0 and standard deviation ``gain`` of every column.
 

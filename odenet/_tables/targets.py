@@ -11,9 +11,15 @@ from scipy.special import expit, log_expit, log_softmax, softmax
 from sklearn.utils import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 
+from odenet._losses.base import Loss
 from odenet._losses.cross_entropy import CrossEntropy, LogisticLoss
+from odenet._losses.registry import as_given, resolve_loss
 from odenet._losses.squared_error import SquaredError
-from odenet._tables.standardizer import Standardizer, fit_standardizer
+from odenet._tables.standardizer import (
+    Standardizer,
+    fit_standardizer,
+    fit_to_the_mean,
+)
 
 
 class Targets:
@@ -83,6 +89,10 @@ class Targets:
         """Turn outputs of the network, shape (n, n_outputs), into predictions."""
         raise NotImplementedError
 
+    def point(self, predictions):
+        """Return one prediction for each target, which scores compare with y."""
+        return predictions
+
     def notices(self):
         """Return what a user is to know who trains further on other data."""
         return []
@@ -94,40 +104,63 @@ class Targets:
 
 @dataclass(frozen=True)
 class RegressionTargets(Targets):
-    """Columns of numbers, which the network sees standardised."""
+    """Columns of numbers, which the network sees as the loss wants them scaled."""
 
     standardizer: Standardizer
     is_1d: bool
+    loss: Loss = SquaredError()
 
     checks = {"multi_output": True, "y_numeric": True}
-    loss = SquaredError()
 
     @classmethod
     def of(cls, y, *, estimator_name, params, classes=None):
         """Describe the targets of a training set, not scaled yet."""
-        n_outputs = 1 if y.ndim == 1 else y.shape[1]
-        as_they_are = Standardizer(np.zeros(n_outputs), np.ones(n_outputs))
-        return cls(as_they_are, y.ndim == 1)
+        n_targets = 1 if y.ndim == 1 else y.shape[1]
+        as_they_are = Standardizer(np.zeros(n_targets), np.ones(n_targets))
+        return cls(as_they_are, y.ndim == 1, _loss_of(params))
+
+    def under(self, params):
+        """Return the same targets with the loss that parameters name, if it fits."""
+        loss = _loss_of(params)
+        if loss == self.loss:
+            return self
+        asked, fitted = ((x.link, x.outputs_per_target) for x in (loss, self.loss))
+        if asked != fitted:
+            raise ValueError(
+                "`loss` and `quantile` must ask for as many outputs of the same link "
+                f"while training goes on, got {loss!r} after {self.loss!r}: use "
+                "warm_start=False to start anew."
+            )
+        return replace(self, loss=loss)
 
     @property
     def n_outputs(self):
-        """Number of columns."""
-        return len(self.standardizer.mean)
+        """Number of outputs of the network."""
+        return len(self.standardizer.mean) * self.loss.outputs_per_target
 
     def encode(self, y):
         """Turn y into columns of float64."""
         columns = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
-        if columns.shape[1] != self.n_outputs:
+        n_targets = len(self.standardizer.mean)
+        if columns.shape[1] != n_targets:
             raise ValueError(
-                f"`y` has {columns.shape[1]} outputs, but {self.n_outputs} were fitted."
+                f"`y` has {columns.shape[1]} outputs, but {n_targets} were fitted."
             )
+        self.loss.check(columns)
         return columns
 
     def fitted(self, y, weight, standardize):
-        """Learn mean and scale of every column, if that is asked for."""
+        """Learn the scale of every column, and its mean unless that is the unit."""
+        has_log_link = self.loss.link == "log"
+        if has_log_link and not (y.max(axis=0) > 0).all():
+            raise ValueError(
+                f"`y` must have a positive sum for loss={as_given(self.loss)}, but all "
+                "values of a target are zero."
+            )
         if not standardize:
             return self
-        return replace(self, standardizer=fit_standardizer(y, weight))
+        fit = fit_to_the_mean if has_log_link else fit_standardizer
+        return replace(self, standardizer=fit(y, weight))
 
     def tensor(self, y):
         """Return the standardised columns."""
@@ -143,9 +176,37 @@ class RegressionTargets(Targets):
         ]
 
     def decode(self, outputs):
-        """Return predictions in the units and the shape of y."""
-        y = self.standardizer.inverse(outputs)
-        return y.ravel() if self.is_1d else y
+        """Return predictions in the units and the shape of y.
+
+        A loss of several predictions for each target adds a last axis for them.
+        """
+        y = self.loss.decide(torch.tensor(outputs)).numpy()
+        y = self.standardizer.inverse(y.swapaxes(1, -1)).swapaxes(1, -1)
+        return y[:, 0] if self.is_1d else y
+
+    def point(self, predictions):
+        """Return one prediction for each target, which scores compare with y."""
+        return self.loss.point(predictions)
+
+    def mean_loss(self, y, predictions, sample_weight=None):
+        """Compute the weighted mean loss of predictions, as scikit-learn's metrics do.
+
+        Parameters
+        ----------
+        y, predictions : ndarray
+            In the units of y, as ``decode`` returns them.
+        sample_weight : ndarray of shape (n,), default=None
+
+        Returns
+        -------
+        loss : float
+            Of scaled targets.
+        """
+        y, several = self.encode(y), self.loss.n_predictions or ()
+        predictions = np.reshape(predictions, (*y.shape, *np.atleast_1d(several)))
+        scaled = self.standardizer(predictions.swapaxes(1, -1)).swapaxes(1, -1)
+        losses = self.loss.of_predictions(torch.tensor(scaled), self.tensor(y))
+        return float(np.average(losses.numpy(), weights=sample_weight))
 
 
 @dataclass(frozen=True)
@@ -277,6 +338,11 @@ class ClassTargets(Targets):
     def attributes(self):
         """Return the classes besides the number of outputs."""
         return {"classes_": self.classes, **super().attributes()}
+
+
+def _loss_of(params):
+    """Return the loss that parameters name; without any, the squared error."""
+    return resolve_loss(params.get("loss", "squared_error"), params.get("quantile"))
 
 
 def _check_class_weight(class_weight):

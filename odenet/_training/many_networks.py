@@ -18,19 +18,25 @@ from odenet._training.net import TrainingNet
 def join_samples(samples):
     """Join the samples of several models along a new first axis.
 
-    Shorter sets are padded by samples of weight zero. The objective on the joined
-    samples is the sum of the models' own objectives, which are means over samples.
+    Shorter sets are padded by samples of weight zero, whose targets are those of their
+    last sample: a loss need not be finite at zero. The objective on the joined samples
+    is the sum of the models' own objectives, which are means over samples.
     """
-    n_models = len(samples)
-    X, y, weight = (
+    n_models, longest = len(samples), max(map(len, samples))
+    X, weight = (
         pad_sequence(column, batch_first=True)
         for column in (
             [s.X for s in samples],
-            [s.y for s in samples],
             [s.weight * (n_models / len(s)) for s in samples],
         )
     )
+    y = torch.stack([_padded(s.y, longest) for s in samples])
     return Samples(X, y, weight)
+
+
+def _padded(y, n):
+    """Return targets, of which the last one is repeated to make them n."""
+    return y[torch.arange(n, device=y.device).clamp(max=len(y) - 1)]
 
 
 class JointLoss:

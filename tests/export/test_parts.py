@@ -5,6 +5,7 @@ import pytest
 
 from odenet import ResODEClassifier, ResODEImageClassifier, ResODERegressor
 from odenet._export.parts import parts_of_state, state_of_parts
+from odenet.losses import Poisson
 from odenet.solvers import SGD
 from tests.export.same import assert_same
 
@@ -63,3 +64,15 @@ def test_a_state_without_its_parts_is_an_error():
     for name in ("_X_encoder", "_y_standardizer", "_y_is_1d", "n_features_in_"):
         with pytest.raises(KeyError, match=name):
             parts_of_state({k: v for k, v in state.items() if k != name}, "Model")
+
+
+def test_the_loss_that_was_fitted_is_in_files_of_another_than_the_default():
+    """Not the parameter, which may have changed since; the default adds nothing."""
+    default = fitted(ResODERegressor)
+    assert "_y_loss" not in state_of_parts(default.__getstate__())
+    model = ResODERegressor(2, width=4, flow_time=0.1, loss="poisson")
+    model.fit(X, [0, 1, 0, 1, 0, 1]).set_params(loss="huber")
+    state = state_of_parts(model.__getstate__())
+    assert state["_y_loss"] == Poisson()
+    back = parts_of_state(state, "ResODERegressor")
+    assert back["_frozen"]["parts"].targets.loss == Poisson()

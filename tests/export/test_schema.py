@@ -9,6 +9,7 @@ import pytest
 
 from odenet import ResODEClassifier, ResODEImageClassifier, ResODERegressor
 from odenet._export.schema import check_state, is_known
+from odenet.losses import Huber
 from odenet.solvers import SGD
 from tests.export import hostile
 
@@ -25,10 +26,13 @@ def models():
     table["text"] = [f"c{i}" for i in rng.geometric(0.3, size=40)]
     table.iloc[:5, 0] = np.nan
     flow = {"flow_time": 0.3, **SMALL}
+    quantiles = {"loss": "quantile", "quantile": [0.1, 0.9]}
     images = {"channels": 2, "solver": SGD(max_epochs=1), "image_shape": (1, 3)}
     return [
         (ResODERegressor(2, **flow).fit(X, y), X),
         (ResODERegressor(3, allow_nan=True, **flow).fit(table, y[:, 0]), table),
+        (ResODERegressor(2, **quantiles, **flow).fit(X, y), X),
+        (ResODERegressor(2, loss=Huber(2.0), **flow).fit(X, y[:, 0]), X),
         (ResODEClassifier(2, allow_nan=True, **flow).fit(table, labels), table),
         (ResODEClassifier(2, **flow).fit(X, labels == "a"), X),
         (ResODEImageClassifier(2, random_state=0, **images).fit(X, labels), X),

@@ -1,18 +1,25 @@
 """What a loss owes, shown by one that the package does not have."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
 
 from odenet import ResidualNetwork, ResODERegressor
-from odenet._losses.base import Loss
+from odenet._losses.base import Loss, check_positive, kept_tensor
+from odenet._losses.registry import LOSSES
+from odenet._losses.squared_error import SquaredError
 from odenet._tables.samples import Samples
-from odenet._tables.targets import RegressionTargets
 from odenet._training.net import TrainingNet
 from odenet.solvers import AdamW, Flow
 from tests.helpers import serve_onnx
 
+SE = SquaredError()
 
+
+@dataclass(frozen=True)
 class LogCosh(Loss):
     """log cosh of the residual: a smooth absolute error."""
 
@@ -27,9 +34,6 @@ class LogCosh(Loss):
     def score(self, output, y, weight):
         errors = (output - y).abs().mean(dim=1)
         return -((weight * errors).sum() / weight.sum()).item()
-
-    def decide(self, output):
-        return output
 
 
 def make_net(solver, y, X, horizon):
@@ -67,24 +71,77 @@ def test_outliers_pull_less_than_by_the_square():
 
 def test_whatever_is_owed_is_missed():
     output = y = torch.ones(3, 1)
-    for call in (
-        lambda loss: loss.per_sample(output, y),
-        lambda loss: loss.gradient(output, y),
-        lambda loss: loss.score(output, y, torch.ones(3)),
-        lambda loss: loss.decide(output),
-    ):
+    for method in ("per_sample", "gradient", "curvature", "of_predictions"):
         with pytest.raises(NotImplementedError):
-            call(Loss())
+            getattr(Loss(), method)(output, y)
+
+
+class Squares(Loss):
+    """The least that a loss of one's own can be."""
+
+    def per_sample(self, output, y):
+        return (output - y).square().sum(dim=1)
+
+
+class Counts(Squares):
+    """Squares of counts, whose predictions are exponentials."""
+
+    link = "log"
+
+    def per_sample(self, output, y):
+        return super().per_sample(output.exp(), y)
+
+
+def test_all_else_has_a_default(rng):
+    output, y = torch.tensor(rng.normal(size=(2, 20, 2)))
+    for method in ("per_sample", "gradient", "curvature", "score"):
+        rest = [torch.ones(20)] if method == "score" else []
+        pair = [getattr(loss, method)(output, y, *rest) for loss in (Squares(), SE)]
+        assert pair[0] == pytest.approx(pair[1])
+    torch.testing.assert_close(Counts().decide(output), output.exp())
+    of_predictions = Counts().of_predictions(output.exp(), y)
+    torch.testing.assert_close(of_predictions, Counts().per_sample(output, y))
+    with pytest.raises(ValueError, match=r"not be negative for .*Counts.*, got -2\.0"):
+        Counts().check(np.array([[1.0], [-2.0]]))
+
+
+def test_a_loss_with_its_own_decision_needs_its_own_nodes():
+    class Rounded(Squares):
+        def decide(self, output):
+            return output.round()
+
+    assert Squares().to_onnx(None, "u") == "u"
+    with pytest.raises(ValueError, match="has no form for ONNX: its `decide` is its"):
+        Rounded().to_onnx(None, "u")
+
+
+def test_kept_tensors_are_the_same_object():
+    one, other = (kept_tensor((1.0, 2.0), torch.float32, "cpu") for _ in range(2))
+    assert one is other
+    assert one.tolist() == [1, 2]
+
+
+def test_what_is_no_positive_number_is_refused():
+    check_positive("delta", 1e-3)
+    for value in (0, -1, np.inf, np.nan, "1", None, True):
+        with pytest.raises(ValueError, match="`delta` must be a positive number, got"):
+            check_positive("delta", value)
 
 
 def test_a_loss_of_ones_own_is_fitted_saved_and_exported(monkeypatch, tmp_path):
     """Where all inputs are the same, log cosh leads near the median of the targets."""
-    monkeypatch.setattr(RegressionTargets, "loss", LogCosh())
     X, y = np.zeros((60, 2)), np.where(np.arange(60) < 50, 0.0, 30.0)
     settings = {"early_stopping": False, "standardize": False, "random_state": 0}
-    model = ResODERegressor(4, width=8, flow_time=100.0, **settings).fit(X, y)
+    model = ResODERegressor(
+        4, width=8, loss=LogCosh(), flow_time=100.0, **settings
+    ).fit(X, y)
     # tanh(c) * 50 = 10 at the constant c of the least loss: 30 is far beyond 1
     np.testing.assert_allclose(model.predict(X), np.arctanh(0.2), rtol=0.01)
+    with pytest.raises(ValueError, match=r"`loss` cannot be saved: .* odenet\.losses"):
+        model.save(tmp_path / "model.safetensors")
+    monkeypatch.setitem(LOSSES, "log_cosh", LogCosh)
+    by_name = clone(model).set_params(loss="log_cosh").fit(X, y)
+    assert np.array_equal(by_name.predict(X), model.predict(X))
     model.save(tmp_path / "model.safetensors")
     twin = ResODERegressor.load(tmp_path / "model.safetensors")
     assert np.array_equal(twin.predict(X), model.predict(X))

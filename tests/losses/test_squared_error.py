@@ -14,16 +14,16 @@ def weight(rng):
 def test_squared_error(rng, weight):
     y, output = rng.normal(size=(2, 30, 3))
     tensors = torch.tensor(output), torch.tensor(y)
-    losses = SquaredError.per_sample(*tensors)
+    losses = SquaredError().per_sample(*tensors)
     np.testing.assert_allclose(losses, ((y - output) ** 2).sum(axis=1))
-    score = SquaredError.score(*tensors, torch.tensor(weight))
+    score = SquaredError().score(*tensors, torch.tensor(weight))
     assert score == pytest.approx(r2_score(y, output, sample_weight=weight))
-    assert torch.equal(SquaredError.decide(tensors[0]), tensors[0])
+    assert torch.equal(SquaredError().decide(tensors[0]), tensors[0])
 
 
 def test_score_of_a_constant_target_is_finite():
     y = torch.ones(5, 1)
-    assert SquaredError.score(y + 1, y, torch.ones(5)) == 0
+    assert SquaredError().score(y + 1, y, torch.ones(5)) == 0
 
 
 def test_gradient_is_twice_the_residual(rng):

@@ -5,6 +5,7 @@ import torch
 
 from odenet import ResidualNetwork
 from odenet._losses.cross_entropy import CrossEntropy, LogisticLoss
+from odenet._losses.quantile import Quantile
 from odenet._losses.squared_error import SquaredError
 from odenet._network import gradients
 from odenet._network.fast_layers import rows_at_once
@@ -186,8 +187,10 @@ def test_other_shapes_and_settings_are_captured_anew(generator, without_capture)
         problem = network, loss, X, y, share
         assert_close(captured(*problem), compute_gradients(*problem))
     captured(network, loss, X[:9], y[:9], share[:9])
-    captured(network, SquaredError(), X, y, share)
-    assert len(without_capture) == 5
+    captured(network, SquaredError(), X, y, share)  # equal to that before
+    captured(network, Quantile([0.5], smoothing=0.1), X, y, share)
+    captured(network, Quantile([0.5], smoothing=0.2), X, y, share)
+    assert len(without_capture) == 6
 
 
 def test_few_graphs_are_kept(generator, without_capture):

@@ -1,11 +1,13 @@
 """The search of the regressor beside fits of its own."""
 
 import numpy as np
+import pytest
 import sklearn
 from sklearn.base import clone
 from sklearn.metrics import make_scorer, mean_absolute_error
 from sklearn.model_selection import (
     GridSearchCV,
+    KFold,
     PredefinedSplit,
     cross_val_score,
 )
@@ -17,6 +19,7 @@ from odenet import (
     ResODERegressor,
     ResODERegressorCV,
 )
+from odenet.losses import Huber
 from tests.search.samples import GRID, diabetes, make
 
 
@@ -83,6 +86,30 @@ def test_weights_go_to_the_scorer_where_it_asks_for_them():
             for asks in (True, False)
         )
     assert weighted != plain
+
+
+def test_another_loss_chooses_by_itself():
+    """The best score is minus the loss of predictions, in the scale of all targets."""
+    X, y = diabetes()
+    train, test = next(KFold(3).split(X))
+    for params in (
+        {"loss": "poisson"},
+        {"loss": "quantile", "quantile": [0.2, 0.6]},
+        {"loss": Huber(0.5)},
+    ):
+        path = make(depths=[4], **params).fit(X, y)
+        scores = path.cv_results_["mean_test_score"]
+        assert scores[path.best_index_] == scores.max() < 0
+        assert path.score(X, y) > 0.2
+        best = path.cv_results_["params"][path.best_index_]
+        single = ResODERegressor(
+            **best, **params, width=16, early_stopping=False, random_state=0
+        ).fit(X[train], y[train])
+        targets = path._predictor.targets
+        assert targets.loss == single._predictor.targets.loss
+        expected = -targets.mean_loss(y[test], single.predict(X[test]))
+        found = path.cv_results_["split0_test_score"][path.best_index_]
+        assert found == pytest.approx(expected, rel=0.01)
 
 
 def test_in_a_pipeline_and_under_cross_validation():

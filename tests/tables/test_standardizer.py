@@ -5,6 +5,7 @@ from sklearn.preprocessing import StandardScaler
 from odenet._tables.standardizer import (
     Standardizer,
     fit_standardizer,
+    fit_to_the_mean,
     side_by_side,
 )
 
@@ -87,6 +88,15 @@ def test_constant_columns_are_ignored_wherever_new_values_are():
     standardizer = fit_standardizer(np.full((3, 1), -1e308), np.ones(3))
     Z = standardizer(np.array([[1e308], [0.0], [np.nan]]))
     np.testing.assert_array_equal(Z.ravel(), [0.0, 0.0, np.nan])
+
+
+def test_the_unit_may_be_the_mean(rng):
+    """Of any unit, and weighted; a zero stays a zero."""
+    X, weight = rng.poisson(2.0, size=(50, 2)) * [1e-300, 1e300], rng.uniform(1, 2, 50)
+    standardizer = fit_to_the_mean(X, weight)
+    np.testing.assert_allclose(np.average(standardizer(X), axis=0, weights=weight), 1)
+    assert (standardizer(X)[X == 0] == 0).all()
+    np.testing.assert_allclose(standardizer.inverse(standardizer(X)), X)
 
 
 def test_both_ends_of_float64_have_a_scale():

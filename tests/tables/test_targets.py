@@ -4,13 +4,21 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import expit, softmax
+from scipy.stats import norm
 from sklearn.utils.class_weight import compute_sample_weight
 
 from odenet._losses.cross_entropy import CrossEntropy, LogisticLoss
+from odenet._losses.huber import Huber
+from odenet._losses.poisson import Poisson
 from odenet._losses.squared_error import SquaredError
 from odenet._tables.targets import ClassTargets, RegressionTargets
 
-PARAMS = {"label_smoothing": 0.1, "class_weight": None}
+PARAMS = {
+    "label_smoothing": 0.1,
+    "class_weight": None,
+    "loss": "squared_error",
+    "quantile": 0.5,
+}
 
 
 def of(kind, y, params=PARAMS, **settings):
@@ -41,6 +49,68 @@ def test_the_scale_of_targets_is_weighted():
     seen = of(RegressionTargets, y).fitted(y, weight, standardize=True).tensor(y)
     mean = (seen.ravel() * torch.tensor(weight)).sum() / 4
     assert mean.item() == pytest.approx(0)
+
+
+def test_a_logarithmic_link_has_the_mean_as_its_unit():
+    y, weight = np.array([[0.0], [4.0]]), np.array([3.0, 1.0])
+    targets = of(RegressionTargets, y, PARAMS | {"loss": "poisson"})
+    assert targets.loss == Poisson()
+    fitted = targets.fitted(y, weight, standardize=True)
+    assert fitted.tensor(y).ravel().tolist() == [0, 4]  # the weighted mean is 1
+    assert fitted.decode(np.array([[0.0]])).tolist() == [[1.0]]
+    np.testing.assert_allclose(fitted.decode(np.array([[2.0]])), np.exp(2.0))
+    raw = targets.fitted(8 * y, weight, standardize=False)
+    np.testing.assert_allclose(raw.decode(np.log([[5.0]])), 5.0)
+    for standardize in (True, False):
+        with pytest.raises(ValueError, match="positive sum for loss='poisson'"):
+            targets.fitted(0 * y, weight, standardize)
+    with pytest.raises(ValueError, match=r"loss='poisson', got -1\.0"):
+        targets.encode(y - 1)
+
+
+@pytest.mark.parametrize("shape", [(6,), (6, 2)])
+def test_several_quantiles_have_an_axis_of_their_own(shape, rng):
+    y = 100 + 5 * rng.normal(size=shape)
+    params = PARAMS | {"loss": "quantile", "quantile": [0.1, 0.5, 0.9]}
+    targets = of(RegressionTargets, y, params)
+    columns = targets.encode(y)
+    fitted = targets.fitted(columns, np.ones(6), standardize=True)
+    assert fitted.n_outputs == 3 * columns.shape[1]
+    predictions = fitted.decode(np.zeros((6, fitted.n_outputs)))
+    assert predictions.shape == (*shape, 3)
+    mean, std = columns.mean(axis=0), columns.std(axis=0)
+    expected = mean[:, None] + std[:, None] * norm.ppf([0.1, 0.5, 0.9])
+    for row in predictions.reshape(6, -1, 3):
+        np.testing.assert_allclose(row, expected)
+    np.testing.assert_array_equal(fitted.point(predictions), predictions[..., 1])
+
+
+def test_mean_losses_of_predictions_are_those_of_the_outputs(rng):
+    """Whatever the shape of the predictions is, and with weights."""
+    weight = rng.uniform(0.5, 2, size=8)
+    for loss, quantile in [("quantile", 0.3), ("quantile", [0.3, 0.6]), ("poisson", 0)]:
+        for shape in [(8,), (8, 2)]:
+            y = rng.poisson(3.0, size=shape) + 1.0
+            params = PARAMS | {"loss": loss, "quantile": quantile}
+            targets = of(RegressionTargets, y, params)
+            columns = targets.encode(y)
+            fitted = targets.fitted(columns, weight, standardize=True)
+            outputs = rng.normal(size=(8, fitted.n_outputs))
+            losses = fitted.loss.per_sample(
+                torch.tensor(outputs), fitted.tensor(columns)
+            )
+            found = fitted.mean_loss(y, fitted.decode(outputs), sample_weight=weight)
+            assert found == pytest.approx(np.average(losses, weights=weight))
+
+
+def test_a_training_goes_on_with_a_loss_that_fits():
+    targets = of(RegressionTargets, np.zeros(3))
+    changed = targets.under(PARAMS | {"loss": "huber"})
+    assert changed.loss == Huber()
+    assert changed.under(PARAMS | {"loss": Huber()}) is changed
+    for loss, quantile in (("poisson", 0.5), ("quantile", [0.1, 0.9])):
+        with pytest.raises(ValueError, match="must ask for as many outputs of"):
+            changed.under(PARAMS | {"loss": loss, "quantile": quantile})
 
 
 def test_another_number_of_outputs_is_an_error():

@@ -8,6 +8,7 @@ from sklearn.metrics import check_scoring
 from sklearn.model_selection import KFold
 
 from odenet import ResidualNetwork, ResODEClassifier, ResODERegressor
+from odenet._losses.base import Loss
 from odenet._losses.cross_entropy import CrossEntropy, LogisticLoss
 from odenet._losses.squared_error import SquaredError
 from odenet._network.gradients import add_gradients
@@ -187,3 +188,27 @@ def test_held_out_samples_of_all_models_are_judged_as_one_set(name):
     joined = torch.cat(outputs), torch.cat([s.y for s in samples])
     score = loss.score(*joined, weight[weight > 0])
     assert net.history[-1, "valid_score"] == pytest.approx(score)
+
+
+def test_the_targets_of_the_padding_are_in_the_domain_of_a_loss():
+    """A loss may be infinite at zero, and no weight makes that a number."""
+    sets = [
+        Samples(torch.ones(n, 2), torch.full((n, 1), 2.0), torch.ones(n))
+        for n in (3, 5)
+    ]
+    joined = join_samples(sets)
+    assert (joined.y == 2).all()
+    assert (joined.X[0, 3:] == 0).all()
+    assert (joined.weight[0, 3:] == 0).all()
+    loss = JointLoss([Logarithms()] * 2)
+    losses = loss.per_sample(torch.zeros(2, 5, 1), joined.y)
+    assert (joined.weight * losses).sum().isfinite()
+
+
+class Logarithms(Loss):
+    """The squared error of logarithms."""
+
+    link = "log"
+
+    def per_sample(self, output, y):
+        return (output - y.log()).square().sum(dim=1)

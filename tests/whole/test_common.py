@@ -1,7 +1,7 @@
 """scikit-learn's own checks, without a single expected failure."""
 
 import pytest
-from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.estimator_checks import check_estimator, parametrize_with_checks
 
 from odenet import (
     ResODEClassifier,
@@ -10,6 +10,7 @@ from odenet import (
     ResODERegressor,
     ResODERegressorCV,
 )
+from odenet.losses import Huber
 from odenet.solvers import SGD, AdamW
 
 SMALL = {"depth": 4, "width": 8}
@@ -65,6 +66,51 @@ MORE = [
         solver=SGD(schedule="cosine", max_epochs=20), early_stopping=True, **IMAGES
     ),
 ]
+
+
+# The losses of the regressor, and checks that cannot be passed. Those of several
+# outputs and of transformers take targets as they are, also where the tags of an
+# estimator say that they must be positive: then a loss has to say that it is not made
+# for them.
+LOSSES = [
+    {"loss": "poisson"},
+    {"loss": "gamma"},
+    {"loss": "absolute_error"},
+    {"loss": Huber(0.5)},
+    {"loss": "quantile", "quantile": 0.4},
+    {"loss": "quantile", "quantile": [0.4, 0.6]},
+]
+OWN_TARGETS = {
+    "check_regressor_multioutput",
+    "check_transformer_data_not_an_array",
+    "check_transformer_general",
+    "check_transformer_preserve_dtypes",
+}
+# Several quantiles predict a column for each, where a check compares shapes.
+SHAPES = {"check_regressors_train", "check_regressor_multioutput"}
+
+
+def failures(estimator):
+    """The checks that an estimator fails, each with its error."""
+    results = check_estimator(estimator, on_fail=None)
+    assert len(results) > 40
+    failed = [result for result in results if result["status"] == "failed"]
+    return {result["check_name"]: result["exception"] for result in failed}
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize(
+    "losses",
+    [LOSSES[:1], pytest.param(LOSSES[1:], marks=pytest.mark.slow)],
+    ids=["of counts", "of all others"],
+)
+def test_scikit_learn_checks_of_losses(losses):
+    for params in losses:
+        model = ResODERegressor(**SMALL, flow_time=5.0, **params)
+        for name, error in failures(model).items():
+            is_outside = "`y` must hold" in str(error) and name in OWN_TARGETS
+            has_columns = isinstance(params.get("quantile"), list) and name in SHAPES
+            assert is_outside or has_columns, (params, name, error)
 
 
 @parametrize_with_checks(EVERY_RUN)

@@ -33,7 +33,7 @@ EVERY_RUN = {
     "width",
 }
 
-MODULES = (odenet, odenet.schemes, odenet.solvers)
+MODULES = (odenet, odenet.losses, odenet.schemes, odenet.solvers)
 
 
 def scripts(paths):
