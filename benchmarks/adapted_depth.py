@@ -25,8 +25,8 @@ Expected: from the tied start the estimate is within a fifth of the effect as lo
 that is below one percent of the loss, and too large where it is not. From the other
 start it misses what few layers lose of the weights. The adapted grid saves a tenth of
 the layers at most where many are needed; where the effects of layers cancel, it can
-need more than the uniform one. Looking ahead saves four fifths and more where many layers are needed. So
-the grid of the package is uniform.
+need more than the uniform one. Looking ahead saves four fifths and more where many
+layers are needed. So the grid of the package is uniform.
 
 Run:  python benchmarks/adapted_depth.py [--quick] [--json FILE]
 """
