@@ -33,17 +33,18 @@ Run:  python benchmarks/adapted_depth.py [--quick] [--json FILE]
 
 import json
 import os
-from math import inf, sqrt
+from math import inf
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from _report import describe, machine, parse_options
 from sklearn.datasets import load_diabetes, make_friedman1
 from sklearn.preprocessing import scale
 
 from odenet import ResidualNetwork, ResODERegressor
+from odenet._diagnostics.serving_depth import fewest_layers
+from odenet._network.layers import residual_states, velocity
 from odenet._network.resampling import interpolate
 from odenet.schemes import GaussianProcess
 
@@ -92,25 +93,18 @@ def loss_of(outputs, y):
     return (outputs - y).square().sum(dim=1).mean()
 
 
-def residual(h, V, W, length):
-    """Return what a layer of a length in depth time adds to h; or many of them do."""
-    q, m = V.shape[-2:]
-    return F.gelu(h @ W.mT / sqrt(q)) @ V.mT * (length / sqrt(m))
-
-
 def effects_of_refinement(network, x, y):
     """Estimate the effect of infinite depth on the loss, for each layer: shape (L,)."""
-    length = 1 / network.depth
-    states = [network.embed(x)]
-    for V, W in zip(network.V, network.W, strict=True):
-        states.append(states[-1] + residual(states[-1], V, W, length))
+    _, _, activation, length = network.layers()
+    states = residual_states(network.embed(x), *network.layers())
     loss = loss_of(states[-1] @ network.head.T, y)
     adjoints = torch.autograd.grad(loss, states[1:])
     with torch.no_grad():
         fine = network.with_depth(2 * network.depth)
         h = torch.stack(states[:-1])
         for half in (slice(0, None, 2), slice(1, None, 2)):
-            h = h + residual(h, fine.V[half], fine.W[half], length / 2)
+            V, W = fine.V[half], fine.W[half]
+            h = h + length / 2 * velocity(h, V, W, activation)
         errors = h - torch.stack(states[1:])
         return 2 * (torch.stack(adjoints) * errors).sum(dim=(1, 2))
 
@@ -142,20 +136,6 @@ def on_grid(network, ends):
     )
 
 
-def fewest_layers(network_of, is_enough, most):
-    """Return the fewest layers that are enough, by bisection; None if none are."""
-    too_few, enough = 0, most
-    if not is_enough(network_of(enough)):
-        return None
-    while enough - too_few > 1:
-        depth = (too_few + enough) // 2
-        if is_enough(network_of(depth)):
-            enough = depth
-        else:
-            too_few = depth
-    return enough
-
-
 def measure(x, y, network):
     """Return the row of a trained network."""
     few = network.with_depth(FEW)
@@ -173,6 +153,11 @@ def measure(x, y, network):
         def is_enough(other):
             return abs(loss_of(other(x), y).item() - limit) <= TOLERANCE * limit
 
+        def fewest(way):
+            if not is_enough(way(most)):
+                return None
+            return fewest_layers(lambda depth: is_enough(way(depth)), most)
+
         ode = network.with_depth(network.depth)
         ode.imitated_depth = inf
         ways = {
@@ -185,7 +170,7 @@ def measure(x, y, network):
             "estimate": estimate / limit,
             "effect": (limit - loss_of(few(x), y).item()) / limit,
             "spread": steps.max() / steps.min(),
-            **{name: fewest_layers(way, is_enough, most) for name, way in ways.items()},
+            **{name: fewest(way) for name, way in ways.items()},
         }
 
 

@@ -9,7 +9,7 @@ over the outputs. The estimator appends the constant 1 to x, which counts as an 
 import json
 import sys
 import warnings
-from math import sqrt
+from math import inf, sqrt
 from pathlib import Path
 
 import numpy as np
@@ -31,10 +31,12 @@ __all__ = [
     "Parts",
     "Watch",
     "describe",
+    "follow_flow",
     "gaussian_pairs",
     "increments",
     "log_slope",
     "machine",
+    "mean_loss",
     "paper_regressor",
     "parse_options",
     "save",
@@ -103,6 +105,35 @@ class Watch(Callback):
     def _limit_steps(self, net):
         """Let the next step end at the next flow time, at the latest."""
         net.optimizer_.horizon = min([net.horizon, *self.left[:1]])
+
+
+def follow_flow(flow, network, x, y, most_gradients=inf):
+    """Let a flow train a network to its horizon, or as far as it comes.
+
+    Parameters
+    ----------
+    flow : GradientFlow
+    network : ResidualNetwork
+    x, y : Tensor
+    most_gradients : int, default=inf
+        After so many, it is given up.
+    """
+
+    def closure():
+        flow.zero_grad()
+        loss = mean_loss(network(x), y)
+        loss.backward()
+        return loss
+
+    while flow.flow_time < flow.horizon and flow.n_grad_evals <= most_gradients:
+        flow.step(closure)
+        if flow.stalled or flow.diverged:
+            return
+
+
+def mean_loss(outputs, y):
+    """Return the mean over samples of the squared error, summed over outputs."""
+    return (outputs - y).square().sum(dim=1).mean()
 
 
 @torch.no_grad()

@@ -49,6 +49,7 @@ from _runner import (
     Parts,
     Watch,
     describe,
+    follow_flow,
     gaussian_pairs,
     machine,
     paper_regressor,
@@ -193,7 +194,8 @@ def measure(practice, depth, seed, quick):
     if beta is not None:
         horizon = flow_times[-1]
         visit(
-            follow_flow(*tensors, depth, seed, settings["init"], beta, horizon), horizon
+            train_with_beta(*tensors, depth, seed, settings["init"], beta, horizon),
+            horizon,
         )
         return records
     model = paper_regressor(
@@ -211,7 +213,7 @@ def measure(practice, depth, seed, quick):
     return records
 
 
-def follow_flow(x, y, depth, seed, init, beta, horizon):
+def train_with_beta(x, y, depth, seed, init, beta, horizon):
     """Train a network with an exponent beta that no estimator has."""
     network = ResidualNetwork(
         DIM,
@@ -224,17 +226,9 @@ def follow_flow(x, y, depth, seed, init, beta, horizon):
         generator=torch.Generator().manual_seed(seed),
     )
     ends, layers = network.parameter_groups()
-    flow = GradientFlow([ends, {**layers, "lr": depth ** (2 * beta - 1)}])
-    flow.horizon = horizon
-
-    def closure():
-        flow.zero_grad()
-        loss = (network(x) - y).square().sum(dim=1).mean()
-        loss.backward()
-        return loss
-
-    while flow.flow_time < horizon and not (flow.stalled or flow.diverged):
-        flow.step(closure)
+    rated = {**layers, "lr": depth ** (2 * beta - 1)}
+    flow = GradientFlow([ends, rated], horizon=horizon)
+    follow_flow(flow, network, x, y)
     return network
 
 

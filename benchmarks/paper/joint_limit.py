@@ -34,9 +34,9 @@ sys.path.append(str(Path(__file__).parent))
 from _runner import (
     Parts,
     describe,
-    gaussian_pairs,
     log_slope,
     machine,
+    mean_loss,
     parse_options,
     save,
     without_warnings_about_training,
@@ -83,12 +83,11 @@ class LongRun(Run):
             flow_times=FLOW_TIMES if steps is None else steps,
             dtype="float64",
         )
-        X, y = gaussian_pairs(N_SAMPLES, DIM, DIM, seed)
         super().visit(self.module, inf)
         ode = NeuralODE(self.module, rtol=ODE_RTOL, atol=ODE_RTOL)
         with torch.no_grad():
-            miss = ode(torch.as_tensor(X)) - torch.as_tensor(y)
-        self.ode_loss = miss.square().sum(dim=1).mean().item()
+            outputs = ode(torch.as_tensor(self.X))
+        self.ode_loss = mean_loss(outputs, torch.as_tensor(self.y)).item()
 
     def visit(self, module, flow_time):
         if flow_time in FLOW_TIMES:

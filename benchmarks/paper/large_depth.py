@@ -99,7 +99,7 @@ class Run:
             **settings,
         ).fit(X, y)
         self.seconds = perf_counter() - start
-        self.module = model.module_
+        self.X, self.y, self.module = X, y, model.module_
         self.ends = model.net_.history[:, "flow_time"]  # of the steps
         self.n_grad_evals = model.n_grad_evals_
         self.loss = model.loss_curve_[-1]

@@ -58,16 +58,17 @@ from time import perf_counter
 from types import SimpleNamespace
 
 import torch
-import torch.nn.functional as F
 from matplotlib.patches import Rectangle
 
 sys.path.append(str(Path(__file__).parent))
 from _runner import (
     Parts,
     describe,
+    follow_flow,
     gaussian_pairs,
     log_slope,
     machine,
+    mean_loss,
     parse_options,
     save,
 )
@@ -83,6 +84,7 @@ from controls import (
 )
 
 from odenet import GradientFlow, ResidualNetwork, depth_smoothness, tangent_kernel
+from odenet._network.layers import velocity
 from odenet.schemes import GaussianProcess, Independent, Tied
 
 STARTS = {
@@ -139,15 +141,14 @@ class State:
     def __init__(self, network, x, points):
         self.outputs = network(x)
         self.W = network.W.clone()
-        self.velocity = velocity(network, points)
+        self.velocity = velocity_of_ode(network, points)
         self.kernel = torch.tensor(tangent_kernel(network, x[:N_KERNEL_SAMPLES]).matrix)
 
 
-def velocity(network, points):
+def velocity_of_ode(network, points):
     """Return L times what every layer adds to the points: the velocity of the ODE."""
-    V, W, _, scale = network.layers()
-    inner = F.gelu(points @ W.mT / sqrt(STATE_DIM))
-    return network.depth * scale * inner @ V.mT / sqrt(WIDTH)
+    V, W, activation, scale = network.layers()
+    return network.depth * scale * velocity(points, V, W, activation)
 
 
 def train(network, x, y, horizon):
@@ -157,25 +158,9 @@ def train(network, x, y, horizon):
     flow = GradientFlow(
         network.parameter_groups(), rtol=RTOL, atol=atol, horizon=horizon
     )
-
-    def closure():
-        flow.zero_grad()
-        loss = mean_loss(network(x), y)
-        loss.backward()
-        return loss
-
-    def can_go_on():
-        return not (flow.stalled or flow.diverged or flow.n_grad_evals > MOST_GRADIENTS)
-
     if mean_loss(network(x), y) <= MOST_LOSS:
-        while flow.flow_time < horizon and can_go_on():
-            flow.step(closure)
+        follow_flow(flow, network, x, y, MOST_GRADIENTS)
     return flow.flow_time / horizon
-
-
-def mean_loss(outputs, y):
-    """Return the mean over samples of the squared error, summed over outputs."""
-    return (outputs - y).square().sum(dim=1).mean()
 
 
 def measure(start, beta, delta, seed, depths, horizon):

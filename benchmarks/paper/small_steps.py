@@ -344,19 +344,19 @@ def print_steps(name, result):
 
 def print_summary(by_case):
     """Print a line for every case: its longest and its shortest steps, and slopes."""
-    slopes = "  ".join(f"{f'slope of {name}':<16}" for name in MEASURES)
+    titles = "  ".join(f"{f'slope of {name}':<16}" for name in MEASURES)
     columns = f"{'step':>9}{'rms':>9} |{'step':>9}{'rms':>9}{'check':>9}"
-    print(f"\n{'':<32}{columns} |  {slopes}".rstrip())
+    print(f"\n{'':<32}{columns} |  {titles}".rstrip())
     for name, result in by_case.items():
         first, *_, last = result["rows"]
-        slopes = "  ".join(
+        fitted = "  ".join(
             f"{f'{slope:.2f} ± {width:.2f}':<16}"
             for slope, width in result["slopes"].values()
         )
         print(
             f"{name:<32}{first['step']:>9.2g}{first['rms']:>9.2g} |"
             f"{last['step']:>9.2g}{last['rms']:>9.2g}{result['check']['rms']:>9.1e} |"
-            f"  {slopes}".rstrip()
+            f"  {fitted}".rstrip()
         )
 
 

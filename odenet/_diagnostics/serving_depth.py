@@ -30,11 +30,33 @@ def serving_depth(network, x, tol):
     """
     output = network(x)
     largest_distance = tol * output.norm()
-    too_few, enough = 0, network.depth
+
+    def is_enough(depth):
+        served = network.with_depth(depth, imitate=True)
+        return (served(x) - output).norm() <= largest_distance
+
+    return fewest_layers(is_enough, network.depth)
+
+
+def fewest_layers(is_enough, most):
+    """Return a depth that is enough and whose predecessor is not, by bisection.
+
+    Parameters
+    ----------
+    is_enough : callable
+        ``is_enough(depth)`` returns whether so many layers are enough.
+    most : int
+        A depth that is enough.
+
+    Returns
+    -------
+    depth : int
+        The smallest one that is enough, if all deeper ones are.
+    """
+    too_few, enough = 0, most
     while enough - too_few > 1:
         depth = (too_few + enough) // 2
-        distance = (network.with_depth(depth, imitate=True)(x) - output).norm()
-        if distance <= largest_distance:
+        if is_enough(depth):
             enough = depth
         else:
             too_few = depth
