@@ -169,7 +169,7 @@ def _solved(network, x, output):
     rtol = max(GAP_RTOL, ROUNDINGS * torch.finfo(x.dtype).eps)
     atol = rtol / RTOL_TO_ATOL
     ode = NeuralODE(network, rtol=rtol, atol=atol, max_steps=GAP_MAX_STEPS)
-    return ode.integrate(x, [1.0], by_layer=True)[0] @ network.head.T
+    return ode.integrate(x, [1.0], by_layer=True)[0] @ network.head.mT
 
 
 def _extrapolated(network, x, output):

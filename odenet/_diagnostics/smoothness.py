@@ -1,6 +1,7 @@
 """How smooth the weights of a network are, as functions of depth; in float64."""
 
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -33,6 +34,9 @@ class DepthSmoothness:
         :math:`L \max_k \|Z_{k+1} - Z_k\|_F` for Z = "V" and "W".
     increments : dict of str to ndarray of shape (L - 1,)
         :math:`\|Z_{k+1} - Z_k\|_F` for each k.
+    members : tuple of DepthSmoothness
+        That of each of several networks. All other values are then the largest of
+        theirs. A single network has none.
 
     Examples
     --------
@@ -49,6 +53,7 @@ class DepthSmoothness:
     von_neumann_ratio: float
     per_weight: dict = field(hash=False)
     increments: dict = field(repr=False, compare=False)
+    members: tuple = field(default=(), repr=False)
 
     def __float__(self):
         return self.lipschitz
@@ -78,6 +83,8 @@ def depth_smoothness(module):
     >>> round(depth_smoothness(iid).von_neumann_ratio, 1)
     1.0
     """
+    if module.V.dim() == 4 and getattr(module, "has_models_axis", False):
+        return _worst_of_members(module)
     depth, n_entries = len(module.V), module.V[0].numel()
     layers = to_numpy(torch.cat([module.V.flatten(1), module.W.flatten(1)], dim=1))
     weights = {"V": layers[:, :n_entries], "W": layers[:, n_entries:]}
@@ -92,6 +99,24 @@ def depth_smoothness(module):
         von_neumann_ratio=_von_neumann_ratio(layers, torch.finfo(module.V.dtype).eps),
         per_weight=per_weight,
         increments=increments,
+    )
+
+
+def _worst_of_members(module):
+    """Return the largest values over the networks along the axis of models."""
+    weights = zip(module.V.unbind(1), module.W.unbind(1), strict=True)
+    members = [depth_smoothness(SimpleNamespace(V=V, W=W)) for V, W in weights]
+
+    def worst(values):
+        return {name: np.max([v[name] for v in values], axis=0) for name in "VW"}
+
+    per_weight = worst([member.per_weight for member in members])
+    return DepthSmoothness(
+        lipschitz=max(member.lipschitz for member in members),
+        von_neumann_ratio=max(member.von_neumann_ratio for member in members),
+        per_weight={name: float(value) for name, value in per_weight.items()},
+        increments=worst([member.increments for member in members]),
+        members=tuple(members),
     )
 
 

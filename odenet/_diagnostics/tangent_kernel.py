@@ -124,7 +124,7 @@ def tangent_kernel(module, X):
         If the module is not a ResidualNetwork.
     ValueError
         If the samples are not finite or of another shape, or if the network imitates
-        another depth.
+        another depth or has several members.
 
     References
     ----------
@@ -160,6 +160,11 @@ def _check_module(module):
     if not isinstance(module, ResidualNetwork):
         raise TypeError(
             f"`module` must be a ResidualNetwork, got a {type(module).__name__}."
+        )
+    if module.has_models_axis:
+        raise ValueError(
+            f"`module` must be one network, got {module.n_models} members: use the "
+            "`module_` of one of the estimator's `members_`."
         )
     if module.imitated_depth is not None:
         raise ValueError(

@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from odenet._diagnostics.gap import gap_after_fit
 from odenet._diagnostics.smoothness import depth_smoothness
+from odenet._estimators.calibration import calibrated
 from odenet._estimators.checkpoint import checkpoint_of
 from odenet._estimators.frozen import freeze, thaw
 from odenet._estimators.preparation import (
@@ -32,6 +33,8 @@ from odenet._tables.hold_out import (
     Validation,
     cross_validation_folds,
     hold_out,
+    share_out,
+    shares_of_members,
     validation,
 )
 from odenet._tables.reading import Announced, Reading, to_rows
@@ -72,6 +75,7 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     # What only some estimators leave to their users.
     warm_start = False
     depth_schedule = flow_time = gap_tol = checkpoint = None
+    n_members = 1
 
     def __init_subclass__(cls, **kwargs):
         """Let the errors of an inherited ``__init__`` name the class that is called."""
@@ -201,6 +205,8 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             plan = replace(plan, observer=observer, recorder=recorder)
             outcome = train(predictor.network, data, plan)
             self._take(predictor, outcome, len(reading.rows.y), data.samples)
+        if given is not None or past is None:
+            self._calibrate(rows, splits, has_own_samples=given is not None)
         return _with_categories(
             reading, outcome, predictor if self.warm_start and past is None else None
         )
@@ -324,6 +330,8 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             goes_on=past is not None,
         )
         strata = targets.strata(rows.y)
+        if self.n_members > 1 and way is not Validation.NONE:
+            return {"shares": shares_of_members(rows, strata, self.n_members)}
         if way is Validation.FOLDS:
             return {"folds": cross_validation_folds(rows, strata)}
         if way is Validation.NONE:
@@ -348,12 +356,28 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     def _take(self, predictor, outcome, n_samples, samples=None):
         """Set the fitted attributes; ``samples`` are those to measure the gap at."""
         self.n_samples_fit_ = n_samples
-        self._predictor = predictor.around(outcome.network)
+        predictor = replace(predictor, network=outcome.network, calibration=None)
+        self._predictor = predictor
         vars(self).update(predictor.targets.attributes(), **outcome.attributes())
         if hasattr(self, "ode_gap"):  # that of images has no neural ODE
             self.ode_gap_ = (
                 None if samples is None else gap_after_fit(self.module_, samples.X)
             )
+
+    def _calibrate(self, rows, splits, *, has_own_samples):
+        """Let held-out samples say how far predictions err, unless they trained too.
+
+        A single network that has followed a flow to the time that they chose is trained
+        on all samples in the end.
+        """
+        held_out, shares = splits.get("held_out"), splits.get("shares")
+        if shares is not None:
+            parts = [share_out(rows, part) for part in shares]
+        elif held_out is not None and (has_own_samples or self.flow_time_ is None):
+            parts = [held_out]
+        else:
+            return
+        self._predictor = calibrated(self._predictor, parts)
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "_predictor")
@@ -395,10 +419,10 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         Returns
         -------
         h : ndarray of shape (n_samples, state_dim)
-            The state h_L, float64.
+            The state h_L, float64. Those of several members are side by side.
         """
         check_is_fitted(self)
-        return self._predictor.evaluate(X, "last_state")
+        return self._predictor.states(X, "last_state")
 
     def get_feature_names_out(self, input_features=None):
         """Names of the columns that ``transform`` returns.
@@ -414,7 +438,9 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             The lower-case name of the class, with a number.
         """
         check_is_fitted(self)
-        return feature_names_out(self, self.module_.state_dim, input_features)
+        network = self.module_
+        n_names = network.n_models * network.state_dim
+        return feature_names_out(self, n_names, input_features)
 
     def hidden_states(self, X):
         """All hidden states of every sample.
@@ -426,10 +452,11 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         Returns
         -------
         h : ndarray of shape (depth + 1, n_samples, state_dim)
-            The states h_0, ..., h_L, float64.
+            The states h_0, ..., h_L, float64. Those of several members are side by
+            side.
         """
         check_is_fitted(self)
-        return self._predictor.evaluate(X, "hidden_states", axis=1)
+        return self._predictor.states(X, "hidden_states", axis=1)
 
     def summary(self):
         """Describe the fitted estimator in a few lines of text.
@@ -598,12 +625,17 @@ def read_training_set(estimator, X, y, sample_weight):
 
 
 def around(estimator, network):
-    """Return a fitted copy of an estimator around a network of another depth."""
+    """Return a fitted copy of an estimator around a network of another depth.
+
+    Or around another number of networks: those of an estimator, or one of them.
+    """
     model = type(estimator).__new__(type(estimator))
     owned = ("_predictor", "net_")
     rest = {name: v for name, v in vars(estimator).items() if name not in owned}
     vars(model).update(copy.deepcopy(rest))
     model.depth = model.depth_ = network.depth
+    if network.n_models != model.n_members:
+        model.n_members = network.n_models
     if model.depth_schedule is not None:
         model.depth_schedule = "doubling"
     history = [dict(row) for row in estimator.net_.history]

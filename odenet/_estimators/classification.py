@@ -8,6 +8,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from odenet._estimators.base import fit_part, takes_parts
+from odenet._estimators.calibration import predict_set
 from odenet._utils.sklearn_private import fit_context
 
 
@@ -119,3 +120,43 @@ class ClassificationMixin(ClassifierMixin):
         check_is_fitted(self)
         predictor = self._predictor
         return predictor.targets.log_probabilities(predictor.outputs(X))
+
+    def predict_set(self, X, confidence_level=0.9):
+        """Sets of classes that hold the true one with a given probability.
+
+        They are conformal: the probabilities that held-out samples had for their own
+        class say which ones are too small (Sadinle, Lei and Wasserman, *Least ambiguous
+        set-valued classifiers*, Journal of the American Statistical Association 2019).
+        With several members, each has held out a fold; with one, it is the part that
+        stopped mini-batches early, or ``X_val``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        confidence_level : float, default=0.9
+            The probability, between 0 and 1, as of
+            :meth:`odenet.ResODERegressor.predict_interval`.
+
+        Returns
+        -------
+        sets : ndarray of shape (n_samples, n_classes), bool
+            Whether each of ``classes_`` is in the set. It can be empty: where a model
+            is right more often than is asked for, samples that no class suits are left
+            out.
+
+        Raises
+        ------
+        ValueError
+            If no samples were held out for good, or too few of them.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from odenet import ResODEClassifier
+        >>> X, y = load_iris(return_X_y=True)
+        >>> model = ResODEClassifier(8, n_members=5, random_state=0)
+        >>> sets = model.fit(X[::2], y[::2]).predict_set(X[1::2], 0.95)
+        >>> bool(sets[range(75), y[1::2]].mean() > 0.85)
+        True
+        """
+        return predict_set(self, X, confidence_level)

@@ -76,6 +76,13 @@ class ResODEClassifier(ClassificationMixin, TableResODE):
         many others is in both parts, with its share of the weight in each.
     validation_fraction : float, default=0.1
         Share of the samples (of every class, of their weight) that is held out.
+    n_members : int, default=1
+        Number of networks, of independent starts, whose predictions are averaged. They
+        are trained as one network with an axis of models. Where samples are held out,
+        each member holds out a fold of its own, of 5 or of as many as there are
+        members, in place of ``validation_fraction``: every sample trains most of them.
+        All members end at the flow time or epoch of the lowest mean loss on their
+        folds. Their probabilities are averaged.
     standardize : bool, default=True
         Whether to scale the columns of X inside the model. Inputs beyond some standard
         deviations are drawn in smoothly, to 4 at most; columns that are constant in
@@ -159,6 +166,8 @@ class ResODEClassifier(ClassificationMixin, TableResODE):
         and the relative distance of the outputs, "output_gap". "role" tells a training
         that chooses the flow time, where these are held-out samples, from the one that
         fits. "n_iter" counts the steps of both.
+    members_ : list of estimator
+        The members, each as a fitted estimator of its own.
     depth_smoothness_ : DepthSmoothness
         How smooth the weights are in depth.
     ode_gap_ : float
@@ -231,6 +240,7 @@ class ResODEClassifier(ClassificationMixin, TableResODE):
         smoothness_penalty=0.0,
         early_stopping="auto",
         validation_fraction=0.1,
+        n_members=1,
         standardize=True,
         categorical_features="from_dtype",
         min_frequency=2,
@@ -261,6 +271,7 @@ class ResODEClassifier(ClassificationMixin, TableResODE):
             smoothness_penalty=smoothness_penalty,
             early_stopping=early_stopping,
             validation_fraction=validation_fraction,
+            n_members=n_members,
             standardize=standardize,
             categorical_features=categorical_features,
             min_frequency=min_frequency,

@@ -18,6 +18,7 @@ STRUCTURE = {
     "channels": "width",
     "state_dim": "state_dim",
     "activation": "activation",
+    "n_members": "n_models",
     "image_shape": "image_shape",
 }
 LEFT_TO_THE_NETWORK = (None, "auto")

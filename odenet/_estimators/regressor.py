@@ -9,6 +9,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from odenet._estimators.base import fit_part, takes_parts
+from odenet._estimators.calibration import predict_interval
 from odenet._estimators.table import TableResODE
 from odenet._losses.base import Loss
 from odenet._losses.registry import LOSSES
@@ -84,6 +85,13 @@ class ResODERegressor(RegressorMixin, TableResODE):
         many others is in both parts, with its share of the weight in each.
     validation_fraction : float, default=0.1
         Share of the samples (of every class, of their weight) that is held out.
+    n_members : int, default=1
+        Number of networks, of independent starts, whose predictions are averaged. They
+        are trained as one network with an axis of models. Where samples are held out,
+        each member holds out a fold of its own, of 5 or of as many as there are
+        members, in place of ``validation_fraction``: every sample trains most of them.
+        All members end at the flow time or epoch of the lowest mean loss on their
+        folds. ``predict(X, return_std=True)`` tells how far they differ.
     standardize : bool, default=True
         Whether to scale the columns of X and of y inside the model, which is undone in
         ``predict``. Inputs beyond some standard deviations are drawn in smoothly, to
@@ -177,6 +185,8 @@ class ResODERegressor(RegressorMixin, TableResODE):
         and the relative distance of the outputs, "output_gap". "role" tells a training
         that chooses the flow time, where these are held-out samples, from the one that
         fits. "n_iter" counts the steps of both.
+    members_ : list of estimator
+        The members, each as a fitted estimator of its own.
     depth_smoothness_ : DepthSmoothness
         How smooth the weights are in depth.
     ode_gap_ : float
@@ -257,6 +267,7 @@ class ResODERegressor(RegressorMixin, TableResODE):
         smoothness_penalty=0.0,
         early_stopping="auto",
         validation_fraction=0.1,
+        n_members=1,
         standardize=True,
         categorical_features="from_dtype",
         min_frequency=2,
@@ -287,6 +298,7 @@ class ResODERegressor(RegressorMixin, TableResODE):
             smoothness_penalty=smoothness_penalty,
             early_stopping=early_stopping,
             validation_fraction=validation_fraction,
+            n_members=n_members,
             standardize=standardize,
             categorical_features=categorical_features,
             min_frequency=min_frequency,
@@ -336,12 +348,16 @@ class ResODERegressor(RegressorMixin, TableResODE):
             warnings.warn(text, category, stacklevel=3)
         return self
 
-    def predict(self, X):
+    def predict(self, X, return_std=False):
         """Predict targets.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
+        return_std : bool, default=False
+            Whether to return the standard deviation of the members' predictions, too.
+            It tells how little the data determine the network there, not how noisy y
+            is: see ``predict_interval`` for that.
 
         Returns
         -------
@@ -349,9 +365,69 @@ class ResODERegressor(RegressorMixin, TableResODE):
             float64, in the units and the shape of the training targets. Several
             quantiles add a last axis: (n_samples, n_quantiles), or (n_samples,
             n_targets, n_quantiles).
+        std : ndarray of the shape of y
+            Only with ``return_std``.
+
+        Raises
+        ------
+        ValueError
+            If ``return_std`` is asked for and there is one member.
         """
         check_is_fitted(self)
-        return self._predictor.predict(X)
+        if not return_std:
+            return self._predictor.predict(X)
+        if not self.module_.has_models_axis:
+            raise ValueError(
+                "`return_std` needs several members to differ: fit with n_members=5, "
+                "for instance."
+            )
+        mean, members = self._predictor.predict_with_members(X)
+        return mean, members.std(axis=0)
+
+    def predict_interval(self, X, confidence_level=0.9):
+        """Intervals that hold the targets with a given probability.
+
+        They are conformal: samples that were held out say how far predictions err. With
+        several members, each has held out a fold (CV+: Barber, Candès, Ramdas and
+        Tibshirani, *Predictive inference with the jackknife+*, Annals of Statistics
+        2021); with one, it is the part that stopped mini-batches early, or ``X_val``.
+        All intervals have about the same width, unless the loss is of several
+        quantiles: then the distance of the outer ones is that of the interval, up to a
+        correction (Romano, Patterson and Candès, *Conformalized quantile regression*,
+        NeurIPS 2019).
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        confidence_level : float, default=0.9
+            The probability c, between 0 and 1. For samples like those of training, an
+            interval holds the target at least so often on average if there is one
+            member, and with several at least 2 c - 1, which in practice is about c. The
+            held-out samples have also chosen when to stop, a single number, which no
+            theorem covers.
+
+        Returns
+        -------
+        interval : ndarray of shape (n_samples, 2) or (n_samples, n_targets, 2)
+            Lower and upper bounds, in the units of y. With several targets each has
+            the probability for itself.
+
+        Raises
+        ------
+        ValueError
+            If no samples were held out for good, or too few of them.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_diabetes
+        >>> from odenet import ResODERegressor
+        >>> X, y = load_diabetes(return_X_y=True)
+        >>> model = ResODERegressor(depth=8, n_members=5, random_state=0)
+        >>> low, high = model.fit(X[:300], y[:300]).predict_interval(X[300:], 0.8).T
+        >>> bool(0.7 < ((low <= y[300:]) & (y[300:] <= high)).mean() < 0.9)
+        True
+        """
+        return predict_interval(self, X, confidence_level)
 
     def score(self, X, y, sample_weight=None):
         """Compute the coefficient of determination R2, whatever the loss is.

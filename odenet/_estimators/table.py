@@ -1,6 +1,7 @@
 """What the estimators of tables share: their parameters, and tools for the depth."""
 
 import os
+from dataclasses import replace
 from functools import partial
 from math import inf
 from numbers import Real
@@ -17,6 +18,7 @@ from odenet._diagnostics.gap import (
 from odenet._diagnostics.serving_depth import serving_depth
 from odenet._estimators.base import BaseResODE, around
 from odenet._network.activations import ACTIVATIONS
+from odenet._network.model_axis import join_networks, network_at
 from odenet._network.ode import NeuralODE
 from odenet._network.predictor import Predictor
 from odenet._network.residual import BACKWARDS
@@ -53,6 +55,7 @@ class TableResODE(BaseResODE):
         "smoothness_penalty": [Interval(Real, 0, None, closed="left")],
         "early_stopping": ["boolean", StrOptions({"auto"})],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_members": [Count()],
         "standardize": ["boolean"],
         "categorical_features": ["array-like", StrOptions({"from_dtype"}), None],
         "min_frequency": [Count(), Interval(RealNotInt, 0, 1, closed="neither"), None],
@@ -84,6 +87,7 @@ class TableResODE(BaseResODE):
         smoothness_penalty=0.0,
         early_stopping="auto",
         validation_fraction=0.1,
+        n_members=1,
         standardize=True,
         categorical_features="from_dtype",
         min_frequency=2,
@@ -111,6 +115,7 @@ class TableResODE(BaseResODE):
         self.smoothness_penalty = smoothness_penalty
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
+        self.n_members = n_members
         self.standardize = standardize
         self.categorical_features = categorical_features
         self.min_frequency = min_frequency
@@ -163,7 +168,8 @@ class TableResODE(BaseResODE):
         columns = reading.layout
         targets = reading.targets.fitted(y, weight, self.standardize)
         n_inputs, marks = columns.inputs
-        network = start_network(
+        draw = partial(
+            start_network,
             n_inputs,
             targets.outputs_at_start(),
             categories=marks,
@@ -176,6 +182,10 @@ class TableResODE(BaseResODE):
             generator=generator,
             dtype=getattr(torch, self.dtype),
         )
+        network = draw()
+        if self.n_members > 1:
+            others = [draw() for _ in range(self.n_members - 1)]
+            network = join_networks([network, *others])
         scaling = input_scaling(network) if self.standardize else {}
         inputs = TableInputs(
             type(self).__name__,
@@ -189,6 +199,11 @@ class TableResODE(BaseResODE):
         return resolve_solver(self.solver, n_rows, self.flow_time)
 
     def _plan(self, solver, predictor, **settings):
+        if self.n_members > 1 and self.backward == "rebuilt":
+            raise ValueError(
+                "`backward` must be 'stored' for several members, which are trained as "
+                f"one network, got 'rebuilt' with n_members={self.n_members}."
+            )
         return super()._plan(
             solver,
             predictor,
@@ -280,6 +295,27 @@ class TableResODE(BaseResODE):
         ):
             model.ode_gap_ = None
         return model
+
+    @property
+    def members_(self):
+        """The networks of a fit, each in an estimator of its own, as a list.
+
+        They have ``n_members=1`` and predict alone; what tells of their training is
+        that of all together.
+        """
+        check_is_fitted(self)
+        network = self.module_
+        if not network.has_models_axis:
+            return [around(self, network)]
+        members = []
+        for i in range(network.n_models):
+            member = around(self, network_at(network, i))
+            calibration = self._predictor.calibration
+            if calibration is not None:
+                calibration = calibration.of_member(i)
+            member._predictor = replace(member._predictor, calibration=calibration)
+            members.append(member)
+        return members
 
     def _depth_within(self, tol, X):
         """Return the fewest imitating layers that are within a tolerance at samples."""

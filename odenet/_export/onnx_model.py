@@ -94,11 +94,29 @@ def _add_predictor(graph, predictor):
     is_conv = isinstance(network, ConvResidualNetwork)
     add_network = add_conv_network if is_conv else add_residual_network
     output = graph.cast(add_network(graph, network, x), np.float64)
+    if network.has_models_axis:
+        output = _combined(graph, targets, output, network.n_models)
     if not has_classes:
         _add_targets(graph, targets, output)
         return {}
     _add_classes(graph, targets.classes, output)
     return {"classes": json.dumps(targets.classes.tolist())}
+
+
+def _combined(graph, targets, outputs, n_members):
+    """Add ``Targets.combine``: the outputs of one network in place of several."""
+    if not isinstance(targets, ClassTargets):
+        return targets.loss.combine_to_onnx(graph, outputs, n_members)
+
+    def log_mean(probabilities):
+        mean = graph.add("ReduceMean", probabilities, axes=[0], keepdims=0)
+        return graph.add("Log", mean)
+
+    if len(targets.classes) > 2:
+        return log_mean(graph.add("Softmax", outputs, axis=2))
+    of_second = log_mean(graph.add("Sigmoid", outputs))
+    of_first = log_mean(graph.add("Sigmoid", graph.add("Neg", outputs)))
+    return graph.add("Sub", of_second, of_first)
 
 
 def _add_targets(graph, targets, output):

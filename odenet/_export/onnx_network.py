@@ -17,14 +17,16 @@ BATCH_NORM_EPS = 1e-5  # torch's default in F.batch_norm
 def add_residual_network(graph, network, x):
     """Add a ResidualNetwork; return the name of its output, for inputs named x.
 
-    The constant 1 is not appended to the inputs. Its column of A is added instead.
+    The constant 1 is not appended to the inputs. Its column of A is added instead. An
+    axis of models comes first in all products, and in the output.
     """
     A, V, W, B = map(to_numpy, (network.embedding, network.V, network.W, network.head))
     q, m = network.state_dim, network.width
-    h = graph.add("MatMul", x, _float32(graph, A[:, :-1].T))
-    h = graph.add("Add", h, _float32(graph, A[:, -1]))
-    V = V.swapaxes(1, 2) * network.depth**-network.depth_scaling / sqrt(m)
-    W = W.swapaxes(1, 2) / sqrt(q)
+    h = graph.add("MatMul", x, _float32(graph, A[..., :-1].swapaxes(-1, -2)))
+    bias = A[:, None, :, -1] if network.has_models_axis else A[:, -1]
+    h = graph.add("Add", h, _float32(graph, bias))
+    V = V.swapaxes(-1, -2) * network.depth**-network.depth_scaling / sqrt(m)
+    W = W.swapaxes(-1, -2) / sqrt(q)
     ahead = steps_ahead(network.depth, network.imitated_depth)
     step = _Step(ACTIVATIONS[network.activation], ahead)
     states = [h]
@@ -33,7 +35,9 @@ def add_residual_network(graph, network, x):
         states.append(_lerp(graph, h, first, ahead))
     stacks = [_float32(graph, W), _float32(graph, V)]
     last = graph.scan(step, states, stacks)
-    return graph.add("MatMul", last[0] if ahead else last, _float32(graph, B.T))
+    return graph.add(
+        "MatMul", last[0] if ahead else last, _float32(graph, B.swapaxes(-1, -2))
+    )
 
 
 class _Step:

@@ -4,7 +4,8 @@ A fitted estimator owns inputs and targets. In files they are called ``_X_encode
 ``_columns``, ``_y_standardizer`` and ``_y_is_1d``, and for images ``image_shape_`` and
 ``_black`` as well. Those were attributes of the estimators when the first files were
 written. The names stay, so that old files can be read. ``_y_loss`` is the loss that was
-fitted, in files of another one than the squared error.
+fitted, in files of another one than the squared error, and ``_calibration`` what
+held-out samples say of the errors, in files of estimators that have some.
 """
 
 from odenet._losses.squared_error import SquaredError
@@ -43,6 +44,8 @@ def state_of_parts(state):
             named["_y_loss"] = targets.loss
     elif targets.shares is not None:
         named["_class_shares"] = list(targets.shares)
+    if parts.calibration is not None:
+        named["_calibration"] = parts.calibration
     return state | named | {FROZEN: frozen}
 
 
@@ -71,5 +74,5 @@ def parts_of_state(state, estimator_name):
     else:
         loss = state.pop("_y_loss", SquaredError())
         targets = RegressionTargets(standardizer, state.pop("_y_is_1d"), loss)
-    parts = Predictor(None, inputs, targets)
+    parts = Predictor(None, inputs, targets, state.pop("_calibration", None))
     return state | {FROZEN: state[FROZEN] | {"parts": parts}}

@@ -62,6 +62,8 @@ def save(model, path, *, share=False):
         no value of a column, and no category, that fewer than ten samples have. The
         ranks of numbers are kept by means of ten or more neighbouring values, so that
         predictions differ a little. Labels of classes and names of columns are told.
+        What held-out samples say of errors is left out, so that ``predict_interval``
+        and ``predict_set`` are missing.
 
     Raises
     ------
@@ -264,6 +266,8 @@ def _try_out(state):
     row = torch.tensor(inputs(np.zeros((1, n)))).to(network.V)
     with torch.no_grad():
         output = network(row).double().numpy()
+    if network.has_models_axis:
+        output = targets.combine(output)
     if output.shape != (1, targets.n_outputs) or not np.isfinite(output).all():
         raise ValueError(f"its output has shape {output.shape}, or is not finite")
     targets.decode(output)

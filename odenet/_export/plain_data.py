@@ -12,6 +12,7 @@ from dataclasses import is_dataclass
 import numpy as np
 import torch
 
+from odenet._diagnostics.conformal import Calibration
 from odenet._losses.registry import LOSSES
 from odenet._tables.columns import Columns
 from odenet._tables.encoder import Encoder
@@ -20,8 +21,8 @@ from odenet._tables.standardizer import Standardizer
 from odenet.schemes import SCHEMES
 from odenet.solvers import SOLVERS
 
-# The fitted parts of tables, which no registry lists.
-TABLE_CLASSES = (Columns, Encoder, NormalScores, Standardizer)
+# The fitted parts of estimators, which no registry lists.
+PARTS = (Calibration, Columns, Encoder, NormalScores, Standardizer)
 # The dtypes that safetensors can hold; it has no complex numbers, dates or texts.
 NUMBERS = (
     "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64"
@@ -45,7 +46,7 @@ def classes_of_names():
     """
     schemes = (type(scheme) for scheme in SCHEMES.values())
     known = {}
-    for cls in (*TABLE_CLASSES, *schemes, *SOLVERS.values(), *LOSSES.values()):
+    for cls in (*PARTS, *schemes, *SOLVERS.values(), *LOSSES.values()):
         if is_dataclass(cls) or hasattr(cls, "get_params"):
             known.setdefault(cls.__name__, cls)
     return known

@@ -9,6 +9,7 @@ from math import inf, isnan, prod
 
 import numpy as np
 
+from odenet._diagnostics.conformal import Calibration
 from odenet._export.parts import FROZEN
 from odenet._losses.base import Loss
 from odenet._losses.squared_error import SquaredError
@@ -141,6 +142,12 @@ SHAPES = {
     "W": "L m q",
     "head": "k q",
 }
+SHAPES_OF_MEMBERS = {
+    "embedding": "n q d",
+    "V": "L n q m",
+    "W": "L n m q",
+    "head": "n k q",
+}
 SHAPES_OF_IMAGES = {
     "stem": "c i s s",
     "stem_norm": "2 c",
@@ -176,6 +183,7 @@ SOMETIMES = {
     "_columns": _of(Columns),
     "_y_is_1d": _of(bool),
     "_y_loss": _of(Loss),
+    "_calibration": _of(Calibration),
     "image_shape_": _list_of(_integer(1, MOST_COLUMNS), tuple),
     "_black": _list_of(_number(), tuple),
     "_class_shares": _optional(_list_of(_number(0, 1))),
@@ -260,6 +268,8 @@ def check_state(cls, state):
         raise ValueError("its inputs do not fit together")
     if not _targets_fit(state):
         raise ValueError("its targets do not fit together")
+    if not _calibration_fits(state):
+        raise ValueError("its calibration does not fit")
     _check_shapes(state)
 
 
@@ -273,6 +283,9 @@ def _check_shapes(state):
     else:
         shapes = SHAPES
         sizes["d"] = state["_X_encoder"].columns.inputs[0] + 1
+        if weights["V"].ndim == 4:
+            sizes["n"] = state.get("n_members")
+            shapes = SHAPES_OF_MEMBERS
     if weights.keys() != shapes.keys():
         raise ValueError(f"its weights are {sorted(weights)}")
     for name, letters in shapes.items():
@@ -313,6 +326,26 @@ def _targets_fit(state):
         and n_outputs == ClassTargets(classes).n_outputs
         and np.array_equal(np.unique(classes), classes)
         and min(state.get("_class_shares") or [1]) > 0
+    )
+
+
+def _calibration_fits(state):
+    """Tell whether there are scores of all targets, by one or by all members."""
+    calibration = state.get("_calibration")
+    if calibration is None:
+        return True
+    scores, weights = calibration.scores, calibration.weights
+    if not isinstance(scores, tuple) or not isinstance(weights, tuple):
+        return False
+    standardizer = state["_y_standardizer"]
+    n_targets = 1 if standardizer is None else len(standardizer.mean)
+    return len(scores) == len(weights) in (1, state.get("n_members", 1)) and all(
+        isinstance(s, np.ndarray)
+        and s.dtype.kind == "f"
+        and s.shape == (len(w), n_targets)
+        and _is_floats(w, len(w))
+        and bool(np.isfinite(s).all() and (w > 0).all())
+        for s, w in zip(scores, weights, strict=True)
     )
 
 

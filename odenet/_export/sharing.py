@@ -21,7 +21,8 @@ def without_single_values(model, state):
     """Return the state of an estimator without a value of fewer than FEWEST samples.
 
     Knots of ranks become means of their neighbours. One of the rare categories of a
-    column, which is kept to tell texts from numbers, becomes another of its kind.
+    column, which is kept to tell texts from numbers, becomes another of its kind. The
+    errors of predictions of held-out samples are left out.
 
     Parameters
     ----------
@@ -34,6 +35,7 @@ def without_single_values(model, state):
     ValueError
         If that is not possible.
     """
+    state = {name: value for name, value in state.items() if name != "_calibration"}
     encoder = state["_X_encoder"]
     if not isinstance(encoder, Encoder):  # of images, which are told by moments only
         return state

@@ -131,8 +131,9 @@ def _say_network(network):
     """Say how large a network is."""
     n_parameters = sum(p.numel() for p in network.parameters())
     imitated = network.imitated_depth
+    several = f"{network.n_models} members of " if network.has_models_axis else ""
     return (
-        f"{network.depth} layers"
+        f"{several}{network.depth} layers"
         + (f" that imitate {imitated}" if imitated is not None else "")
         + f", state {network.state_dim}, width {network.width}, "
         f"{network.activation}: {n_parameters:,} parameters"

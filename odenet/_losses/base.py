@@ -1,7 +1,7 @@
 """The base of all losses."""
 
 from functools import lru_cache
-from math import inf
+from math import inf, log
 from numbers import Real
 
 import torch
@@ -178,6 +178,43 @@ class Loss:
             loss that predicts several numbers of a target has a third axis for them.
         """
         return output.exp() if self.link == "log" else output
+
+    def combine(self, outputs):
+        """Combine the outputs of several networks to those of one.
+
+        Parameters
+        ----------
+        outputs : Tensor of shape (n_networks, n, n_outputs)
+
+        Returns
+        -------
+        output : Tensor of shape (n, n_outputs)
+            Its prediction is the mean of the networks' predictions. By default it is
+            the mean of the outputs, or the logarithm of their mean exponential if the
+            ``link`` is "log".
+        """
+        if self.link == "log":
+            return outputs.logsumexp(dim=0) - log(len(outputs))
+        return outputs.mean(dim=0)
+
+    def combine_to_onnx(self, graph, outputs, n_networks):
+        """Add the nodes of ``combine`` to a graph.
+
+        Parameters
+        ----------
+        graph : Graph
+        outputs : str
+            The name of a value of shape (n_networks, n, n_outputs), float64.
+        n_networks : int
+
+        Returns
+        -------
+        output : str
+        """
+        if self.link == "log":
+            total = graph.add("ReduceLogSumExp", outputs, axes=[0], keepdims=0)
+            return graph.add("Sub", total, graph.constant(log(n_networks)))
+        return graph.add("ReduceMean", outputs, axes=[0], keepdims=0)
 
     def of_predictions(self, predictions, y):
         """Compute the loss of every sample from predictions in place of outputs.

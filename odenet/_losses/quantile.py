@@ -120,6 +120,35 @@ class Quantile(Loss):
         below = middle - steps[..., :i].flip(-1).cumsum(dim=-1).flip(-1)
         return torch.cat([below, middle, above], dim=-1)
 
+    def combine(self, outputs):
+        """Combine outputs of several networks: means of the middles and of the steps.
+
+        The inverse of the softplus is :math:`s + log(1 - exp(-s))`.
+        """
+        mean = outputs.mean(dim=0)
+        if not self._are_several:
+            return mean
+        step = F.softplus(outputs).mean(dim=0)
+        step = step + torch.log(-torch.expm1(-step))
+        is_middle = torch.arange(len(self.levels), device=mean.device) == self.middle
+        apart = torch.where(is_middle, self._by_target(mean), self._by_target(step))
+        return apart.flatten(1)
+
+    def combine_to_onnx(self, graph, outputs, n_networks):
+        """Add the nodes of ``combine`` to a graph, with expm1 as the runtime has it."""
+        mean = graph.add("ReduceMean", outputs, axes=[0], keepdims=0)
+        if not self._are_several:
+            return mean
+        step = graph.add("ReduceMean", _softplus(graph, outputs), axes=[0], keepdims=0)
+        rest = graph.add("Exp", graph.add("Neg", step))
+        rest = graph.add("Log", graph.add("Sub", graph.constant(1.0), rest))
+        step = graph.add("Add", step, rest)
+        shape = graph.constant([0, -1, len(self.levels)], np.int64)
+        mean, step = (graph.add("Reshape", value, shape) for value in (mean, step))
+        is_middle = np.arange(len(self.levels)) == self.middle
+        apart = graph.add("Where", graph.constant(is_middle), mean, step)
+        return graph.add("Reshape", apart, graph.add("Shape", outputs, start=1))
+
     def per_sample(self, output, y):
         """Compute the loss of every sample, shape (n,)."""
         return self.of_predictions(self.decide(output), y)
@@ -162,7 +191,7 @@ class Quantile(Loss):
         if not self._are_several:
             return output
         n, i = len(self.levels), self.middle
-        axis, one = graph.constant(2, np.int64), graph.constant(1.0)
+        axis = graph.constant(2, np.int64)
 
         def part(value, start, stop):
             bounds = ([start], [stop], [2])
@@ -172,10 +201,7 @@ class Quantile(Loss):
 
         shape = graph.constant([0, -1, n], np.int64)
         output = graph.add("Reshape", output, shape)
-        # The runtime has no softplus of float64: it is max(u, 0) + log(1 + exp(-|u|)).
-        tail = graph.add("Exp", graph.add("Neg", graph.add("Abs", output)))
-        tail = graph.add("Log", graph.add("Add", one, tail))
-        steps = graph.add("Add", graph.add("Relu", output), tail)
+        steps = _softplus(graph, output)
         steps = graph.add("Mul", steps, graph.constant(_steps(self.levels, i)))
         shift = graph.constant(NormalDist().inv_cdf(self.levels[i]))
         middle = graph.add("Add", part(output, i, i + 1), shift)
@@ -222,6 +248,13 @@ class Quantile(Loss):
     def _tensor(values, like):
         """Return numbers as a tensor of the kind of another."""
         return kept_tensor(values, like.dtype, like.device)
+
+
+def _softplus(graph, value):
+    """Add max(u, 0) + log(1 + exp(-|u|)): the runtime has no softplus of float64."""
+    tail = graph.add("Exp", graph.add("Neg", graph.add("Abs", value)))
+    tail = graph.add("Log", graph.add("Add", graph.constant(1.0), tail))
+    return graph.add("Add", graph.add("Relu", value), tail)
 
 
 @lru_cache(maxsize=64)

@@ -11,6 +11,8 @@ class LayeredNetwork(nn.Module):
     """
 
     couples_samples = False  # whether an output depends on others of its batch
+    n_models = 1  # networks along an axis of models; 1 where there is no such axis
+    has_models_axis = False
 
     @property
     def depth(self):

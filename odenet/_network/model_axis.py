@@ -1,4 +1,9 @@
-"""Many networks of equal shapes as one network with an axis of models, and back."""
+"""Many networks of equal shapes as one network with an axis of models, and back.
+
+They are one residual network whose layers are block-diagonal, and its neural ODE is
+that of all of them side by side. So what is done to the depth of a network (resampling,
+diagnostics, the ODE, a file, a graph) is done to all of them at once.
+"""
 
 import copy
 

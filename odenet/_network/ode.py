@@ -140,7 +140,7 @@ class NeuralODE(nn.Module):
 
     def forward(self, x):
         """Return the output F(x), shape (n, n_outputs), for x (n, n_features)."""
-        return self.last_state(x) @ self.network.head.T
+        return self.last_state(x) @ self.network.head.mT
 
     def last_state(self, x):
         """Return the state H(1), shape (n, state_dim)."""
@@ -329,7 +329,7 @@ class NeuralODE(nn.Module):
         s = np.atleast_1d(s).tolist()
         if self.inputs is None:
             return self._of_array(self.hidden_states, X, s)
-        return self._predictor.evaluate(X, "hidden_states", s, axis=1)
+        return self._predictor.states(X, "hidden_states", s, axis=1)
 
     @property
     def _predictor(self):

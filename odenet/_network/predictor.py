@@ -25,25 +25,57 @@ class Predictor:
         Reads tables, and encodes them for the network.
     targets : Targets
         Decodes the outputs of the network.
+    calibration : Calibration, default=None
+        What held-out samples say of the errors of predictions.
     """
 
     network: nn.Module
     inputs: Any
     targets: Any
+    calibration: Any = None
 
     def around(self, network):
         """Return the same around another network."""
         return replace(self, network=network)
 
-    def outputs(self, X):
-        """Return the outputs of the network at a table, shape (n, n_outputs)."""
-        return self.evaluate(X, "forward")
+    def outputs(self, X, *, is_read=False):
+        """Return the outputs of the network at a table, shape (n, n_outputs).
+
+        Those of several members are combined to what one network would put out.
+        ``is_read`` is explained in ``evaluate``.
+        """
+        outputs = self.evaluate(X, "forward", is_read=is_read)
+        return self.targets.combine(outputs) if outputs.ndim == 3 else outputs
+
+    def predict_with_members(self, X):
+        """Return what all members predict together, and what each does, stacked."""
+        outputs = self.evaluate(X, "forward")
+        decode, combine = self.targets.decode, self.targets.combine
+        return decode(combine(outputs)), np.stack([decode(o) for o in outputs])
+
+    def outputs_to_calibrate(self, X):
+        """Return outputs, (1, n, n_outputs), or of every member that is calibrated."""
+        if self.calibration is not None and len(self.calibration.scores) > 1:
+            return self.evaluate(X, "forward")
+        return self.outputs(X)[None]
+
+    def states(self, X, method, *args, axis=0):
+        """Return states of the network as ``evaluate``; those of members side by side.
+
+        The members' states together are the state of one network whose layers are
+        block-diagonal.
+        """
+        states = self.evaluate(X, method, *args, axis=axis)
+        if not _has_models_axis(self.network.V):
+            return states
+        states = states.swapaxes(-3, -2)
+        return states.reshape(*states.shape[:-2], -1)
 
     def predict(self, X):
         """Return what an estimator predicts at a table."""
         return self.targets.decode(self.outputs(X))
 
-    def evaluate(self, X, method, *args, axis=0):
+    def evaluate(self, X, method, *args, axis=0, is_read=False):
         """Call a method of the network at the rows of a table.
 
         In float64 where the device has it: then no prediction depends on the rows
@@ -56,7 +88,10 @@ class Predictor:
         *args
             Further arguments of the method.
         axis : int, default=0
-            The axis of samples in what it returns.
+            The axis of samples in what it returns, without an axis of models.
+        is_read : bool, default=False
+            Whether X is the matrix of a table that has been read, as that of a training
+            set.
 
         Returns
         -------
@@ -65,7 +100,9 @@ class Predictor:
         """
         network = self.network_for_evaluation()
         V, function = network.V, getattr(network, method)
-        X, size = self.inputs.read(X), self.inputs.rows_at_once
+        axis += _has_models_axis(V)
+        X = X if is_read else self.inputs.read(X)
+        size = self.inputs.rows_at_once
         parts, results = np.split(X, range(size, len(X), size)), []
         with torch_threads(V[0].numel() * len(parts[0])), torch.no_grad():
             for part in parts:
@@ -82,3 +119,8 @@ class Predictor:
         if weights.dtype == dtype:
             return self.network
         return copy.deepcopy(self.network).to(dtype)
+
+
+def _has_models_axis(V):
+    """Tell by its weights whether a network, or an ODE around it, is several."""
+    return V.dim() == 4

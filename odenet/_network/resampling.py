@@ -84,30 +84,31 @@ def merge_layers(V, W, depth):
 
     Parameters
     ----------
-    V : Tensor of shape (L, q, m)
-    W : Tensor of shape (L, m, q)
+    V : Tensor of shape (L, ..., q, m)
+    W : Tensor of shape (L, ..., m, q)
     depth : int
         Number of groups, at most L.
 
     Returns
     -------
-    V : Tensor of shape (depth, q, k m)
+    V : Tensor of shape (depth, ..., q, k m)
         For the factor 1 / sqrt(k m) of wide layers, and the scale of L layers.
-    W : Tensor of shape (depth, k m, q)
+    W : Tensor of shape (depth, ..., k m, q)
     """
     _check_depth(depth)
-    n_layers, q, m = V.shape
+    n_layers, *models, q, m = V.shape
     if depth > n_layers:
         raise ValueError(
             f"`depth` must be at most {n_layers} to merge as many layers, got {depth}."
         )
     groups = torch.arange(n_layers).tensor_split(depth)
     k = max(map(len, groups))
-    wide_V, wide_W = V.new_zeros(depth, q, k * m), W.new_zeros(depth, k * m, q)
+    wide_V = V.new_zeros(depth, *models, q, k * m)
+    wide_W = W.new_zeros(depth, *models, k * m, q)
     for i, group in enumerate(groups):
         width = len(group) * m
-        wide_V[i, :, :width] = V[group].transpose(0, 1).reshape(q, width)
-        wide_W[i, :width] = W[group].reshape(width, q)
+        wide_V[i, ..., :width] = V[group].movedim(0, -2).flatten(-2)
+        wide_W[i, ..., :width, :] = W[group].movedim(0, -3).flatten(-3, -2)
     return wide_V * sqrt(k), wide_W
 
 

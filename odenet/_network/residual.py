@@ -69,6 +69,10 @@ class ResidualNetwork(LayeredNetwork):
 
     Attributes
     ----------
+    n_models : int
+        Number of networks of equal shapes that this object is. More than one have an
+        axis of models in all their weights, in V and W the second, and outputs of shape
+        (n_models, n, n_outputs): see :mod:`odenet._network.model_axis`.
     embedding : Parameter of shape (state_dim, n_features + 1)
         The matrix A.
     V : Parameter of shape (depth, state_dim, width)
@@ -165,6 +169,16 @@ class ResidualNetwork(LayeredNetwork):
         }
 
     @property
+    def has_models_axis(self):
+        """Whether this is several networks, see ``model_axis.join_networks``."""
+        return self.V.dim() == 4
+
+    @property
+    def n_models(self):
+        """Number of networks along the axis of models; 1 without that axis."""
+        return self.V.shape[1] if self.has_models_axis else 1
+
+    @property
     def state_dim(self):
         """Dimension q of the state."""
         return self.V.shape[-2]
@@ -210,7 +224,7 @@ class ResidualNetwork(LayeredNetwork):
         ends = {"params": [self.embedding, self.head], "lr": 1.0}
         layers = {"params": [self.V, self.W], "lr": float(self.depth)}
         layers["has_depth"] = True
-        if self.V.dim() == 4:
+        if self.has_models_axis:
             ends["models_axis"], layers["models_axis"] = 0, 1
         return [ends, layers]
 
@@ -291,8 +305,8 @@ class ResidualNetwork(LayeredNetwork):
     def extra_repr(self):
         """Return the sizes, for the network's repr."""
         return (
-            f"n_features={self.embedding.shape[1] - 1}, "
-            f"n_outputs={self.head.shape[0]}, depth={self.depth}, width={self.width}, "
+            f"n_features={self.embedding.shape[-1] - 1}, "
+            f"n_outputs={self.head.shape[-2]}, depth={self.depth}, width={self.width}, "
             f"state_dim={self.state_dim}, activation={self.activation!r}"
         )
 

@@ -107,7 +107,7 @@ def input_scaling(network):
     scaling : dict
         For :func:`odenet._tables.encoder.fit_encoder`.
     """
-    n_columns = network.embedding.shape[1]  # the inputs and the constant 1
+    n_columns = network.embedding.shape[-1]  # the inputs and the constant 1
     gain = sqrt(STATE_SHARE * max(1.0, network.state_dim / n_columns))
     return {"gain": gain, "limit": LIMIT}
 

@@ -34,6 +34,10 @@ class ResODEClassifierCV(PathSearchMixin, ResODEClassifier):
         As in :class:`ResODEClassifier`; the ``depth_schedule`` is "doubling" or None.
     class_weight, label_smoothing : optional
         As in :class:`ResODEClassifier`.
+    n_members : int, default=1
+        Number of networks of the last fit, see :class:`ResODEClassifier`. The search
+        trains one on every fold. All samples train all members, to the flow time
+        chosen.
     categorical_features, min_frequency, max_categories, allow_nan : optional
         As in :class:`ResODEClassifier`; the folds share the categories of all samples.
     checkpoint : str or path-like, default=None
@@ -97,6 +101,7 @@ class ResODEClassifierCV(PathSearchMixin, ResODEClassifier):
         depth_schedule="doubling",
         alpha=0.0,
         smoothness_penalty=0.0,
+        n_members=1,
         standardize=True,
         categorical_features="from_dtype",
         min_frequency=2,
@@ -125,6 +130,7 @@ class ResODEClassifierCV(PathSearchMixin, ResODEClassifier):
         self.depth_schedule = depth_schedule
         self.alpha = alpha
         self.smoothness_penalty = smoothness_penalty
+        self.n_members = n_members
         self.standardize = standardize
         self.categorical_features = categorical_features
         self.min_frequency = min_frequency

@@ -148,7 +148,7 @@ class PathSearchMixin:
         targets = reading.targets.fitted(y, weight, self.standardize)
         classes = getattr(targets, "classes", None)
         announced = Announced(classes, columns=reading.layout)
-        swept = clone(estimator)
+        swept = clone(estimator).set_params(n_members=1)
         if effective_n_jobs(self.n_jobs) > 1:
             swept.set_params(verbose=0)  # bars of several processes would mix
         sweep = Sweep(swept, depths, flow_times, self._scorer(targets), announced)

@@ -33,6 +33,10 @@ class ResODERegressorCV(PathSearchMixin, ResODERegressor):
         A solver that follows the flow. "auto" stands for "flow" here.
     depth_schedule, alpha, smoothness_penalty, standardize : optional
         As in :class:`ResODERegressor`; the ``depth_schedule`` is "doubling" or None.
+    n_members : int, default=1
+        Number of networks of the last fit, see :class:`ResODERegressor`. The search
+        trains one on every fold. All samples train all members, to the flow time
+        chosen.
     categorical_features, min_frequency, max_categories, allow_nan : optional
         As in :class:`ResODERegressor`; the folds share the categories of all samples.
     checkpoint : str or path-like, default=None
@@ -98,6 +102,7 @@ class ResODERegressorCV(PathSearchMixin, ResODERegressor):
         depth_schedule="doubling",
         alpha=0.0,
         smoothness_penalty=0.0,
+        n_members=1,
         standardize=True,
         categorical_features="from_dtype",
         min_frequency=2,
@@ -126,6 +131,7 @@ class ResODERegressorCV(PathSearchMixin, ResODERegressor):
         self.depth_schedule = depth_schedule
         self.alpha = alpha
         self.smoothness_penalty = smoothness_penalty
+        self.n_members = n_members
         self.standardize = standardize
         self.categorical_features = categorical_features
         self.min_frequency = min_frequency

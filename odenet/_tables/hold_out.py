@@ -62,9 +62,28 @@ def cross_validation_folds(rows, strata):
     folds : list of tuple (train, held_out) of Rows
     """
     return [
-        (_weighed(rows, 1 - shares), _weighed(rows, shares))
+        (share_out(rows, 1 - shares), share_out(rows, shares))
         for shares in folds_of(rows.weight, N_FOLDS, strata)
     ]
+
+
+def shares_of_members(rows, strata, n_members):
+    """Choose what each of several networks holds out: a fold of its own.
+
+    Parameters
+    ----------
+    rows : Rows
+    strata : ndarray of shape (n,) or None
+    n_members : int
+
+    Returns
+    -------
+    shares : ndarray of shape (n_members, n) or None
+        The share of every row that a member holds out, of at least N_FOLDS folds. None
+        if there are too few rows for every member to hold out some.
+    """
+    shares = folds_of(rows.weight, max(N_FOLDS, n_members), strata)[:n_members]
+    return shares if shares.any(axis=1).all() else None
 
 
 def hold_out(rows, strata, fraction, *, at_least_some):
@@ -93,10 +112,10 @@ def hold_out(rows, strata, fraction, *, at_least_some):
     shares = shares_to_hold_out(rows.weight, fraction, strata)
     if not shares.any():
         return None, None
-    return _weighed(rows, 1 - shares), _weighed(rows, shares)
+    return share_out(rows, 1 - shares), share_out(rows, shares)
 
 
-def _weighed(rows, factors):
+def share_out(rows, factors):
     """Return the rows of positive factors, with their weights times these."""
     some = factors > 0
     X, y, weight = (part[some] for part in rows)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 import torch
@@ -18,9 +19,28 @@ class Samples:
     def __len__(self):
         return len(self.y)
 
-    def batch(self, index=slice(None)):
-        """Return inputs and targets, of the rows of an index, in the form of skorch."""
-        return {"X": self.X[index], "weight": self.weight[index]}, self.y[index]
+    @property
+    def row_weight(self):
+        """The weights by which rows are dealt out to batches, shape (n,)."""
+        return self.weight
+
+    def shared_out(self, shares):
+        """Return the samples of positive shares, with their weights times these.
+
+        Weights have the mean 1 again.
+        """
+        some = shares > 0
+        weight = self.weight[some] * shares[some]
+        return Samples(self.X[some], self.y[some], weight / weight.mean())
+
+    def batch(self, index=slice(None), weight=None):
+        """Return inputs and targets, of the rows of an index, in the form of skorch.
+
+        ``weight`` are weights of these rows in place of their own.
+        """
+        if weight is None:
+            weight = self.weight[index]
+        return {"X": self.X[index], "weight": weight}, self.y[index]
 
 
 def to_samples(predictor, rows, *, weights_have_mean_one=True):
@@ -74,15 +94,26 @@ class TrainingData:
         The samples to stop early by, held out or given by the user; None without any.
     folds : sequence of tuple (train, held_out) of Samples, default=()
         Splits of the samples by which a flow time is chosen, in place of one split.
+    shares : Tensor of shape (n_members, n), default=None
+        The share of every sample that each of several members holds out.
     """
 
     samples: Samples
     train: Samples | None = None
     held_out: Samples | None = None
     folds: Sequence[tuple] = ()
+    shares: torch.Tensor | None = None
+
+    @property
+    def n_judges(self):
+        """The number of samples that judge a flow, or infinity where a part does.
+
+        Of members, every sample that one of them holds out counts once.
+        """
+        return inf if self.shares is None else int((self.shares > 0).any(dim=0).sum())
 
 
-def training_data(predictor, rows, train=None, held_out=None, folds=()):
+def training_data(predictor, rows, train=None, held_out=None, folds=(), shares=None):
     """Encode the rows of a fit, and those of its splits, as samples of a network.
 
     Parameters
@@ -91,6 +122,7 @@ def training_data(predictor, rows, train=None, held_out=None, folds=()):
         With the network on its device.
     rows, train, held_out : Rows or None
     folds : sequence of tuple (train, held_out) of Rows, default=()
+    shares : ndarray of shape (n_members, n), default=None
 
     Returns
     -------
@@ -100,7 +132,8 @@ def training_data(predictor, rows, train=None, held_out=None, folds=()):
     def encoded(part):
         return None if part is None else to_samples(predictor, part)
 
-    return TrainingData(
-        *(encoded(part) for part in (rows, train, held_out)),
-        folds=[tuple(encoded(part) for part in fold) for fold in folds],
-    )
+    samples, train, held_out = (encoded(part) for part in (rows, train, held_out))
+    if shares is not None:
+        shares = torch.tensor(shares).to(samples.weight)
+    folds = [tuple(encoded(part) for part in fold) for fold in folds]
+    return TrainingData(samples, train, held_out, folds, shares)

@@ -1,13 +1,13 @@
 """From the targets of a training set to those of a network, and back to predictions."""
 
 from dataclasses import dataclass, replace
-from math import inf
+from math import inf, log
 from numbers import Real
 from typing import Any
 
 import numpy as np
 import torch
-from scipy.special import expit, log_expit, log_softmax, softmax
+from scipy.special import expit, log_expit, log_softmax, logsumexp, softmax
 from sklearn.utils import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 
@@ -85,8 +85,27 @@ class Targets:
         """Turn encoded targets into what the loss takes."""
         raise NotImplementedError
 
+    def combine(self, outputs):
+        """Combine outputs of several networks, shape (n_networks, n, n_outputs).
+
+        Returns
+        -------
+        outputs : ndarray of shape (n, n_outputs)
+            Those of one network that predicts the mean of what they predict.
+        """
+        raise NotImplementedError
+
     def decode(self, outputs):
         """Turn outputs of the network, shape (n, n_outputs), into predictions."""
+        raise NotImplementedError
+
+    def nonconformity(self, outputs, y):
+        """Say how badly encoded targets conform to outputs of the network.
+
+        Returns
+        -------
+        scores : ndarray of shape (n, n_targets)
+        """
         raise NotImplementedError
 
     def point(self, predictions):
@@ -175,6 +194,10 @@ class RegressionTargets(Targets):
             "is predicted from now on, whatever later data say."
         ]
 
+    def combine(self, outputs):
+        """Return the outputs of the mean prediction, see ``Loss.combine``."""
+        return self.loss.combine(torch.tensor(outputs)).numpy()
+
     def decode(self, outputs):
         """Return predictions in the units and the shape of y.
 
@@ -183,6 +206,38 @@ class RegressionTargets(Targets):
         y = self.loss.decide(torch.tensor(outputs)).numpy()
         y = self.standardizer.inverse(y.swapaxes(1, -1)).swapaxes(1, -1)
         return y[:, 0] if self.is_1d else y
+
+    def bounds(self, outputs):
+        """Return the interval that the outputs speak of, in the units of y.
+
+        It is that between the outer ones of several quantiles, or else the prediction
+        twice.
+
+        Returns
+        -------
+        low, high : ndarray of shape (n, n_targets)
+        """
+        predictions = self.decode(outputs)
+        if self.loss.n_predictions:
+            predictions = predictions[..., 0], predictions[..., -1]
+        else:
+            predictions = predictions, predictions
+        return tuple(bound.reshape(len(outputs), -1) for bound in predictions)
+
+    def nonconformity(self, outputs, y):
+        """Return how far y is outside of the bounds, or minus how far it is inside.
+
+        Of one prediction this is the absolute residual; of quantiles see Romano,
+        Patterson and Candès, *Conformalized quantile regression*, NeurIPS 2019.
+        """
+        low, high = self.bounds(outputs)
+        return np.maximum(low - y, y - high)
+
+    def interval(self, bounds):
+        """Return intervals, shape (n, n_targets, 2), in the shape of predictions."""
+        if self.loss.link == "log":  # no target is negative
+            bounds = np.maximum(bounds, 0.0)
+        return bounds[:, 0] if self.is_1d else bounds
 
     def point(self, predictions):
         """Return one prediction for each target, which scores compare with y."""
@@ -311,6 +366,15 @@ class ClassTargets(Targets):
         y = torch.tensor(y)
         return y if len(self.classes) > 2 else y.double()
 
+    def combine(self, outputs):
+        """Return the logits of the mean probabilities, exact where those round to 0."""
+        if len(self.classes) > 2:
+            return logsumexp(log_softmax(outputs, axis=2), axis=0) - log(len(outputs))
+        of_second, of_first = (
+            logsumexp(log_expit(sign * outputs), axis=0) for sign in (1, -1)
+        )
+        return of_second - of_first
+
     def decode(self, outputs):
         """Return the labels of the largest logits."""
         if len(self.classes) == 2:
@@ -334,6 +398,10 @@ class ClassTargets(Targets):
             return log_softmax(outputs, axis=1)
         logits = outputs.ravel()
         return np.column_stack([log_expit(-logits), log_expit(logits)])
+
+    def nonconformity(self, outputs, y):
+        """Return minus the logarithm of the probability of every sample's class."""
+        return -np.take_along_axis(self.log_probabilities(outputs), y[:, None], axis=1)
 
     def attributes(self):
         """Return the classes besides the number of outputs."""

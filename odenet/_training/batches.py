@@ -71,15 +71,14 @@ class SliceLoader:
         if self.batch_size is None:
             yield samples.batch()
             return
-        places, weight = dealt_out(samples.weight, is_part=self.is_part)
+        row_weight = samples.row_weight
+        places, weight = dealt_out(row_weight, is_part=self.is_part)
         n = len(places)
         n_batches = ceil(n / self.batch_size(n))
         if n_batches == 1:
-            inputs, y = samples.batch()
-            whole = torch.zeros_like(inputs["weight"]).index_add(0, places, weight)
-            yield {**inputs, "weight": whole * (len(samples) / n)}, y
+            whole = torch.zeros_like(row_weight).index_add(0, places, weight)
+            yield samples.batch(weight=whole * (len(row_weight) / n))
             return
         order = torch.randperm(n, generator=self.generator).to(places.device)
         for chosen in order.tensor_split(n_batches):
-            inputs, y = samples.batch(places[chosen])
-            yield {**inputs, "weight": weight[chosen]}, y
+            yield samples.batch(places[chosen], weight[chosen])

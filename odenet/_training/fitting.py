@@ -11,7 +11,12 @@ from odenet._training.callbacks.allowed import check_callbacks, only_watches
 from odenet._training.callbacks.progress_bar import ProgressBar
 from odenet._training.depth.along_flow import FlowSchedule
 from odenet._training.depth.in_stages import StagedSchedule
-from odenet._training.many_networks import JointLoss, JointNet, join_samples
+from odenet._training.many_networks import (
+    JointNet,
+    join_samples,
+    joint_plan,
+    share_samples,
+)
 from odenet._training.monitor import Monitor
 from odenet._training.net import TrainingNet
 from odenet._training.plan import Outcome, Progress
@@ -23,7 +28,8 @@ def train(network, data, plan):
     """Train a network, in place, as a plan says.
 
     If held-out samples have chosen a flow time, the flow is followed once more: from
-    the same start, to the flow time chosen, and on all samples.
+    the same start, to the flow time chosen, and on all samples. Networks along an axis
+    of models are trained as one; if there are folds, each on the samples of its own.
 
     Parameters
     ----------
@@ -35,13 +41,38 @@ def train(network, data, plan):
     -------
     outcome : Outcome
     """
-    task = plan.loss, len(data.samples), len(network.head), plan.flow_time
+    task = plan.loss, len(data.samples), network.head.shape[-2], plan.flow_time
     plan = replace(plan, solver=plan.solver.settled(*task))
+    if (n_members := network.n_models) > 1:
+        data, plan = _for_members(data, plan, n_members)
     training = _Training(network, plan)
     way = _fit_by_folds if data.folds else _fit_by_a_part
     outcome = way(training, data, copy.deepcopy(network.state_dict()))
     outcome.net.monitor.schedule = None  # it holds the weights of the start
-    return replace(outcome, loss=outcome.net.objective(data.samples))
+    loss = outcome.net.objective(data.samples) / n_members
+    return replace(outcome, loss=loss)
+
+
+def _for_members(data, plan, n_members):
+    """Return data and plan by which members are trained as one network is.
+
+    Members that hold out samples do so for good. Of a flow, each has its own samples
+    and no others. Mini-batches are the same for all, and a member gives no weight to
+    the samples that it holds out: copies of the data would cost more memory.
+    """
+    samples, train, held_out = data.samples, None, data.held_out
+    if data.shares is not None:
+        held_out = join_samples([samples.shared_out(part) for part in data.shares])
+        kept = 1 - data.shares
+        if plan.solver.follows_flow:
+            train = join_samples([samples.shared_out(part) for part in kept])
+        else:
+            train = share_samples(samples, n_members, kept)
+    elif held_out is not None:
+        held_out = share_samples(held_out, n_members)
+    samples = share_samples(samples, n_members)
+    shared = replace(data, samples=samples, train=train, held_out=held_out)
+    return shared, joint_plan(plan, n_members)
 
 
 def sweep(network, samples, horizon, plan):
@@ -124,7 +155,7 @@ def _fit_by_a_part(training, data, start):
     outcome = training.run(
         data.samples if data.train is None else data.train,
         data.held_out,
-        plan.horizon(judged=chooses),
+        plan.horizon(judged=chooses, n_samples=data.n_judges),
         early_stopping=chooses,
         only_chooses=chooses and plan.solver.follows_flow,
     )
@@ -132,7 +163,10 @@ def _fit_by_a_part(training, data, start):
     if not again or not outcome.net.has_chosen_flow_time:
         return outcome
     ended = copy.deepcopy(network.state_dict())
-    return _follow_to_the_chosen_time(training, outcome, data.samples, start, ended)
+    samples = data.samples
+    if network.has_models_axis and data.train is not None:
+        samples = data.train  # what a member holds out stays so
+    return _follow_to_the_chosen_time(training, outcome, samples, start, ended)
 
 
 def _fit_by_folds(training, data, start):
@@ -163,13 +197,7 @@ def _choose_on_folds(training, folds):
         Of the joined copies.
     """
     plan = training.plan
-    joint = replace(
-        plan,
-        loss=JointLoss([plan.loss] * len(folds)),
-        net_class=JointNet,
-        callbacks=(),
-        observer=None,
-    )
+    joint = joint_plan(replace(plan, callbacks=(), observer=None), len(folds))
     train, held_out = (join_samples(part) for part in zip(*folds, strict=True))
     n_samples = sum(len(part) for _, part in folds)
     network = join_networks([training.network] * len(folds))
@@ -271,10 +299,10 @@ def run_net(net, samples, held_out=None):
     The buffers of the gradients are kept during the training, and freed at its end.
     """
     network = net.module_
-    n_rows = samples.weight.numel()
+    n_rows = samples.row_weight.numel()
     n_rows = min(n_rows, net.solver.rows_of_a_batch(n_rows))
     try:
-        n_products = n_rows * network.state_dim * network.width
+        n_products = n_rows * network.n_models * network.state_dim * network.width
         with scratch(), torch_threads(n_products):
             net.partial_fit((samples, held_out))
     finally:
@@ -289,6 +317,8 @@ def restored_net(network, plan):
     -------
     net : TrainingNet
     """
+    if network.has_models_axis:
+        plan = joint_plan(plan, network.n_models)
     net = make_net(network, replace(plan, callbacks=(), shows_progress=False))
     net.resume(plan.past)
     return net
@@ -311,6 +341,9 @@ def train_on_part(network, samples, plan, net=None):
     -------
     outcome : Outcome
     """
+    if network.has_models_axis:
+        plan = joint_plan(plan, network.n_models)
+        samples = share_samples(samples, network.n_models)
     if net is None or not _can_go_on(net, network, plan):
         net = make_net(network, plan, max_epochs=1)
         if plan.past is not None:

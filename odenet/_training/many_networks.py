@@ -6,6 +6,7 @@ Its steps suit the stiffest network. Each network ends where it would have ended
 up to the solver's tolerance.
 """
 
+from dataclasses import replace
 from functools import cached_property
 
 import torch
@@ -13,6 +14,53 @@ from torch.nn.utils.rnn import pad_sequence
 
 from odenet._tables.samples import Samples
 from odenet._training.net import TrainingNet
+
+
+class JointSamples(Samples):
+    """Samples of several models: an axis of models comes before that of the rows.
+
+    Weights are such that the weighted sum over a model's rows, divided by the number of
+    models, is the mean over its own samples; that of a batch is an estimate of it.
+    """
+
+    @property
+    def row_weight(self):
+        """The mean weight of every row over the models; 1 in the mean over the rows."""
+        return self.weight.mean(dim=0) * (self.weight.shape[1] / len(self.weight))
+
+    def batch(self, index=slice(None), weight=None):
+        """Return inputs and targets of all models, of the rows of an index.
+
+        ``weight`` are weights of these rows in place of ``row_weight``.
+        """
+        X, y, own = (part[:, index] for part in (self.X, self.y, self.weight))
+        own = own * (self.weight.shape[1] / own.shape[1])
+        if weight is not None:
+            own = own * (weight / self.row_weight[index])
+        return {"X": X, "weight": own}, y
+
+
+def share_samples(samples, n_models, parts=None):
+    """Give several models the same samples, without copying them.
+
+    Parameters
+    ----------
+    samples : Samples
+    n_models : int
+    parts : Tensor of shape (n_models, n), default=None
+        The share that every model has of every sample; by default all of each.
+
+    Returns
+    -------
+    joint : JointSamples
+    """
+    weight = samples.weight.expand(n_models, -1)
+    if parts is not None:
+        weight = weight * parts
+        mean = weight.mean(dim=1, keepdim=True)
+        weight = weight * (samples.weight.mean() / mean)
+    X, y = (part.expand(n_models, *part.shape) for part in (samples.X, samples.y))
+    return JointSamples(X, y, weight * (n_models / len(samples)))
 
 
 def join_samples(samples):
@@ -31,12 +79,18 @@ def join_samples(samples):
         )
     )
     y = torch.stack([_padded(s.y, longest) for s in samples])
-    return Samples(X, y, weight)
+    return JointSamples(X, y, weight)
 
 
 def _padded(y, n):
     """Return targets, of which the last one is repeated to make them n."""
     return y[torch.arange(n, device=y.device).clamp(max=len(y) - 1)]
+
+
+def joint_plan(plan, n_models):
+    """Return a plan by which several networks are trained as one is."""
+    loss = JointLoss([plan.loss] * n_models)
+    return replace(plan, loss=loss, net_class=JointNet)
 
 
 class JointLoss:
@@ -92,6 +146,8 @@ class JointLoss:
 
 class JointNet(TrainingNet):
     """Trains joined networks. Its history has means over the models."""
+
+    samples_axis = 1
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
         """Sum the validation losses of the models, without the penalties."""

@@ -86,9 +86,12 @@ class Monitor(Callback):
     def _begin_anew(self, net, held_out):
         """Begin to judge anew: later weights have to be better than these."""
         losses = net.losses(held_out)
-        loss = (held_out.weight * losses).sum() / held_out.weight.sum()
+        weight = held_out.weight
+        loss = (weight * losses).sum() / weight.sum()
         self.kept = net.weights(), self.flow_time
-        self.rule.begin_anew(loss.item(), len(net.history), self.flow_time, losses)
+        self.rule.begin_anew(
+            loss.item(), len(net.history), self.flow_time, losses.flatten()
+        )
 
     def on_epoch_begin(self, net, **kwargs):
         """Record the depth, and copy the weights that the epoch's loss belongs to.

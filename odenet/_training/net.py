@@ -73,6 +73,8 @@ class TrainingNet(NeuralNet):
         Why the training ends after the current epoch, or why it has ended.
     """
 
+    samples_axis = 0  # of inputs, weights and targets
+
     def __init__(
         self,
         module,
@@ -302,7 +304,7 @@ class TrainingNet(NeuralNet):
         loss = self.optimizer_.step(closure)
         if self.average:
             self.average.update()
-        return {"loss": loss, "y_pred": torch.cat(outputs)}
+        return {"loss": loss, "y_pred": torch.cat(outputs, dim=self.samples_axis)}
 
     def clear_gradients(self):
         """Forget the gradients of the parameters, whose memory may be used again."""
@@ -351,7 +353,8 @@ class TrainingNet(NeuralNet):
         """Compute the validation loss of every sample."""
         self._set_training(False)
         loss, parts = self.loss.for_validation(), self.chunks(samples.X, samples.y)
-        return torch.cat([loss.per_sample(self.module_(x), y) for x, y in parts])
+        losses = [loss.per_sample(self.module_(x), y) for x, y in parts]
+        return torch.cat(losses, dim=self.samples_axis)
 
     @torch.no_grad()
     def objective(self, samples):
@@ -375,18 +378,18 @@ class TrainingNet(NeuralNet):
         With batch normalisation a training batch is not sliced: its moments are taken
         over the whole batch.
         """
-        module = self.module_
+        module, axis = self.module_, self.samples_axis
         if module.couples_samples:
             size = len(tensors[0]) if module.training else IMAGE_ROWS
             return zip(*(tensor.split(size) for tensor in tensors), strict=True)
         rebuilds = module.backward == "rebuilt" and module.imitated_depth is None
         n_layers = 1 if rebuilds else module.depth
-        stored = n_layers * (module.state_dim + 2 * module.width)
+        stored = n_layers * module.n_models * (module.state_dim + 2 * module.width)
         size = max(
             1, _state_bytes(module.V.device) // (stored * module.V.element_size())
         )
         size = min(size, rows_at_once(module.V))
-        return zip(*(tensor.split(size) for tensor in tensors), strict=True)
+        return zip(*(tensor.split(size, axis) for tensor in tensors), strict=True)
 
     def fit_loop(self, X, y=None, epochs=None, **fit_params):
         """Run skorch's loop, record why it ended, and let go of the data."""

@@ -10,6 +10,7 @@ from skorch.callbacks import Callback
 
 from odenet import ResidualNetwork, ResODEClassifier, ResODERegressor
 from odenet._losses.squared_error import SquaredError
+from odenet._network.model_axis import join_networks
 from odenet._network.resampling import resample
 from odenet._network.scratch import current_scratch
 from odenet._tables.samples import Samples, TrainingData
@@ -390,3 +391,28 @@ def test_a_flow_to_its_end_is_stationary_at_full_depth():
     assert model.loss_ < 1e-24
     np.testing.assert_allclose(model.predict(X), y, atol=1e-9)
     assert model.depth_path_[-1]["depth"] == 32
+
+
+def test_what_a_member_holds_out_does_not_move_it():
+    for solver in (Flow(), AdamW(batch_size=16, max_epochs=5)):
+
+        def members_after(y, solver=solver):
+            """The weights V of three members that hold out a fifth each."""
+            joined = join_networks([make_network() for _ in range(3)])
+            samples = replace(make_samples(), y=y)
+            shares = torch.zeros(3, 60)
+            for i in range(3):
+                shares[i, 12 * i : 12 * (i + 1)] = 1.0
+            plan = make_plan(solver, early_stopping=False, flow_time=2.0)
+            train(joined, TrainingData(samples, shares=shares), plan)
+            return joined.V.detach().unbind(1)
+
+        y = make_samples().y
+        other_y = y.clone()
+        other_y[12:24] += 1.0  # of the second member's fold
+        before, after = members_after(y), members_after(other_y)
+        same = [
+            torch.allclose(*pair, atol=1e-3)
+            for pair in zip(before, after, strict=False)
+        ]
+        assert same == [False, True, False]

@@ -1,5 +1,7 @@
 """Networks that are trained as one are each trained as alone."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -16,7 +18,13 @@ from odenet._network.model_axis import join_networks, network_at
 from odenet._search.sweep import Sweep
 from odenet._tables.reading import Announced
 from odenet._tables.samples import Samples
-from odenet._training.many_networks import JointLoss, JointNet, join_samples
+from odenet._training.batches import SliceLoader
+from odenet._training.many_networks import (
+    JointLoss,
+    JointNet,
+    join_samples,
+    share_samples,
+)
 from odenet.solvers import Flow
 
 AXES = (0, 1, 1, 0)  # of the models in A, V, W and B
@@ -212,3 +220,45 @@ class Logarithms(Loss):
 
     def per_sample(self, output, y):
         return (output - y.log()).square().sum(dim=1)
+
+
+def test_shared_samples_have_the_mean_of_every_model():
+    (samples,) = make_samples(lambda n: torch.randn(n, 2).double(), sizes=(12,))
+    samples = replace(samples, weight=samples.weight / samples.weight.mean())
+    parts = torch.ones(3, 12, dtype=torch.float64)
+    parts[0, :4], parts[1, 4:8], parts[2, 8:] = 0.0, 0.0, 0.5
+    joint = share_samples(samples, 3, parts)
+    losses = torch.randn(3, 12, dtype=torch.float64)
+    for i in range(3):
+        expected = np.average(losses[i], weights=samples.weight * parts[i])
+        mean = (joint.weight[i] * losses[i]).sum() / 3
+        np.testing.assert_allclose(mean, expected)
+    # No sample is copied for the models.
+    assert joint.X.data_ptr() == samples.X.data_ptr()
+
+
+def test_batches_of_shared_samples_are_all_samples():
+    (samples,) = make_samples(lambda n: torch.randn(n, 2).double(), sizes=(12,))
+    weight = samples.weight.clone()
+    weight[3] = 30.0  # dealt out to several batches
+    samples = replace(samples, weight=weight / weight.mean())
+    parts = torch.ones(3, 12, dtype=torch.float64)
+    parts[1, 3] = 0.0
+    joint = share_samples(samples, 3, parts)
+    torch.testing.assert_close(
+        joint.row_weight[:3] / joint.row_weight[2],
+        (samples.weight[:3] / samples.weight[2]),
+    )
+    generator = torch.Generator().manual_seed(0)
+    total = torch.zeros(3, 12, dtype=torch.float64)
+    for inputs, _ in SliceLoader(joint, lambda n: 4, generator):
+        inputs["weight"] *= inputs["weight"].shape[1]  # a batch is a mean
+        for x, w in zip(inputs["X"][0], inputs["weight"].mT, strict=True):
+            row = (x == samples.X).all(dim=1).nonzero().item()
+            total[:, row] += w
+    torch.testing.assert_close(
+        total / total.sum(dim=1, keepdim=True),
+        joint.weight / joint.weight.sum(dim=1, keepdim=True),
+    )
+    (whole,) = SliceLoader(joint, lambda n: 100, generator)
+    torch.testing.assert_close(whole[0]["weight"], joint.weight)

@@ -60,6 +60,8 @@ MORE = [
     ResODERegressor(**REFINED),
     ResODEClassifier(**ADAM),
     ResODEClassifier(**STOPPED_EARLY),
+    ResODERegressor(**SMALL, n_members=3),
+    ResODEClassifier(**SMALL, n_members=3, solver=AdamW(max_epochs=30)),
     ResODERegressorCV(**PATH, allow_nan=True),
     ResODEClassifierCV(**PATH),
     ResODEImageClassifier(

@@ -298,6 +298,6 @@ def all_or_nothing(net):
 def _gap(module, samples):
     """Measure the gap to the neural ODE, infinite if the ODE cannot be integrated."""
     try:
-        return ode_gap(module, samples.X[:GAP_ROWS])
+        return ode_gap(module, samples.batch(slice(GAP_ROWS))[0]["X"])
     except RuntimeError:
         return inf

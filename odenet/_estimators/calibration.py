@@ -1,0 +1,66 @@
+"""Intervals and sets around predictions, by what was held out in training."""
+
+from dataclasses import replace
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from odenet._diagnostics.conformal import Calibration
+from odenet._network.model_axis import network_at
+
+
+def calibrated(predictor, parts):
+    """Return a predictor that knows the scores of samples it was not trained on.
+
+    Parameters
+    ----------
+    predictor : Predictor
+        Of a trained network.
+    parts : list of Rows
+        What every member has held out; or one part that none was trained on.
+
+    Returns
+    -------
+    predictor : Predictor
+    """
+    judged = [predictor] * len(parts)
+    if len(parts) > 1:
+        networks = (network_at(predictor.network, i) for i in range(len(parts)))
+        judged = [predictor.around(network) for network in networks]
+    scores = []
+    for one, rows in zip(judged, parts, strict=True):
+        outputs = one.outputs(rows.X, is_read=True)
+        scores.append(predictor.targets.nonconformity(outputs, rows.y))
+    weights = tuple(rows.weight for rows in parts)
+    return replace(predictor, calibration=Calibration(tuple(scores), weights))
+
+
+def checked_calibration(estimator):
+    """Return the calibration of a fitted estimator, or raise if it has none."""
+    check_is_fitted(estimator)
+    calibration = estimator._predictor.calibration
+    if calibration is None:
+        raise ValueError(
+            "There are no held-out samples to learn the errors of predictions from: "
+            "fit with n_members=5, or pass X_val and y_val to fit. (A flow ends on all "
+            "samples, mini-batches with early_stopping keep some. A warm start, "
+            "partial_fit and save(share=True) leave none.)"
+        )
+    return calibration
+
+
+def predict_interval(estimator, X, confidence_level):
+    """Return intervals for the targets, as ``ResODERegressor.predict_interval``."""
+    calibration, predictor = checked_calibration(estimator), estimator._predictor
+    targets = predictor.targets
+    outputs = predictor.outputs_to_calibrate(X)
+    bounds = (np.stack(b) for b in zip(*map(targets.bounds, outputs), strict=True))
+    return targets.interval(calibration.interval(*bounds, confidence_level))
+
+
+def predict_set(estimator, X, confidence_level):
+    """Return sets of classes, as ``ResODEClassifier.predict_set``."""
+    calibration, predictor = checked_calibration(estimator), estimator._predictor
+    outputs = predictor.outputs_to_calibrate(X)
+    scores = [-predictor.targets.log_probabilities(o) for o in outputs]
+    return calibration.contains(np.stack(scores), confidence_level)
