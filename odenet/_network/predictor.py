@@ -10,6 +10,8 @@ from torch import nn
 
 from odenet._utils.devices import evaluation_dtype, to_numpy, torch_threads
 
+WITH_MODELS = 4  # dimensions of V if it has an axis of models, also in a neural ODE
+
 
 @dataclass(frozen=True)
 class Predictor:
@@ -66,7 +68,7 @@ class Predictor:
         block-diagonal.
         """
         states = self.evaluate(X, method, *args, axis=axis)
-        if not _has_models_axis(self.network.V):
+        if self.network.V.dim() < WITH_MODELS:
             return states
         states = states.swapaxes(-3, -2)
         return states.reshape(*states.shape[:-2], -1)
@@ -100,7 +102,7 @@ class Predictor:
         """
         network = self.network_for_evaluation()
         V, function = network.V, getattr(network, method)
-        axis += _has_models_axis(V)
+        axis += V.dim() == WITH_MODELS
         X = X if is_read else self.inputs.read(X)
         size = self.inputs.rows_at_once
         parts, results = np.split(X, range(size, len(X), size)), []
@@ -119,8 +121,3 @@ class Predictor:
         if weights.dtype == dtype:
             return self.network
         return copy.deepcopy(self.network).to(dtype)
-
-
-def _has_models_axis(V):
-    """Tell by its weights whether a network, or an ODE around it, is several."""
-    return V.dim() == 4
