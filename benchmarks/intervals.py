@@ -5,8 +5,8 @@ On test rows, the share of targets inside the intervals for the levels 0.8, 0.9 
 
 - odenet: ``predict_interval`` of five members;
 - MAPIE: its CrossConformalRegressor around an ``ResODERegressor`` (five fits);
-- quantiles: scikit-learn's HistGradientBoostingRegressor(loss="quantile") and a
-  correction by a fourth of the training rows (Romano, Patterson and Candès, NeurIPS 2019).
+- quantiles: scikit-learn's HistGradientBoostingRegressor(loss="quantile"), corrected by
+  a fourth of the training rows (Romano, Patterson and Candès, NeurIPS 2019).
 
 "+- 2 s" is twice the standard error of a share for the level 0.9: of the test rows, and
 of the held-out rows that calibrate, both over as many seeds as there are. Below, the
@@ -138,13 +138,13 @@ def main():
     options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # of training that could go on
-    quick = options.quick
+    quick, about = options.quick, machine(options.quick)
     depth, seeds, n_rows = (2, [0], 120) if quick else (64, [0, 1, 2], options.rows)
     present = set(available()) | set(BUNDLED)
     names = ("diabetes", "wine") if quick else [t for t in TABLES if t in present]
     tables = [load(name) for name in names]
     head = "".join(f"{f'{level}':>10}{'':>8}" for level in LEVELS)
-    print(f"{machine()}\n{'intervals':<31}{head}{'+- 2 s':>9}{'seconds':>8}")
+    print(f"{describe(about)}\n{'intervals':<31}{head}{'+- 2 s':>9}{'seconds':>8}")
     results = []
     for table in (t for t in tables if t.task == "regression"):
         error = two_errors(table, n_rows, len(seeds))
@@ -162,7 +162,7 @@ def main():
         show(table.name, "odenet", found, error, "size")
     if options.json:
         with open(options.json, "w") as file:
-            json.dump({"machine": describe(), "results": results}, file, indent=1)
+            json.dump({"machine": about, "results": results}, file, indent=1)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
+from mapie.classification import SplitConformalClassifier
+from mapie.regression import CrossConformalRegressor
 from matplotlib import pyplot as plt
 from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.calibration import CalibratedClassifierCV
@@ -182,6 +184,26 @@ def routing():
 def closing():
     yield
     plt.close("all")
+
+
+class TestConformalPrediction:
+    def test_mapie_wraps_a_regressor(self, X, y, rng):
+        y = y + rng.normal(scale=5.0, size=60)
+        conformal = CrossConformalRegressor(
+            regressor(), confidence_level=0.8, cv=3, random_state=0
+        ).fit_conformalize(X, y)
+        predictions, intervals = conformal.predict_interval(X)
+        np.testing.assert_array_equal(predictions, regressor().fit(X, y).predict(X))
+        low, high = intervals[..., 0].T
+        assert 0.6 < ((low <= y) & (y <= high)).mean()
+
+    def test_mapie_wraps_a_fitted_classifier(self, X, labels):
+        model = classifier().fit(X[:30], labels[:30])
+        conformal = SplitConformalClassifier(model, confidence_level=0.8, prefit=True)
+        conformal.conformalize(X[30:], labels[30:])
+        predictions, sets = conformal.predict_set(X)
+        np.testing.assert_array_equal(predictions, model.predict(X))
+        assert sets.shape == (60, 2, 1)
 
 
 class TestPipelines:
