@@ -21,6 +21,7 @@ from odenet._estimators.preparation import (
     seed_and_generator,
     telling_whose,
 )
+from odenet._estimators.scoring import held_out_score
 from odenet._export import onnx_model, persistence
 from odenet._export.parts import FROZEN
 from odenet._inspection.summary import (
@@ -74,6 +75,7 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
 
     # What only some estimators leave to their users.
     warm_start = False
+    scoring = "loss"
     depth_schedule = flow_time = gap_tol = checkpoint = None
     n_members = 1
 
@@ -190,16 +192,20 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         device = training_device(self.device, self.dtype)
         if predictor is None:
             predictor = self._start(replace(reading, rows=rows), generator)
+        judges, table = rows, X
         if given is not None:
             with telling_whose("`X_val`, `y_val` and `sample_weight_val`"):
-                held_out = self._read(*given, predictor).rows
-            splits = {"held_out": merged(held_out, seed)}
+                judges = merged(self._read(*given, predictor).rows, seed)
+            splits, table = {"held_out": judges}, given[0]
         else:
             splits = self._splits(reading.targets, rows, solver, past)
+        metric = held_out_score(self, predictor, judges, splits, table)
         predictor.network.to(device)
         data = training_data(predictor, rows, **splits)
         path = self._path(predictor.network, solver, past)
-        plan = self._plan(solver, predictor, past=past, generator=generator, **path)
+        plan = self._plan(
+            solver, predictor, metric=metric, past=past, generator=generator, **path
+        )
         fitted = {"_predictor": predictor, **predictor.targets.attributes()}
         with scikit_learn_callbacks(self, X, y, fitted) as observer:
             plan = replace(plan, observer=observer, recorder=recorder)
@@ -400,11 +406,11 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         The column "role" tells a training that chooses the flow time ("choose") from
         the one that fits the model ("fit"). "depth", "flow_time" and "train_loss" hold
         at the end of the step; "n_grad_evals" and "seconds" are sums from the start;
-        "valid_loss" and "valid_score" are those of held-out samples. Columns of the
-        solver and of callbacks follow, such as "energy_ratio" of a flow: the fall of
-        the loss in a step over the integral of :math:`|\nabla l|^2` in the flow's
-        metric, which is 1 where the step has followed the flow. A value that is missing
-        is NaN.
+        "valid_loss" and "valid_score" are those of held-out samples: the score is that
+        of ``scoring``, or else R2 or the accuracy. Columns of the solver and of
+        callbacks follow, such as "energy_ratio" of a flow: the fall of the loss in a
+        step over the integral of :math:`|\nabla l|^2` in the flow's metric, which is 1
+        where the step has followed the flow. A value that is missing is NaN.
         """
         check_is_fitted(self)
         return history_frame(self.net_.history)
@@ -601,17 +607,6 @@ def prepare(estimator, X, y, sample_weight, announced):
         solver, predictor, **estimator._path(predictor.network, solver)
     )
     return predictor, to_samples(predictor, rows), plan
-
-
-def serving(estimator, predictor, **attributes):
-    """Return an estimator that predicts by a predictor, as if it had been fitted.
-
-    ``attributes`` are further ones that it shows.
-    """
-    model = type(estimator).__new__(type(estimator))
-    fitted = {"_predictor": predictor, **predictor.targets.attributes()}
-    vars(model).update(vars(estimator), **fitted, **attributes)
-    return model
 
 
 def read_training_set(estimator, X, y, sample_weight):

@@ -117,7 +117,7 @@ def checkpoint_of(estimator, reading, given, predictor):
     weights = {} if predictor is None else predictor.network.state_dict()
     weights = {name: Z.cpu().numpy() for name, Z in weights.items()}
     return Checkpoint(
-        estimator, seed, [*reading.rows, reading.layout, held_out, weights]
+        estimator, seed, [*reading.rows[:3], reading.layout, held_out, weights]
     )
 
 

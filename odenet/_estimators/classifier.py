@@ -83,6 +83,14 @@ class ResODEClassifier(ClassificationMixin, TableResODE):
         members, in place of ``validation_fraction``: every sample trains most of them.
         All members end at the flow time or epoch of the lowest mean loss on their
         folds. Their probabilities are averaged.
+    scoring : str, callable or None, default="loss"
+        By what held-out samples judge the training: their "loss", the name of a scorer
+        of scikit-learn, a callable ``scorer(estimator, X, y)``, which also gets the
+        ``sample_weight`` of samples of unequal weights, or None, which is ``score``.
+        The weights of the greatest score are kept, and of equal scores those of the
+        lowest loss. Training ends when neither the score nor the loss has become better
+        for as long as ``early_stopping`` waits. The score of folds is the mean of
+        theirs. Without early stopping it is not used.
     standardize : bool, default=True
         Whether to scale the columns of X inside the model. Inputs beyond some standard
         deviations are drawn in smoothly, to 4 at most; columns that are constant in
@@ -187,8 +195,9 @@ class ResODEClassifier(ClassificationMixin, TableResODE):
     validation_flow_times_ : list of float
         Flow times of the following two; None without.
     validation_loss_curve_, validation_scores_ : list of float
-        Log loss (of labels that are not smoothed) and accuracy of the held-out samples,
-        of all folds together; None without.
+        Log loss of the held-out samples (of labels that are not smoothed), and the
+        score of ``scoring`` (for "loss", the accuracy), of all folds together; None
+        without.
     n_iter_ : int
         Number of steps of the flow, or of epochs.
     n_grad_evals_ : int
@@ -241,6 +250,7 @@ class ResODEClassifier(ClassificationMixin, TableResODE):
         early_stopping="auto",
         validation_fraction=0.1,
         n_members=1,
+        scoring="loss",
         standardize=True,
         categorical_features="from_dtype",
         min_frequency=2,
@@ -272,6 +282,7 @@ class ResODEClassifier(ClassificationMixin, TableResODE):
             early_stopping=early_stopping,
             validation_fraction=validation_fraction,
             n_members=n_members,
+            scoring=scoring,
             standardize=standardize,
             categorical_features=categorical_features,
             min_frequency=min_frequency,

@@ -278,7 +278,7 @@ class ResODEImageClassifier(ClassificationMixin, BaseResODE):
         return Reading(rows, targets, shape)
 
     def _start(self, reading, generator):
-        X, y, weight = reading.rows
+        X, y, weight, _ = reading.rows
         network = ConvResidualNetwork(
             reading.layout,
             reading.targets.n_outputs,

@@ -7,8 +7,7 @@ import torch
 from sklearn.utils import check_random_state
 
 from odenet._tables.images import with_channels
-from odenet._tables.reading import Rows
-from odenet._tables.rows import merge_repeated
+from odenet._tables.rows import distinct_rows
 from odenet._utils.sklearn_private import CALLBACK_STATE
 
 # Parameters that shape a network, and its attributes; None and "auto" leave them to it.
@@ -38,7 +37,7 @@ def seed_and_generator(random_state):
 
 def merged(rows, seed):
     """Merge repeated rows, and put them in an order that the seed decides."""
-    return Rows(*merge_repeated(*rows, seed))
+    return rows.taken(*distinct_rows(rows.X, rows.y, rows.weight, seed))
 
 
 def check_same_network(estimator, network):

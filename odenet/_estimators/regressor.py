@@ -92,6 +92,14 @@ class ResODERegressor(RegressorMixin, TableResODE):
         members, in place of ``validation_fraction``: every sample trains most of them.
         All members end at the flow time or epoch of the lowest mean loss on their
         folds. ``predict(X, return_std=True)`` tells how far they differ.
+    scoring : str, callable or None, default="loss"
+        By what held-out samples judge the training: their "loss", the name of a scorer
+        of scikit-learn, a callable ``scorer(estimator, X, y)``, which also gets the
+        ``sample_weight`` of samples of unequal weights, or None, which is ``score``.
+        The weights of the greatest score are kept, and of equal scores those of the
+        lowest loss. Training ends when neither the score nor the loss has become better
+        for as long as ``early_stopping`` waits. The score of folds is the mean of
+        theirs. Without early stopping it is not used.
     standardize : bool, default=True
         Whether to scale the columns of X and of y inside the model, which is undone in
         ``predict``. Inputs beyond some standard deviations are drawn in smoothly, to
@@ -206,7 +214,8 @@ class ResODERegressor(RegressorMixin, TableResODE):
     validation_flow_times_ : list of float
         Flow times of the following two; None without.
     validation_loss_curve_, validation_scores_ : list of float
-        Loss and R2 of the held-out samples, of all folds together; None without.
+        Loss of the held-out samples, and the score of ``scoring`` (for "loss", R2), of
+        all folds together; None without.
     n_iter_ : int
         Number of steps of the flow, or of epochs.
     n_grad_evals_ : int
@@ -268,6 +277,7 @@ class ResODERegressor(RegressorMixin, TableResODE):
         early_stopping="auto",
         validation_fraction=0.1,
         n_members=1,
+        scoring="loss",
         standardize=True,
         categorical_features="from_dtype",
         min_frequency=2,
@@ -299,6 +309,7 @@ class ResODERegressor(RegressorMixin, TableResODE):
             early_stopping=early_stopping,
             validation_fraction=validation_fraction,
             n_members=n_members,
+            scoring=scoring,
             standardize=standardize,
             categorical_features=categorical_features,
             min_frequency=min_frequency,

@@ -8,6 +8,7 @@ from numbers import Real
 
 import torch
 from sklearn.base import RegressorMixin
+from sklearn.metrics import get_scorer_names
 from sklearn.utils.validation import check_is_fitted
 
 from odenet._diagnostics.gap import (
@@ -56,6 +57,7 @@ class TableResODE(BaseResODE):
         "early_stopping": ["boolean", StrOptions({"auto"})],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "n_members": [Count()],
+        "scoring": [StrOptions({"loss", *get_scorer_names()}), callable, None],
         "standardize": ["boolean"],
         "categorical_features": ["array-like", StrOptions({"from_dtype"}), None],
         "min_frequency": [Count(), Interval(RealNotInt, 0, 1, closed="neither"), None],
@@ -88,6 +90,7 @@ class TableResODE(BaseResODE):
         early_stopping="auto",
         validation_fraction=0.1,
         n_members=1,
+        scoring="loss",
         standardize=True,
         categorical_features="from_dtype",
         min_frequency=2,
@@ -116,6 +119,7 @@ class TableResODE(BaseResODE):
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_members = n_members
+        self.scoring = scoring
         self.standardize = standardize
         self.categorical_features = categorical_features
         self.min_frequency = min_frequency
@@ -158,13 +162,13 @@ class TableResODE(BaseResODE):
         if columns.numeric is None:
             keeps = None
             if columns.categories:
-                keeps = Pooling(rows, self.min_frequency, self.max_categories).keeps
+                keeps = Pooling(rows[:3], self.min_frequency, self.max_categories).keeps
             columns, X = columns.settled(rows.X, self.standardize, keeps)
             rows = rows._replace(X=X)
         return Reading(rows, targets, columns, notices)
 
     def _start(self, reading, generator):
-        X, y, weight = reading.rows
+        X, y, weight, _ = reading.rows
         columns = reading.layout
         targets = reading.targets.fitted(y, weight, self.standardize)
         n_inputs, marks = columns.inputs

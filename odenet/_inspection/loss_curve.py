@@ -4,6 +4,7 @@ import numpy as np
 from sklearn.base import is_regressor
 
 from odenet._inspection.display import DARK, LIGHT, PALE, Display, check_drawable
+from odenet._inspection.summary import is_judged_by_score, score_name
 from odenet._training.history import history_columns
 
 # The labels of the columns that losses can be drawn against.
@@ -33,7 +34,8 @@ class LossCurveDisplay(Display):
 
     A fit that chooses its flow time trains twice: at first without the samples that
     are held out, then on all of them. Against the flow time, both trainings start at
-    the left; against gradients, seconds or steps, the second follows the first.
+    the left; against gradients, seconds or steps, the second follows the first. If
+    ``scoring`` has judged the training, the score of held-out samples is drawn too.
 
     Use :meth:`from_estimator` to make a display.
 
@@ -45,6 +47,8 @@ class LossCurveDisplay(Display):
         The column that the losses are drawn against.
     loss_name : str, default="loss"
         The name of the loss, with its unit.
+    score_name : str, default=None
+        The name of the score of held-out samples, which then has an axis at the right.
 
     Attributes
     ----------
@@ -53,7 +57,7 @@ class LossCurveDisplay(Display):
     figure_ : matplotlib Figure
         The figure of the last drawing.
     lines_ : list of matplotlib Line2D
-        The curves of the last drawing.
+        The curves of the last drawing, that of the score last.
 
     Examples
     --------
@@ -65,10 +69,11 @@ class LossCurveDisplay(Display):
     'gradient evaluations'
     """
 
-    def __init__(self, history, *, x, loss_name="loss"):
+    def __init__(self, history, *, x, loss_name="loss", score_name=None):
         self.history = history
         self.x = x
         self.loss_name = loss_name
+        self.score_name = score_name
 
     @classmethod
     def from_estimator(cls, estimator, *, x="auto", ax=None):
@@ -114,7 +119,8 @@ class LossCurveDisplay(Display):
         if is_regressor(estimator) and estimator.standardize:
             has_log_link = loss.link == "log"
             name += f" of {'scaled' if has_log_link else 'standardised'} targets"
-        return cls(history, x=x, loss_name=name).plot(ax)
+        score = score_name(estimator) if is_judged_by_score(estimator) else None
+        return cls(history, x=x, loss_name=name, score_name=score).plot(ax)
 
     def draw(self, ax):
         """Draw the curves, and a line where each depth begins.
@@ -133,7 +139,9 @@ class LossCurveDisplay(Display):
         if losses.min() > 0:
             _set_log_scale(ax, losses.max() / losses.min())
         self._mark_depths(ax)
-        ax.legend()
+        if self.score_name is not None:
+            self._draw_score(ax)
+        ax.legend(handles=self.lines_)
 
     def _curves(self):
         """Yield (label, style), abscissae and losses of every curve that has points."""
@@ -142,6 +150,21 @@ class LossCurveDisplay(Display):
             there &= ~np.isnan(self.history[name])
             if there.any():
                 yield drawn_as, self.history[self.x][there], self.history[name][there]
+
+    def _draw_score(self, ax):
+        """Draw the score of held-out samples, on an axis of its own at the right."""
+        score = self.history["valid_score"]
+        there = ~np.isnan(score)
+        if not there.any():
+            return
+        right = ax.twinx()
+        right.set_ylabel(self.score_name)
+        label = f"held out, {self.score_name}"
+        x, score = self.history[self.x][there], score[there]
+        marker = "." if len(x) < FEW_POINTS else ""
+        self.lines_ += right.plot(
+            x, score, label=label, marker=marker, color="k", ls="-.", lw=1.0
+        )
 
     def _mark_depths(self, ax):
         """Draw a line where each depth begins, and write the depth above it.

@@ -90,6 +90,26 @@ def history_frame(history):
     return pandas.DataFrame(history_columns(history))
 
 
+def is_judged_by_score(model):
+    """Tell whether held-out samples judge a training by a score, not by their loss."""
+    is_loss = isinstance(model.scoring, str) and model.scoring == "loss"
+    return model.early_stopping is not False and not is_loss
+
+
+def score_name(model):
+    """Return the name of the score of held-out samples.
+
+    It is that of ``scoring`` where that judges the training; R2 or the accuracy
+    otherwise.
+    """
+    scoring = model.scoring if is_judged_by_score(model) else None
+    if scoring is None:
+        return "accuracy" if hasattr(model, "classes_") else "R2"
+    if isinstance(scoring, str):
+        return scoring
+    return getattr(scoring, "__name__", None) or str(scoring)
+
+
 def with_summary(html, facts):
     """Return scikit-learn's picture of an estimator with a table of facts below it.
 
@@ -175,8 +195,7 @@ def _say_losses(model):
         times = model.validation_flow_times_ or []
         is_known = model.flow_time_ in times
         best = times.index(model.flow_time_) if is_known else int(np.argmin(held_out))
-        name = "accuracy" if hasattr(model, "classes_") else "R2"
-        score = f"{name} {model.validation_scores_[best]:.3g}"
+        score = f"{score_name(model)} {model.validation_scores_[best]:.3g}"
         parts.append(f"{held_out[best]:.4g} (held out, {score})")
     return ", ".join(parts)
 

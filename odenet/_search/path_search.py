@@ -53,6 +53,7 @@ NOT_SHARED = {
     "gap_tol",
     "early_stopping",
     "validation_fraction",
+    "scoring",
     "callbacks",
     "warm_start",
 }
@@ -127,7 +128,7 @@ class PathSearchMixin:
         data = X, y, sample_weight, routed.scorer.score
         if self.checkpoint is None:
             return self._choose_and_fit(estimator, depths, reading, splits, data)
-        depends_on = [*reading.rows, reading.layout, splits, routed.scorer.score]
+        depends_on = [*reading.rows[:3], reading.layout, splits, routed.scorer.score]
         with Checkpoint(self, estimator.random_state, depends_on) as checkpoint:
             estimator.set_params(random_state=checkpoint.seed)
             notices = self._choose_and_fit(
@@ -144,7 +145,7 @@ class PathSearchMixin:
         ``data`` are X, y, weights, and what the scorer gets besides.
         """
         flow_times = self._flow_times(reading.targets)
-        _, y, weight = reading.rows
+        _, y, weight, _ = reading.rows
         targets = reading.targets.fitted(y, weight, self.standardize)
         classes = getattr(targets, "classes", None)
         announced = Announced(classes, columns=reading.layout)
@@ -228,7 +229,8 @@ class PathSearchMixin:
             seed = seed.randint(2**31)  # the most that fits a C long on any system
         kind = estimator_class(type(self))
         names = kind().get_params(deep=False)
-        params = {k: v for k, v in self.get_params(deep=False).items() if k in names}
+        params = self.get_params(deep=False).items()
+        params = {k: v for k, v in params if k in names and k not in NOT_SHARED}
         params.update(depth=depth, early_stopping=False, random_state=seed)
         return kind(**params)
 

@@ -8,7 +8,8 @@ import numpy as np
 from sklearn.base import clone
 
 from odenet._diagnostics.gap import is_rough
-from odenet._estimators.base import prepare, serving
+from odenet._estimators.base import prepare
+from odenet._estimators.scoring import serving
 from odenet._network.model_axis import join_networks, network_at
 from odenet._network.residual import default_state_dim
 from odenet._training.callbacks.visits import Visits

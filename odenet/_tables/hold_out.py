@@ -2,7 +2,6 @@
 
 from enum import Enum
 
-from odenet._tables.reading import Rows
 from odenet._tables.rows import folds_of, shares_to_hold_out
 
 # Below so many rows the standard error of a held-out loss is larger than what early
@@ -118,5 +117,4 @@ def hold_out(rows, strata, fraction, *, at_least_some):
 def share_out(rows, factors):
     """Return the rows of positive factors, with their weights times these."""
     some = factors > 0
-    X, y, weight = (part[some] for part in rows)
-    return Rows(X, y, weight * factors[some])
+    return rows.taken(some, rows.weight[some] * factors[some])

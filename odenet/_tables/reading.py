@@ -19,11 +19,21 @@ NO_Y = "no_validation"  # what scikit-learn calls the absence of targets
 
 
 class Rows(NamedTuple):
-    """Rows of a training set: a matrix, encoded targets, and weights."""
+    """Rows of a training set: a matrix, encoded targets, and weights.
+
+    ``index`` says which row of the user's table each one was; of equal rows that were
+    merged, the first. Rows that come from no table have none.
+    """
 
     X: np.ndarray
     y: np.ndarray
     weight: np.ndarray
+    index: np.ndarray | None = None
+
+    def taken(self, which, weight):
+        """Return rows by a mask or by their positions, with new weights."""
+        index = None if self.index is None else self.index[which]
+        return Rows(self.X[which], self.y[which], weight, index)
 
 
 class Announced(NamedTuple):
@@ -217,7 +227,8 @@ def to_rows(X, y, sample_weight, targets):
     if callable(targets):
         targets = targets(y)
     encoded = targets.encode(y)
-    return Rows(X, encoded, targets.weigh(encoded, weight)), targets
+    weight = targets.weigh(encoded, weight)
+    return Rows(X, encoded, weight, np.flatnonzero(kept)), targets
 
 
 @contextmanager

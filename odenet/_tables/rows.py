@@ -16,8 +16,8 @@ SHIFT = np.uint64(29)
 LARGEST_PART_OF_HOLD_OUT, TIMES_THE_MEDIAN = 0.1, 3.0
 
 
-def merge_repeated(X, y, weight, seed):
-    """Return the distinct rows in a pseudo-random order, each with its total weight.
+def distinct_rows(X, y, weight, seed):
+    """Find the distinct rows, in a pseudo-random order, and their total weights.
 
     Rows that are equal have equal keys, so a sort by keys brings them together; where
     distinct rows have the same key, they are sorted by what they hold as well.
@@ -34,8 +34,10 @@ def merge_repeated(X, y, weight, seed):
 
     Returns
     -------
-    X, y, weight : ndarray
-        One row for every distinct row of (X, y).
+    first : ndarray of int
+        Where every distinct row of (X, y) is first.
+    weight : ndarray
+        Their total weights.
     """
     # Rows are compared by their bits: 0 and -0 must be the same, and all kinds of NaN.
     rows = np.column_stack([X, y]).astype(np.float64) + 0.0
@@ -47,12 +49,24 @@ def merge_repeated(X, y, weight, seed):
         order = np.lexsort((*bits.T, keys))
         is_first = _are_first(bits[order])
     first = order[is_first]
-    return X[first], y[first], np.add.reduceat(weight[order], np.flatnonzero(is_first))
+    return first, np.add.reduceat(weight[order], np.flatnonzero(is_first))
+
+
+def merge_repeated(X, y, weight, seed):
+    """Return the distinct rows as :func:`distinct_rows` finds them, and their weights.
+
+    Returns
+    -------
+    X, y, weight : ndarray
+        One row for every distinct row of (X, y).
+    """
+    first, total = distinct_rows(X, y, weight, seed)
+    return X[first], y[first], total
 
 
 def smallest_weight(X, y, weight):
     """Return the smallest total weight of a distinct row."""
-    return merge_repeated(X, y, weight, seed=0)[2].min()
+    return distinct_rows(X, y, weight, seed=0)[1].min()
 
 
 def _are_first(bits):

@@ -65,6 +65,10 @@ class Targets:
         """Turn y, as it was passed to ``fit``, into numbers with one row a sample."""
         raise NotImplementedError
 
+    def decoded(self, y):
+        """Return encoded targets as they were passed to ``fit``."""
+        raise NotImplementedError
+
     def fitted(self, y, weight, standardize):
         """Return targets that know the scale of the encoded y, where they need it."""
         return self
@@ -167,6 +171,10 @@ class RegressionTargets(Targets):
             )
         self.loss.check(columns)
         return columns
+
+    def decoded(self, y):
+        """Return columns in the shape of y, float64."""
+        return y[:, 0] if self.is_1d else y
 
     def fitted(self, y, weight, standardize):
         """Learn the scale of every column, and its mean unless that is the unit."""
@@ -336,6 +344,10 @@ class ClassTargets(Targets):
                 f"{unknown}."
             )
         return np.searchsorted(self.classes, y)
+
+    def decoded(self, y):
+        """Return the label of every index."""
+        return self.classes[y]
 
     def weigh(self, y, weight):
         """Multiply weights by ``class_weight``; "balanced" is of the weights' sums."""

@@ -114,9 +114,16 @@ class _Training:
         if callbacks is not None:
             plan = replace(plan, callbacks=callbacks)
         schedule = self._schedule(only_chooses)
-        monitor = Monitor(early_stopping, schedule, on_folds=plan.net_class is JointNet)
-        settings = {"monitor": monitor, "horizon": horizon, "recorder": plan.recorder}
-        net = make_net(self.network, plan, **settings)
+        net = make_net(
+            self.network,
+            plan,
+            monitor=Monitor(
+                early_stopping, schedule, on_folds=plan.net_class is JointNet
+            ),
+            metric=plan.metric,
+            horizon=horizon,
+            recorder=plan.recorder,
+        )
         if past is not None:
             net.resume(past)
         with net.observed_by(plan.observer):
@@ -126,6 +133,7 @@ class _Training:
                 run_net(net, samples, held_out)
                 net.recorder.see_end(net)
         net.recorder = None  # it holds the states of all trainings of the fit
+        net.metric = None  # it holds samples
         if schedule is not None:
             self.depth_path += schedule.path
         notices = () if schedule is None else tuple(schedule.notices)

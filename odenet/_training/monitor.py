@@ -6,7 +6,7 @@ import torch
 from skorch.callbacks import Callback
 
 from odenet._training.stop_reason import StopReason
-from odenet._training.stopping import Observation, StoppingRule
+from odenet._training.stopping import Observation, StoppingRule, cost_of
 
 # A training has diverged if its last loss is so many times the larger of two losses: at
 # the start, and of a network that predicts zero. A choice: sound trainings end below.
@@ -30,7 +30,8 @@ class Monitor(Callback):
     Parameters
     ----------
     early_stopping : bool, default=False
-        Whether the validation loss decides when to stop and which weights to keep.
+        Whether held-out samples decide when to stop and which weights to keep, by the
+        metric of the net, or else by their loss.
     schedule : DepthWalk, default=None
         How the network's depth grows; None leaves it as it is.
     on_folds : bool, default=False
@@ -74,9 +75,10 @@ class Monitor(Callback):
         self.largest_loss = LARGEST_RISE * max(self.start_loss, net.loss_of_zero(train))
         self.evals_before = getattr(net.optimizer_, "n_grad_evals", 0)
         self.start = self.kept = net.weights(), self.flow_time
+        worst = cost_of(inf, None if net.metric is None else -inf)
         self.rule.begin(
             self.start_loss,
-            inf if self.early_stopping else self.start_loss,
+            worst if self.early_stopping else self.start_loss,
             len(net.history),
             self.flow_time,
         )
@@ -89,8 +91,12 @@ class Monitor(Callback):
         weight = held_out.weight
         loss = (weight * losses).sum() / weight.sum()
         self.kept = net.weights(), self.flow_time
+        score = None if net.metric is None else net.metric(net.module_)
         self.rule.begin_anew(
-            loss.item(), len(net.history), self.flow_time, losses.flatten()
+            cost_of(loss.item(), score),
+            len(net.history),
+            self.flow_time,
+            losses.flatten(),
         )
 
     def on_epoch_begin(self, net, **kwargs):
@@ -140,6 +146,7 @@ class Monitor(Callback):
             valid_loss=row.get("valid_loss"),
             valid_losses=net.valid_losses,
             valid_weight=net.valid_weight,
+            score=None if net.metric is None else row.get("valid_score"),
             flow_time=row.get("flow_time"),
             n_evals=row.get("n_grad_evals", 0) - self.evals_before,
             stalled=getattr(flow, "stalled", False),

@@ -58,6 +58,9 @@ class TrainingNet(NeuralNet):
         Draws the order of mini-batches and the augmentation of images.
     monitor : Monitor, default=None
         Decides when training ends, and which weights are kept.
+    metric : callable, default=None
+        ``metric(network)`` is the score by which held-out samples judge a training, in
+        place of their loss.
     augmentation : callable, default=None
         ``augmentation(X, generator)`` varies the inputs of a batch.
     callbacks : list of skorch callbacks, default=None
@@ -86,6 +89,7 @@ class TrainingNet(NeuralNet):
         smoothness_penalty=0.0,
         generator=None,
         monitor=None,
+        metric=None,
         augmentation=None,
         callbacks=None,
         recorder=None,
@@ -98,6 +102,7 @@ class TrainingNet(NeuralNet):
         self.smoothness_penalty = smoothness_penalty
         self.generator = generator
         self.monitor = monitor or Monitor()
+        self.metric = metric
         self.augmentation = augmentation
         self.recorder = recorder
         self.trains_on_parts = max_epochs is not None
@@ -271,10 +276,12 @@ class TrainingNet(NeuralNet):
         """Evaluate the validation samples, and record their losses and their score."""
         with self.average.shown() if self.average else nullcontext():
             step = super().validation_step(batch, **fit_params)
+            score = None if self.metric is None else self.metric(self.module_)
         X, y = batch
         self.valid_weight = X["weight"]
         self.valid_losses = self.loss.for_validation().per_sample(step["y_pred"], y)
-        score = self.loss.score(step["y_pred"], y, self.valid_weight)
+        if score is None:
+            score = self.loss.score(step["y_pred"], y, self.valid_weight)
         self.history.record("valid_score", score)
         return step
 

@@ -63,6 +63,9 @@ class Plan:
         Factors of the penalties on the weights.
     early_stopping : bool, default=False
         Whether held-out samples decide when to stop and which weights to keep.
+    metric : callable, default=None
+        ``metric(network)`` is a score of the held-out samples, greater is better, which
+        decides in place of their loss. Of folds, the network has an axis of models.
     callbacks : sequence of skorch callbacks, default=()
         The callbacks that the user gave.
     shows_progress : bool, default=False
@@ -90,6 +93,7 @@ class Plan:
     alpha: float = 0.0
     smoothness_penalty: float = 0.0
     early_stopping: bool = False
+    metric: Callable | None = None
     callbacks: Sequence[Any] = ()
     shows_progress: bool = False
     observer: Any = None
@@ -186,7 +190,8 @@ class Outcome:
         advice, net = self.stop_reason.advice, self.net
         if self.stop_reason is StopReason.MAX_EPOCHS and net.is_cut_short:
             advice = (
-                f"Training ended after {net.solver.max_epochs} epochs, while the loss "
-                "of held-out samples could still fall. Raise the solver's max_epochs."
+                f"Training ended after {net.solver.max_epochs} epochs, while held-out "
+                "samples could still be predicted better. Raise the solver's "
+                "max_epochs."
             )
         return [*self.notices, *([advice] if advice else [])]

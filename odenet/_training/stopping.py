@@ -42,6 +42,8 @@ class Observation:
     valid_loss : float, default=None
         Weighted mean of ``valid_losses``.
     valid_losses, valid_weight : Tensor of shape (n_held_out,), default=None
+    score : float, default=None
+        The score of the held-out samples, if that decides in place of their loss.
     flow_time : float, default=None
         None for mini-batches.
     n_evals : int, default=0
@@ -56,10 +58,35 @@ class Observation:
     valid_loss: float | None = None
     valid_losses: torch.Tensor | None = None
     valid_weight: torch.Tensor | None = None
+    score: float | None = None
     flow_time: float | None = None
     n_evals: int = 0
     stalled: bool = False
     diverged: bool = False
+
+    @property
+    def cost(self):
+        """What the held-out samples want small."""
+        return cost_of(self.valid_loss, self.score)
+
+
+def cost_of(loss, score=None):
+    """Return what held-out samples want small: their loss, or the opposite of a score.
+
+    Of equal scores, as there are many of an accuracy, the one of lower loss is better.
+
+    Parameters
+    ----------
+    loss : float
+    score : float, default=None
+        Greater is better; None leaves the decision to the loss.
+
+    Returns
+    -------
+    cost : float, or tuple of two
+        Tuples are compared by their first entries first.
+    """
+    return loss if score is None else (-score, loss)
 
 
 class StoppingRule:
@@ -100,32 +127,33 @@ class StoppingRule:
         self.patience = patience
         self.rounding = rounding
 
-    def begin(self, start_loss, loss, epoch, flow_time, losses=None):
+    def begin(self, start_loss, cost, epoch, flow_time, losses=None):
         """Begin to judge a training.
 
         Parameters
         ----------
         start_loss : float
             The training loss at the start.
-        loss, epoch, flow_time, losses
+        cost, epoch, flow_time, losses
             See :meth:`begin_anew`.
         """
         self.start_loss = start_loss
-        self.begin_anew(loss, epoch, flow_time, losses)
+        self.begin_anew(cost, epoch, flow_time, losses)
 
-    def begin_anew(self, loss, epoch, flow_time, losses=None):
+    def begin_anew(self, cost, epoch, flow_time, losses=None):
         """Forget all conclusions, and take the current weights as those to improve on.
 
         Parameters
         ----------
-        loss : float
-            The loss of the current weights; infinite if the first weights observed
-            are to be kept in any case.
+        cost : float or tuple
+            The loss of the current weights, or what :func:`cost_of` returns; infinite
+            if the first weights observed are to be kept in any case.
         epoch : int
         flow_time : float or None
         losses : Tensor of shape (n_held_out,), default=None
         """
-        self.lowest = loss, epoch, flow_time
+        self.lowest, self.lowest_loss = (cost, epoch, flow_time), inf
+        self.last_gain = epoch, flow_time
         self.began = epoch
         self.kept_losses = losses
         self.forget_flatness()
@@ -146,12 +174,17 @@ class StoppingRule:
         is_better : bool
             Whether its weights are to be kept, in place of those kept before.
         """
-        loss = seen.valid_loss if self.early_stopping else seen.train_loss
-        is_better = self._is_better(seen, loss)
+        cost = seen.cost if self.early_stopping else seen.train_loss
+        is_better = self._is_better(seen, cost)
         if is_better:
             self.kept_losses = seen.valid_losses
-        if loss < self.lowest[0]:
-            self.lowest = loss, seen.epoch, seen.flow_time
+        has_gained = cost < self.lowest[0]
+        if has_gained:
+            self.lowest = cost, seen.epoch, seen.flow_time
+        if seen.score is not None and seen.valid_loss < self.lowest_loss:
+            self.lowest_loss, has_gained = seen.valid_loss, True
+        if has_gained:
+            self.last_gain = seen.epoch, seen.flow_time
         return is_better
 
     def verdict(self, seen, *, horizon=inf, share_of_patience=1.0):
@@ -180,36 +213,41 @@ class StoppingRule:
             return StopReason.STATIONARY
         return StopReason.MAX_EVALS if seen.n_evals >= self.max_evals else None
 
-    def _is_better(self, seen, loss):
+    def _is_better(self, seen, cost):
         """Tell whether the weights of an epoch are better than those kept.
 
         The loss of a part that a flow holds out must be lower by more than its noise.
         Mini-batches need no such margin, because the average of their weights is
-        compared.
+        compared. The noise of a score is not known.
         """
         has_margin = self.follows_flow and self.early_stopping and not self.on_folds
+        has_margin = has_margin and seen.score is None
         if not has_margin or self.kept_losses is None:
-            return loss < self.lowest[0]
+            return cost < self.lowest[0]
         return exceeds(self.kept_losses, seen.valid_losses, seen.valid_weight)
 
     def _has_risen(self, seen, share_of_patience):
         """Tell whether the validation loss has been above its lowest for long.
 
         A flow is given more time the later its lowest loss was, and the loss must have
-        risen by more than its noise.
+        risen by more than its noise. Where a score decides, neither it nor the loss may
+        have become better for as long: scores of few samples rest and jump, so that a
+        training whose loss still falls may reach a greater one.
         """
-        _, lowest_epoch, lowest_time = self.lowest
-        waited = seen.epoch - lowest_epoch
+        best_epoch, best_time = self.last_gain
+        waited = seen.epoch - best_epoch
         if self.kept_losses is None:
             return False
         if not self.follows_flow:
             least = self.patience * share_of_patience
-            return waited >= max(least, SHARE_TO_WAIT * (lowest_epoch - self.began))
+            return waited >= max(least, SHARE_TO_WAIT * (best_epoch - self.began))
         if waited < MIN_WAIT:
             return False
         patience = PATIENCE_OF_FOLDS if self.on_folds else PATIENCE
-        if seen.flow_time < max(SETTLED_TIME, patience * lowest_time):
+        if seen.flow_time < max(SETTLED_TIME, patience * best_time):
             return False
+        if seen.score is not None:
+            return True
         return exceeds(seen.valid_losses, self.kept_losses, seen.valid_weight)
 
     def _is_stationary(self, seen):

@@ -4,6 +4,7 @@ No other file of the package imports a name that scikit-learn calls private: if 
 release moves one, only this file changes.
 """
 
+from inspect import signature
 from numbers import Integral
 
 import numpy as np
@@ -47,6 +48,7 @@ __all__ = [
     "fit_context",
     "is_pandas_na",
     "safe_indexing",
+    "takes_sample_weight",
     "validate_parameters",
 ]
 
@@ -92,6 +94,14 @@ def check_sample_weight(sample_weight, X):
     if not (weight > 0).any():
         raise ValueError("Sample weights must contain at least one non-zero number.")
     return weight
+
+
+def takes_sample_weight(scorer):
+    """Tell whether a scorer takes weights of the samples."""
+    if hasattr(scorer, "_accept_sample_weight"):  # one of scikit-learn's own
+        return scorer._accept_sample_weight()
+    parameters = signature(scorer).parameters.values()
+    return any(p.name == "sample_weight" or p.kind == p.VAR_KEYWORD for p in parameters)
 
 
 def feature_names_out(transformer, n_columns, input_features=None):

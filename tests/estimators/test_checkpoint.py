@@ -62,6 +62,11 @@ FITS = {
         X,
         Y,
     ),
+    "folds, by accuracy": (
+        ResODEClassifier(8, scoring="accuracy", **TINY),
+        X,
+        LABELS,
+    ),
     "sgd": (
         ResODEClassifier(
             16,

@@ -163,6 +163,17 @@ def test_weights_are_repetitions():
         assert_array_equal(weighted, repeated.predict(X))
 
 
+def test_a_score_judges_all_members():
+    X, y = labels(2, n=150)
+    for solver in ("flow", "adamw"):
+        model = ResODEClassifier(**SMALL, solver=solver, early_stopping=True)
+        model.set_params(scoring="accuracy").fit(X, y)
+        scores = np.array(model.validation_scores_)
+        accuracies = scores * 150 * 3 / 5  # of the three folds out of five
+        assert 0.8 < scores.max() <= 1
+        assert_allclose(accuracies, accuracies.round(), atol=1e-6)
+
+
 def test_training_goes_on():
     model, X = fitted(warm_start=True, dtype="float64")
     _, y = counts()

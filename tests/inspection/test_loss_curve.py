@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from odenet import LossCurveDisplay
+from odenet import LossCurveDisplay, ResODEClassifier
+from odenet.solvers import AdamW
 
 
 def test_curves_that_are_labelled_differ_in_more_than_colour(classifier):
@@ -134,3 +135,23 @@ def test_a_training_without_a_step_has_nothing_to_draw(classifier):
     model.net_ = SimpleNamespace(history=rows, loss=classifier.net_.loss)
     with pytest.raises(ValueError, match="nothing was trained"):
         LossCurveDisplay.from_estimator(model)
+
+
+def test_a_score_that_has_judged_has_an_axis_of_its_own(classifier, rng):
+    X = rng.normal(size=(60, 2))
+    model = ResODEClassifier(
+        4, width=4, solver=AdamW(max_epochs=9), early_stopping=True, random_state=0
+    )
+    for scoring, name in [("roc_auc", "roc_auc"), (None, "accuracy")]:
+        model.set_params(scoring=scoring).fit(X, X[:, 0] > 0)
+        display = LossCurveDisplay.from_estimator(model)
+        left, right = display.figure_.axes
+        assert (left.get_ylabel(), right.get_ylabel()) == (display.loss_name, name)
+        line = display.lines_[-1]
+        np.testing.assert_array_equal(line.get_ydata(), model.validation_scores_)
+        texts = [text.get_text() for text in left.get_legend().get_texts()]
+        assert texts[-1] == line.get_label() == f"held out, {name}"
+        assert f"(held out, {name} " in model.summary()
+    assert len(LossCurveDisplay.from_estimator(classifier).figure_.axes) == 1
+    model.set_params(scoring="r2", early_stopping=False).fit(X, X[:, 0] > 0)
+    assert len(LossCurveDisplay.from_estimator(model).figure_.axes) == 1

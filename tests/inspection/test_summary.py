@@ -305,6 +305,8 @@ def stub(**attributes):
     settings = {
         "module_": module,
         "net_": SimpleNamespace(history=[{"dur": 1.25}, {"dur": 2.5}, {}]),
+        "scoring": "loss",
+        "early_stopping": "auto",
         "solver_": SGD(),
         "flow_time_": None,
         "n_samples_fit_": 12345,

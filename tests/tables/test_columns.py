@@ -20,7 +20,8 @@ from odenet import (
     ResODERegressor,
     ResODERegressorCV,
 )
-from odenet._estimators.base import prepare, serving
+from odenet._estimators.base import prepare
+from odenet._estimators.scoring import serving
 from odenet._tables.columns import Columns, read_columns
 from odenet._tables.reading import Announced
 from odenet.solvers import SGD

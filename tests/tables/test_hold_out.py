@@ -16,7 +16,7 @@ from odenet._tables.reading import Rows
 def rows_of(n, y=None, weight=None):
     X = np.arange(float(n))[:, None]
     y = X.copy() if y is None else y
-    return Rows(X, y, np.ones(n) if weight is None else weight)
+    return Rows(X, y, np.ones(n) if weight is None else weight, np.arange(n))
 
 
 def test_which_rows_judge():
@@ -50,6 +50,13 @@ def test_how_many_are_held_out():
         assert abs(len(held_out) - expected) <= 1
         assert train | held_out == set(range(n))
         assert not train & held_out
+
+
+def test_held_out_rows_know_their_places():
+    rows = rows_of(40)
+    folds = cross_validation_folds(rows, None)
+    for part in [*hold_out(rows, None, 0.2, at_least_some=False), *folds[1]]:
+        np.testing.assert_array_equal(rows.X[part.index], part.X)
 
 
 def test_every_stratum_keeps_its_share():

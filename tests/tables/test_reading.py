@@ -99,6 +99,13 @@ def test_rows_without_weight_leave_no_trace():
     np.testing.assert_array_equal(rows.X, X[[0, 1, 3]])
     assert rows.y.tolist() == [0, 1, 1]
     assert rows.weight.tolist() == [1.0, 2.0, 3.0]
+    assert rows.index.tolist() == [0, 1, 3]
+    taken = rows.taken([2, 0], np.array([7.0, 8.0]))
+    assert taken.index.tolist() == [3, 0]
+    np.testing.assert_array_equal(taken.X, X[[3, 0]])
+    assert taken.y.tolist() == [1, 0]
+    assert taken.weight.tolist() == [7.0, 8.0]
+    assert rows._replace(index=None).taken([0], np.ones(1)).index is None
 
 
 def test_rows_of_known_targets_are_encoded_and_weighed():

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from odenet._tables.rows import merge_repeated, shares_to_hold_out
+from odenet._tables.rows import distinct_rows, merge_repeated, shares_to_hold_out
 
 
 @pytest.fixture
@@ -29,6 +29,14 @@ def test_merging_depends_neither_on_the_order_nor_on_repetition(table, rng):
     again = merge_repeated(X[repeated], y[repeated], np.ones(len(repeated)), seed=5)
     for a, b in zip(once, again, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_a_distinct_row_is_where_it_is_first(table):
+    X, y, weight = table
+    first, total = distinct_rows(*table, seed=0)
+    for i, w in zip(first, total, strict=True):
+        equal = np.flatnonzero((X[i] == X).all(axis=1) & (y == y[i]))
+        assert (i, w) == (equal[0], weight[equal].sum())
 
 
 def test_order_depends_on_the_seed(table):

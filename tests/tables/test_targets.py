@@ -119,6 +119,15 @@ def test_another_number_of_outputs_is_an_error():
         targets.encode(np.zeros(3))
 
 
+def test_encoded_targets_are_decoded_again():
+    for y in (np.array([3.0, 1.0]), np.array([[3.0], [1.0]]), np.eye(2)):
+        targets = RegressionTargets.of(y, estimator_name="Model", params={})
+        np.testing.assert_array_equal(targets.decoded(targets.encode(y)), y)
+    labels = np.array(["b", "a", "c", "b"])
+    targets = ClassTargets(np.array(["a", "b", "c"]))
+    assert targets.decoded(targets.encode(labels)).tolist() == labels.tolist()
+
+
 def test_two_classes_share_one_logit():
     targets = of(ClassTargets, ["no", "yes", "no"])
     assert targets.loss == LogisticLoss(0.1)

@@ -12,6 +12,7 @@ from odenet._training.stopping import (
     SETTLED_TIME,
     Observation,
     StoppingRule,
+    cost_of,
     exceeds,
 )
 
@@ -20,9 +21,9 @@ def seen(epoch=1, train_loss=1.0, **settings):
     return Observation(epoch=epoch, train_loss=train_loss, **settings)
 
 
-def begun(start_loss=10.0, loss=inf, epoch=0, flow_time=0.0, losses=None, **settings):
+def begun(start_loss=10.0, cost=inf, epoch=0, flow_time=0.0, losses=None, **settings):
     rule = StoppingRule(**settings)
-    rule.begin(start_loss, loss, epoch, flow_time, losses)
+    rule.begin(start_loss, cost, epoch, flow_time, losses)
     return rule
 
 
@@ -127,7 +128,7 @@ def test_weights_of_a_flow_are_kept_until_others_are_better_beyond_noise():
 
 
 def test_without_early_stopping_the_lowest_training_loss_is_kept():
-    rule = begun(loss=2.0)
+    rule = begun(cost=2.0)
     assert not rule.observe(seen(1, train_loss=2.5, flow_time=1.0))
     assert rule.observe(seen(2, train_loss=1.5, flow_time=2.0))
     assert not rule.observe(seen(3, train_loss=1.5, flow_time=3.0))
@@ -136,7 +137,7 @@ def test_without_early_stopping_the_lowest_training_loss_is_kept():
 def mini_batches(loss, **settings):
     losses = torch.full((100,), float(loss))
     settings = {"early_stopping": True, "follows_flow": False, **settings}
-    return begun(loss=float(loss), losses=losses, **settings)
+    return begun(cost=float(loss), losses=losses, **settings)
 
 
 def test_mini_batches_wait_for_a_number_of_epochs():
@@ -222,3 +223,48 @@ def test_the_lowest_loss_of_folds_decides_by_whatever_margin():
 
     assert kept(on_folds=True) == [True, True, False]
     assert kept(on_folds=False) == [True, False, False]
+
+
+def test_a_greater_score_is_a_lower_cost_and_the_loss_tells_equal_ones_apart():
+    ordered = [(0.1, 0.9), (0.2, 0.9), (0.1, 0.8), (inf, -inf)]  # (loss, score)
+    costs = [cost_of(*pair) for pair in ordered]
+    assert costs == sorted(costs)
+    assert cost_of(0.3) == 0.3
+
+
+def scored(epoch, score, loss, flow_time=None):
+    return seen(epoch, score=score, flow_time=flow_time, **held_out(loss))
+
+
+def test_the_weights_of_the_greatest_score_are_kept_without_a_margin():
+    for settings in ({}, {"follows_flow": False}, {"on_folds": True}):
+        rule = begun(early_stopping=True, cost=cost_of(inf, -inf), **settings)
+        kept = [
+            rule.observe(scored(i, *pair, float(i)))
+            for i, pair in enumerate([(0.8, 1), (0.9, 2), (0.9, 1.9), (0.9, 1.9)], 1)
+        ]
+        assert kept == [True, True, True, False]
+        assert not rule.observe(scored(5, 0.89, 0.1, 5.0))
+
+
+def test_a_score_that_rests_waits_for_the_loss():
+    """Neither must have become better for as long as a training is patient."""
+    patient = {"early_stopping": True, "follows_flow": False, "patience": 3}
+    rule = begun(cost=cost_of(inf, -inf), **patient)
+    verdicts = []
+    for epoch, loss in enumerate([5, 4, 3, 2, 2, 2, 2], 1):
+        observation = scored(epoch, 0.9 if epoch == 1 else 0.8, loss)
+        rule.observe(observation)
+        verdicts.append(rule.verdict(observation))
+    assert verdicts == [None] * 6 + [StopReason.EARLY_STOPPING]
+    flow = begun(early_stopping=True, cost=cost_of(inf, -inf))
+    for epoch, flow_time, loss, reason in [
+        (1, 1.0, 2.0, None),
+        (2, 5.0, 1.0, None),
+        (MIN_WAIT + 1, 1.1 * PATIENCE * 5, 1.0, None),
+        (MIN_WAIT + 2, 0.9 * PATIENCE * 5, 1.0, None),
+        (MIN_WAIT + 3, 1.1 * PATIENCE * 5, 1.0, StopReason.EARLY_STOPPING),
+    ]:
+        observation = scored(epoch, 0.9 if epoch == 1 else 0.8, loss, flow_time)
+        flow.observe(observation)
+        assert flow.verdict(observation) is reason

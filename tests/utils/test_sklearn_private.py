@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.linear_model import LinearRegression
+from sklearn.metrics import check_scoring, get_scorer, make_scorer, max_error
 
 import odenet
 from odenet._utils import sklearn_private
@@ -15,6 +17,7 @@ from odenet._utils.sklearn_private import (
     check_sample_weight,
     is_pandas_na,
     safe_indexing,
+    takes_sample_weight,
     validate_parameters,
 )
 from odenet.solvers import SGD
@@ -71,6 +74,18 @@ def test_rows_and_columns_of_any_table_can_be_taken():
         assert np.asarray(safe_indexing(table, [2, 0])).tolist() == [[3, 6], [1, 4]]
         assert np.asarray(safe_indexing(table, 1, axis=1)).tolist() == [4, 5, 6]
     assert safe_indexing(["x", "y"], [1]) == ["y"]
+
+
+def test_which_scorers_take_weights():
+    with_weights = [
+        get_scorer("accuracy"),
+        check_scoring(LinearRegression()),
+        lambda model, X, y, sample_weight=None: 0.0,
+        lambda model, X, y, **params: 0.0,
+    ]
+    without = [make_scorer(max_error), lambda model, X, y: 0.0]
+    assert all(map(takes_sample_weight, with_weights))
+    assert not any(map(takes_sample_weight, without))
 
 
 def test_the_missing_value_of_pandas_is_known():

@@ -1,0 +1,149 @@
+"""The score by which held-out samples judge a training, for ``scoring``."""
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import check_scoring
+from sklearn.utils import indexable
+
+from odenet._inspection.summary import is_judged_by_score, score_name
+from odenet._network.model_axis import network_at
+from odenet._network.predictor import Predictor
+from odenet._tables.hold_out import share_out
+from odenet._utils.sklearn_private import safe_indexing, takes_sample_weight
+
+
+def serving(estimator, predictor, **attributes):
+    """Return an estimator that predicts by a predictor, as if it had been fitted.
+
+    ``attributes`` are further ones that it shows.
+    """
+    model = type(estimator).__new__(type(estimator))
+    fitted = {"_predictor": predictor, **predictor.targets.attributes()}
+    vars(model).update(vars(estimator), **fitted, **attributes)
+    return model
+
+
+@dataclass(frozen=True)
+class HeldOutScore:
+    """The score of held-out samples, as a function of the network that predicts them.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Whose copies the scorer sees.
+    predictor : Predictor
+        What is around the network.
+    scorer : callable
+        A scorer as scikit-learn has them.
+    parts : sequence of tuple (X, y, weight)
+        The held-out samples of each network, as the user gave them; None in place of
+        weights that the scorer needs not know.
+    shares : sequence of float
+        How much the score of each network counts.
+    is_joint : bool
+        Whether each network along an axis of models has held out a part of its own.
+    """
+
+    estimator: Any
+    predictor: Predictor
+    scorer: Callable
+    parts: Sequence[tuple]
+    shares: Sequence[float]
+    is_joint: bool
+
+    def __call__(self, network):
+        """Return the score, averaged over the folds if there are any."""
+        networks = [network]
+        if self.is_joint:
+            networks = [network_at(network, i) for i in range(len(self.parts))]
+        pairs = zip(networks, self.parts, strict=True)
+        scores = [self._of_one(network, *part) for network, part in pairs]
+        return float(np.average(scores, weights=self.shares))
+
+    def _of_one(self, network, X, y, weight):
+        """Return the score of one network, or raise an error if it is no number."""
+        predictor = self.predictor.around(network)
+        model = serving(self.estimator, predictor, depth_=network.depth)
+        params = {} if weight is None else {"sample_weight": weight}
+        name = score_name(model)
+        try:
+            score = self.scorer(model, X, y, **params)
+        except FloatingPointError as error:  # not one of the training
+            raise ValueError(f"The scorer {name} has failed: {error}.") from error
+        with suppress(AttributeError, ValueError):  # several numbers are no number
+            score = score.item()
+        if not isinstance(score, Real) or score != score:
+            raise ValueError(
+                f"`scoring` must return a number, got {score!r} from {name} for "
+                f"{len(y)} held-out samples. If these are too few for it, hold out "
+                "more of them (`validation_fraction`), or choose another one."
+            )
+        return float(score)
+
+
+def held_out_score(estimator, predictor, rows, splits, X):
+    """Return what judges a training by ``scoring``; None if the loss does.
+
+    Parameters
+    ----------
+    estimator : BaseResODE
+    predictor : Predictor
+    rows : Rows
+        The distinct rows of the fit.
+    splits : dict
+        Rows that are held out, as fields of the training data.
+    X : data frame or array-like
+        The user's table that the held-out rows are from.
+
+    Returns
+    -------
+    score : HeldOutScore or None
+    """
+    held_out = [part for _, part in splits.get("folds", ())]
+    if splits.get("shares") is not None:  # of members
+        held_out = [share_out(rows, part) for part in splits["shares"]]
+    is_joint = bool(held_out)
+    held_out = held_out or [splits.get("held_out")]
+    if held_out[0] is None or not is_judged_by_score(estimator):
+        return None
+    scorer = check_scoring(estimator, estimator.scoring)
+    (X,) = indexable(X)
+    has_counts = not (rows.weight % 1).any()
+    return HeldOutScore(
+        estimator,
+        predictor,
+        scorer,
+        [
+            (safe_indexing(X, index), predictor.targets.decoded(y), weight)
+            for index, y, weight in (
+                _to_score(part, scorer, has_counts) for part in held_out
+            )
+        ],
+        [part.weight.sum() for part in held_out],
+        is_joint=is_joint,
+    )
+
+
+def _to_score(part, scorer, has_counts):
+    """Return the places, targets and weights with which rows are scored.
+
+    Equal weights are left out. A scorer that takes none sees a row as often as its
+    weight says, if the weights are counts, of equal rows for instance.
+    """
+    if (part.weight == part.weight[0]).all():
+        return part.index, part.y, None
+    if takes_sample_weight(scorer):
+        return part.index, part.y, part.weight
+    if not has_counts:
+        raise ValueError(
+            f"`scoring`={scorer!r} takes no sample_weight, but there are weights that "
+            "are no whole numbers: choose a scorer that does, or scoring='loss'."
+        )
+    # A row that is shared out between two parts has a fraction of its weight in each.
+    times = np.rint(part.weight).clip(min=1).astype(int)
+    return part.index.repeat(times), part.y.repeat(times, axis=0), None
