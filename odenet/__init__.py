@@ -5,6 +5,7 @@ from odenet._diagnostics.gap import ode_gap
 from odenet._diagnostics.smoothness import DepthSmoothness, depth_smoothness
 from odenet._diagnostics.tangent_kernel import TangentKernel, tangent_kernel
 from odenet._estimators.classifier import ResODEClassifier
+from odenet._estimators.distillation import distil
 from odenet._estimators.image_classifier import ResODEImageClassifier
 from odenet._estimators.regressor import ResODERegressor
 from odenet._inspection.depth_smoothness import DepthSmoothnessDisplay
@@ -39,6 +40,7 @@ __all__ = [
     "WeightProfileDisplay",
     "__version__",
     "depth_smoothness",
+    "distil",
     "losses",
     "ode_gap",
     "schemes",

@@ -1,6 +1,7 @@
-"""The outputs of a network to first order in its weights, without a Jacobian.
+"""The outputs of a network to first order in its weights and in its inputs.
 
-The kernel of the derivative J of all outputs, in the flow's metric, and products J v.
+The kernel of the derivative J of all outputs by the weights, in the flow's metric, and
+products J v, without J itself; gradients by the inputs, and changes along the inputs.
 """
 
 from itertools import product
@@ -97,6 +98,62 @@ def push_forward(network, X, embedding, V, W, head):
     return dh @ network.head.mT + last @ head.mT
 
 
+@torch.no_grad()
+def pull_back_to_inputs(network, X):
+    """Compute the gradients of all outputs by the inputs, from the last layer back.
+
+    Parameters
+    ----------
+    network : ResidualNetwork
+        It may imitate another depth.
+    X : Tensor of shape (n, n_features)
+
+    Returns
+    -------
+    outputs : Tensor of shape (n, n_outputs)
+    gradients : Tensor of shape (n, n_outputs, n_features)
+    """
+    last, residuals, start, ahead = _evaluated(network, X)
+    head = network.head
+    dh = dr = head.expand(len(X), *head.shape)
+    for residual in reversed(residuals):
+        dp = residual.to_point(residual.pull_back(dr))
+        dr, dh = dh + (1 + ahead) * dp, dh + dp
+    if ahead:  # the first layer looks ahead along itself, at h_0
+        dh = dh + start.to_point(start.pull_back(ahead * dp))
+    return last @ head.mT, dh @ network.embedding[:, :-1]
+
+
+@torch.no_grad()
+def push_from_states(network, X, directions):
+    """Compute how the steps of all layers change with the first state, layer by layer.
+
+    Parameters
+    ----------
+    network : ResidualNetwork
+        It may imitate another depth.
+    X : Tensor of shape (n, n_features)
+    directions : Tensor of shape (n, n_directions, state_dim)
+        Changes of the first state of every sample.
+
+    Returns
+    -------
+    outputs : Tensor of shape (n, n_outputs)
+    changes : Tensor of shape (n, depth + 1, n_directions, n_outputs)
+        Of what the head reads in the first state and in the step of every layer: their
+        sum over depth is the change of the outputs.
+    """
+    last, residuals, start, ahead = _evaluated(network, X)
+    head, dh = network.head, directions
+    dr = start.along(dh) if ahead else 0.0
+    changes = [dh @ head.mT]
+    for residual in residuals:
+        dr = residual.along(dh + ahead * dr)
+        dh = dh + dr
+        changes.append(dr @ head.mT)
+    return last @ head.mT, torch.stack(changes, dim=1)
+
+
 def _evaluated(network, X):
     """Evaluate the layers of a network.
 
@@ -148,6 +205,10 @@ class _Residual:
         dz = dpoint @ self.W.mT + self.point @ dW.mT
         return (self.slope * dz) @ self.V.mT + self.inner @ dV.mT
 
+    def along(self, dpoint):
+        """Return the changes of the value along directions (n, k, q) of the point."""
+        return _times(_times(dpoint, self.W.mT) * self.slope[..., None, :], self.V.mT)
+
     def pull_back(self, dr):
         """Return gradients by W p, for gradients dr (n, d', q) by the residual."""
         return _times(dr, self.V) * self.slope[..., None, :]
@@ -158,7 +219,7 @@ class _Residual:
 
 
 def _times(g, M):
-    """Multiply the gradients (n, d', a) of all outputs by a matrix (a, b)."""
+    """Multiply several vectors of each sample, (n, k, a), by a matrix (a, b)."""
     return (g.flatten(-3, -2) @ M).unflatten(-2, g.shape[-3:-1])
 
 

@@ -156,7 +156,7 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             warnings.warn(text, category, stacklevel=3)
         return self
 
-    def _fit(self, X, y, sample_weight, given):
+    def _fit(self, X, y, sample_weight, given, announced=None):
         """Fit, and return what the user is to be warned of, with its category.
 
         ``given`` are the samples to stop early on, with their weights, or None.
@@ -166,7 +166,7 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         predictor = past = None
         if self.warm_start and hasattr(self, "_predictor"):
             predictor, past = self._resumed(), self._past()
-        reading = self._read(X, y, sample_weight, predictor)
+        reading = self._read(X, y, sample_weight, predictor, announced)
         if self.checkpoint is None:
             return self._train(X, y, reading, given, predictor, past)
         with checkpoint_of(self, reading, given, predictor) as checkpoint:
@@ -577,6 +577,26 @@ def fit_part(estimator, X, y, sample_weight, classes=None):
         )
     with losing_nothing(estimator):
         return estimator._fit_part(X, y, sample_weight, Announced(classes=classes))
+
+
+@fit_context(prefer_skip_nested_validation=True)
+def fit_announced(estimator, X, y, sample_weight, announced):
+    """Fit an estimator to a training set of which more is known than its rows tell.
+
+    Parameters
+    ----------
+    estimator : BaseResODE
+        One that is not fitted yet.
+    X, y, sample_weight
+        As of ``fit``; y may be of another kind, which is announced.
+    announced : Announced
+
+    Returns
+    -------
+    notices : list of tuple (text, category)
+        What the user is to be warned of.
+    """
+    return estimator._fit(X, y, sample_weight, None, announced)
 
 
 def prepare(estimator, X, y, sample_weight, announced):

@@ -6,11 +6,13 @@ from functools import partial
 from math import inf
 from numbers import Real
 
+import numpy as np
 import torch
 from sklearn.base import RegressorMixin
 from sklearn.metrics import get_scorer_names
 from sklearn.utils.validation import check_is_fitted
 
+from odenet._diagnostics.attribution import attribution
 from odenet._diagnostics.gap import (
     ExtrapolatedNetwork,
     ode_gap,
@@ -144,7 +146,8 @@ class TableResODE(BaseResODE):
 
     def _read_anew(self, X, y, sample_weight, announced):
         is_regressor = isinstance(self, RegressorMixin)
-        kind = RegressionTargets if is_regressor else ClassTargets
+        usual = RegressionTargets if is_regressor else ClassTargets
+        kind = announced.targets or usual
         columns, notices = announced.columns, ()
         if columns is None:
             columns = read_columns(X, self.categorical_features, self.allow_nan)
@@ -448,3 +451,95 @@ class TableResODE(BaseResODE):
         warn_if_rough(self.module_)
         network = ExtrapolatedNetwork(self._predictor.network_for_evaluation())
         return self._predictor.around(network).predict(X)
+
+    def attribution(self, X, *, baseline=None, by_depth=False, rtol=1e-6):
+        r"""Contributions of the columns of X to what is predicted.
+
+        They are integrated gradients (Sundararajan, Taly and Yan, ICML 2017): the
+        gradient of the network by its inputs, integrated along the straight line from
+        those of a baseline to those of a row. Over the columns they add up to the
+        change of the output,
+
+        .. math::
+            \sum_i a_i(x) = F(x) - F(baseline),
+
+        and a column that the network does not read contributes 0. All that a column is
+        turned into (a number and its score, the marks of its categories and of missing
+        values) counts as the column's.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        baseline : array-like of shape (n_baselines, n_features), default=None
+            What the rows are compared with: a row, or several, over which contributions
+            are averaged, such as some of the training set. None is one row, whose
+            numbers are the means of the training set, and which is of no category, as
+            if all its categories were unknown.
+        by_depth : bool, default=False
+            Whether to split the contributions by depth. The output is what the head
+            reads in the first state, plus what it reads in the step of every layer:
+            :math:`F = B h_0 + \sum_k B (h_k - h_{k-1})`. Each of these terms has
+            contributions of its own, at the cost of n_features / n_outputs times the
+            seconds.
+        rtol : float, default=1e-6
+            Tolerance of the error of a contribution, relative to the sum of the
+            absolute contributions to the same output. The number of points on the line
+            is doubled until they change by less, and is at most 256.
+
+        Returns
+        -------
+        contributions : ndarray of shape (n_samples, n_features, ...)
+            With ``by_depth``, of shape (depth + 1, n_samples, n_features, ...): a first
+            axis of depth, beginning with the first state. Its sum is the contributions
+            without ``by_depth``.
+
+            The last axes are those of what is explained. Of a regressor, that is what
+            ``predict`` returns, in the units of y, without further axis if it returns
+            one number for a sample; for a loss whose link is the logarithm ("poisson",
+            "gamma"), it is the logarithm of that. Of a classifier, it is what
+            ``decision_function`` returns: the logit of the second of two classes, or
+            an axis of the logits of all. Of several members it is the mean of what
+            each contributes, so that logarithms and logits are means as well.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+        ValueError
+            If X or the baseline do not fit the training set, or ``rtol`` is no positive
+            number.
+
+        Warns
+        -----
+        UserWarning
+            If the tolerance is not reached, as with activation="relu", whose gradients
+            jump.
+
+        Notes
+        -----
+        The contributions tell how this model comes to an output. What the score of a
+        model loses without a column is told by
+        ``sklearn.inspection.permutation_importance``, which takes these estimators. The
+        contributions of the neural ODE are those of a deep network, up to O(1/L):
+        ``model.with_depth(512).attribution(X)``.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from odenet import ResODERegressor
+        >>> X = np.random.default_rng(0).normal(size=(60, 2))
+        >>> y = 3 * X[:, 0] - X[:, 1]
+        >>> model = ResODERegressor(8, flow_time=10.0, random_state=0).fit(X, y)
+        >>> contributions = model.attribution(X)
+        >>> change = model.predict(X) - model.predict(X.mean(axis=0, keepdims=True))
+        >>> contributions.shape, bool(np.allclose(contributions.sum(axis=1), change))
+        ((60, 2), True)
+        >>> model.attribution(X, by_depth=True).shape
+        (9, 60, 2)
+        """
+        check_is_fitted(self)
+        settings = {"by_depth": by_depth, "rtol": rtol}
+        if not self.module_.has_models_axis:
+            return attribution(self._predictor, X, baseline, **settings)
+        predictors = (member._predictor for member in self.members_)
+        return np.mean([attribution(p, X, baseline, **settings) for p in predictors], 0)

@@ -9,7 +9,10 @@ from odenet._losses.base import Loss, kept_tensor
 
 
 class _Classification(Loss):
-    """The base of the cross-entropies: their name and their score."""
+    """The base of the cross-entropies: their name and their score.
+
+    A subclass has ``label(y)``, the index of the likeliest class of every target.
+    """
 
     name = "cross-entropy (nats)"
 
@@ -22,14 +25,16 @@ class _Classification(Loss):
         return replace(self, label_smoothing=0.0)
 
     def score(self, output, y, weight):
-        """Compute the weighted accuracy."""
-        right = (self.decide(output) == y).to(weight.dtype)
+        """Compute the weighted accuracy; of probabilities, of the likeliest classes."""
+        right = (self.decide(output) == self.label(y)).to(weight.dtype)
         return ((weight * right).sum() / weight.sum()).item()
 
 
 @dataclass(frozen=True)
 class LogisticLoss(_Classification):
     """The cross-entropy of two classes, from one output: the logit of class 1.
+
+    A target y is the probability of class 1: 0 or 1 where it is a label.
 
     Parameters
     ----------
@@ -62,6 +67,11 @@ class LogisticLoss(_Classification):
         """Return the index of the likelier class, shape (n,)."""
         return (output[:, 0] > 0).long()
 
+    @staticmethod
+    def label(y):
+        """Return whether class 1 is the likelier one, shape (n,)."""
+        return y > 0.5
+
     def _smoothed(self, y):
         """Return the probability of class 1 that a label has after smoothing."""
         share = 0.5 if self.shares is None else self.shares[1]
@@ -71,6 +81,9 @@ class LogisticLoss(_Classification):
 @dataclass(frozen=True)
 class CrossEntropy(_Classification):
     """The cross-entropy of three classes or more, from one logit each.
+
+    Targets y are the indices of labels, or else the probabilities of all classes, of
+    shape (n, n_classes).
 
     Parameters
     ----------
@@ -100,14 +113,20 @@ class CrossEntropy(_Classification):
         return torch.diag_embed(share) - share[:, :, None] * share[:, None, :]
 
     def _smoothed(self, output, y):
-        """Return the probabilities of the classes that labels have after smoothing."""
+        """Return the probabilities of the classes that targets have after smoothing."""
         n_classes = output.shape[1]
-        one_hot = F.one_hot(y, n_classes).to(output.dtype)
+        given = y if y.is_floating_point() else F.one_hot(y, n_classes)
+        given = given.to(output.dtype)
         if not self.label_smoothing:
-            return one_hot
+            return given
         shares = self.shares or (1 / n_classes,) * n_classes
         mean = kept_tensor(shares, output.dtype, output.device)
-        return one_hot + self.label_smoothing * (mean - one_hot)
+        return given + self.label_smoothing * (mean - given)
+
+    @staticmethod
+    def label(y):
+        """Return the index of the likeliest class, shape (n,)."""
+        return y.argmax(dim=1) if y.is_floating_point() else y
 
     @staticmethod
     def decide(output):

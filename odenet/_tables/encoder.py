@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from odenet._tables.columns import Columns
+from odenet._tables.columns import UNKNOWN, Columns
 from odenet._tables.normal_scores import NormalScores, fit_normal_scores
 from odenet._tables.rare_categories import sizes_of_marks
 from odenet._tables.standardizer import Standardizer, fit_standardizer, side_by_side
@@ -39,6 +39,23 @@ class Encoder:
     def ignored(self):
         """The indices of the columns of numbers that were constant in training."""
         return self.columns.numeric[np.isinf(self.standardizer.scale[: len(self.fill)])]
+
+    @property
+    def sources(self):
+        """The index of the column that each input tells of, shape (n_inputs,)."""
+        columns = self.columns
+        marks = zip(columns.categories, columns.inputs[1], strict=True)
+        parts = [columns.numeric, *(np.full(len(inputs), j) for j, inputs in marks)]
+        parts += [columns.incomplete, columns.scored]
+        return np.concatenate(parts).astype(int)
+
+    @property
+    def neutral_row(self):
+        """A row of the mean of every number, and of no category, shape (1, d)."""
+        numeric = self.columns.numeric
+        row = np.full((1, len(numeric) + len(self.columns.categories)), float(UNKNOWN))
+        row[:, numeric] = self.fill
+        return row
 
     def _filled_numbers(self, X):
         """Return the columns of numbers, without a gap."""

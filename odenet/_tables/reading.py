@@ -41,6 +41,7 @@ class Announced(NamedTuple):
 
     classes: np.ndarray | None = None  # labels
     columns: Columns | None = None  # categories
+    targets: type | None = None  # their kind, if it is not that of the estimator
 
 
 @dataclass(frozen=True)

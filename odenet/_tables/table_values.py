@@ -4,7 +4,7 @@ from numbers import Real
 
 import numpy as np
 
-from odenet._utils.sklearn_private import is_pandas_na, safe_indexing
+from odenet._utils.sklearn_private import adapter_of, is_pandas_na, safe_indexing
 
 
 def is_frame(X):
@@ -15,6 +15,26 @@ def is_frame(X):
 def values_of(X, j):
     """Return a column as a list of Python's own values."""
     return np.asarray(safe_indexing(X, j, axis=1), dtype=object).tolist()
+
+
+def mixed_rows(X, index):
+    """Return a table of the same kind, each column of which has rows of its own.
+
+    Parameters
+    ----------
+    X : data frame or ndarray of shape (n, d)
+    index : ndarray of shape (n_rows, d), of int
+        The rows of X that the values of every column come from.
+    """
+    if not is_frame(X):
+        return np.take_along_axis(X, index, axis=0)
+    columns = []
+    for j, rows in enumerate(index.T):
+        column = safe_indexing(safe_indexing(X, [j], axis=1), rows, axis=0)
+        if hasattr(column, "reset_index"):  # pandas would join rows of equal labels
+            column = column.reset_index(drop=True)
+        columns.append(column)
+    return adapter_of(X).hstack(columns)
 
 
 def name_of(X, j):

@@ -112,6 +112,13 @@ class Targets:
         """
         raise NotImplementedError
 
+    def explained(self, outputs):
+        """Return what attributions add up to, but for a constant, from a tensor.
+
+        It is differentiable; by default the outputs themselves.
+        """
+        return outputs
+
     def point(self, predictions):
         """Return one prediction for each target, which scores compare with y."""
         return predictions
@@ -247,6 +254,14 @@ class RegressionTargets(Targets):
             bounds = np.maximum(bounds, 0.0)
         return bounds[:, 0] if self.is_1d else bounds
 
+    def explained(self, outputs):
+        """Return predictions in units of y, or logarithms if the link is one."""
+        if self.loss.link != "log":
+            scale = torch.tensor(self.standardizer.inverse_scale).to(outputs)
+            outputs = self.loss.decide(outputs)
+            outputs = (outputs.swapaxes(1, -1) * scale).swapaxes(1, -1)
+        return outputs[:, 0] if self.is_1d else outputs
+
     def point(self, predictions):
         """Return one prediction for each target, which scores compare with y."""
         return self.loss.point(predictions)
@@ -320,7 +335,7 @@ class ClassTargets(Targets):
 
         They are known to a few samples only, of which half a one is added to each.
         """
-        mass = np.bincount(y, weight, minlength=len(self.classes))
+        mass = self.mass(y, weight)
         if not mass.all():
             return self
         mass = mass / weight.mean() + 0.5
@@ -334,6 +349,10 @@ class ClassTargets(Targets):
         if len(self.classes) == 2:
             return logits[1:] - logits[0]
         return logits - logits.mean()
+
+    def mass(self, y, weight):
+        """Return the weight of every class."""
+        return np.bincount(y, weight, minlength=len(self.classes))
 
     def encode(self, y):
         """Return the index of every label among the classes."""
@@ -352,7 +371,7 @@ class ClassTargets(Targets):
     def weigh(self, y, weight):
         """Multiply weights by ``class_weight``; "balanced" is of the weights' sums."""
         if self.class_weight == "balanced":
-            mass = np.bincount(y, weight, minlength=len(self.classes))
+            mass = self.mass(y, weight)
             factor = mass.sum() / (
                 np.count_nonzero(mass) * np.maximum(mass, mass[mass > 0].min())
             )
@@ -393,6 +412,10 @@ class ClassTargets(Targets):
             return self.classes[(outputs.ravel() > 0).astype(int)]
         return self.classes[outputs.argmax(axis=1)]
 
+    def explained(self, outputs):
+        """Return the logits, in the shape of ``decision_function``."""
+        return self.logits(outputs)
+
     def logits(self, outputs):
         """Return outputs in the shape of ``decision_function``."""
         return outputs.ravel() if len(self.classes) == 2 else outputs
@@ -418,6 +441,63 @@ class ClassTargets(Targets):
     def attributes(self):
         """Return the classes besides the number of outputs."""
         return {"classes_": self.classes, **super().attributes()}
+
+
+class SoftClassTargets(ClassTargets):
+    """Probabilities of classes, in place of labels: those of another classifier.
+
+    They have a column for each class, in the order of the classes, and are fitted as
+    they are: what is smoothed or weighed are labels.
+    """
+
+    checks = {"multi_output": True, "y_numeric": True}
+
+    @staticmethod
+    def check(y):
+        """Raise for targets that are no probabilities, up to rounding of float32."""
+        is_one = y.ndim == 2 and np.allclose(y.sum(axis=1), 1.0, atol=1e-4)
+        if not is_one or (y < 0).any():
+            raise ValueError(
+                "Probabilities must not be negative, and have a sum of 1 over the "
+                f"classes, got an array of shape {y.shape}, such as {y[:1].tolist()}."
+            )
+
+    def under(self, params):
+        """Return the same classes, whatever parameters say of labels."""
+        return self
+
+    def of_labels(self, params):
+        """Return the same classes, with their shares, for trainings by labels."""
+        return ClassTargets(self.classes, shares=self.shares).under(params)
+
+    def mass(self, y, weight):
+        """Return the weighted sum of the probabilities of every class."""
+        return weight @ y
+
+    def encode(self, y):
+        """Return probabilities in float64, whose sum is 1 up to rounding."""
+        y = np.asarray(y, dtype=np.float64)
+        return y / y.sum(axis=1, keepdims=True)
+
+    def weigh(self, y, weight):
+        """Leave weights as they are."""
+        return weight
+
+    def decoded(self, y):
+        """Return the labels of the likeliest classes."""
+        return super().decoded(y.argmax(axis=1))
+
+    def strata(self, y):
+        """Keep the likeliest classes in proportion."""
+        return y.argmax(axis=1)
+
+    def nonconformity(self, outputs, y):
+        """Take the likeliest class for that of a sample."""
+        return super().nonconformity(outputs, y.argmax(axis=1))
+
+    def tensor(self, y):
+        """Return all probabilities, or those of the second of two classes."""
+        return torch.tensor(y if len(self.classes) > 2 else y[:, 1])
 
 
 def _loss_of(params):

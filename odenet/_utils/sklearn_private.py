@@ -21,6 +21,7 @@ from sklearn.utils._param_validation import (
     StrOptions,
     validate_parameter_constraints,
 )
+from sklearn.utils._set_output import _get_adapter_from_container as adapter_of
 from sklearn.utils.validation import (
     _check_sample_weight,
     _generate_get_feature_names_out,
@@ -41,6 +42,7 @@ __all__ = [
     "Interval",
     "RealNotInt",
     "StrOptions",
+    "adapter_of",
     "check_matplotlib_support",
     "check_pandas_support",
     "check_sample_weight",

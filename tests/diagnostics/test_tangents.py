@@ -1,15 +1,22 @@
-"""The kernel and the products with J against those of torch's own derivatives."""
+"""The kernel, products with J and derivatives by inputs against torch's own ones."""
 
-from itertools import product
+from itertools import pairwise, product
 from math import inf
 
 import numpy as np
 import pytest
 import torch
-from torch.func import functional_call, jacrev
+from torch.autograd.functional import jvp
+from torch.func import functional_call, jacrev, vmap
 
 from odenet._diagnostics import tangents
-from odenet._diagnostics.tangents import kernel_matrix, push_forward
+from odenet._diagnostics.tangents import (
+    kernel_matrix,
+    pull_back_to_inputs,
+    push_forward,
+    push_from_states,
+)
+from odenet._network.layers import imitating_states
 from odenet._network.model_axis import join_networks, network_at
 from tests.helpers import draw_all, make_network
 
@@ -99,3 +106,32 @@ def test_joined_networks_have_kernels_of_their_own(X, generator):
         change = {name: p.detach() for name, p in network.named_parameters()}
         alone = push_forward(network, inputs[i], **change)
         np.testing.assert_allclose(pushed[i], alone, rtol=1e-10)
+
+
+def test_derivatives_by_inputs_and_along_first_states(X, generator):
+    """Of layers that imitate any depth; all their steps add up to the whole."""
+    for depth, imitated_depth in product((1, 4), IMITATED):
+        network = drawn(depth, imitated_depth, depth_scaling=0.7)
+        outputs, gradients = pull_back_to_inputs(network, X)
+        np.testing.assert_allclose(outputs, network(X).detach(), rtol=1e-12)
+        expected = vmap(jacrev(lambda x, f=network: f(x[None])[0]))(X).detach()
+        np.testing.assert_allclose(gradients, expected, rtol=1e-9, atol=1e-12)
+
+        directions = torch.randn(
+            (N, 2, network.state_dim), generator=generator, dtype=X.dtype
+        )
+        outputs, changes = push_from_states(network, X, directions)
+        np.testing.assert_allclose(outputs, network(X).detach(), rtol=1e-12)
+        assert changes.shape == (N, depth + 1, 2, N_OUTPUTS)
+
+        def readings(h, network=network):
+            imitated = network.imitated_depth or network.depth
+            states = imitating_states(h, *network.layers(), imitated)
+            steps = [states[0], *(b - a for a, b in pairwise(states))]
+            return torch.stack(steps, dim=1) @ network.head.mT
+
+        for j in range(2):
+            _, expected = jvp(readings, network.embed(X), directions[:, j])
+            np.testing.assert_allclose(
+                changes[:, :, j], expected.detach(), rtol=1e-9, atol=1e-12
+            )

@@ -11,6 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import expit, softmax
 from sklearn.base import clone
 from sklearn.datasets import make_classification, make_regression
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -20,6 +21,7 @@ from odenet import (
     ResODERegressor,
     ResODERegressorCV,
     depth_smoothness,
+    distil,
     tangent_kernel,
 )
 from odenet._network.model_axis import network_at
@@ -219,6 +221,29 @@ def test_members_in_searches_and_pipelines():
     search.set_params(random_state=0, width=8).fit(X, y)
     assert len(search.members_) == 3
     assert search.score(X, y) > 0.3
+
+
+def test_attributions_are_means_of_the_members():
+    model, X = fitted()
+    contributions = model.attribution(X[:5])
+    members = [member.attribution(X[:5]) for member in model.members_]
+    assert_allclose(contributions, np.mean(members, axis=0))
+    change = model.predict(X[:5]) - model.predict(X.mean(axis=0, keepdims=True))
+    assert_allclose(contributions.sum(axis=1), change, rtol=1e-3, atol=1e-3)
+    assert model.attribution(X[:5], by_depth=True).shape == (9, 5, 3)
+
+
+def test_several_students_learn_of_one_teacher():
+    for n_classes in (2, 3):
+        X, y = labels(n_classes, n=120)
+        teacher = RandomForestClassifier(random_state=0).fit(X, y)
+        student = ResODEClassifier(**SMALL, early_stopping=True)
+        for params in ({}, {"solver": "adamw", "scoring": "accuracy"}):
+            student.set_params(**params)
+            taught = distil(teacher, X, student=student, random_state=0)
+            assert (taught.predict(X) == teacher.predict(X)).mean() > 0.8
+            with pytest.raises(ValueError, match="no held-out samples"):
+                taught.predict_set(X)
 
 
 def test_bad_input_is_refused():

@@ -71,3 +71,28 @@ def test_labels_spread_by_shares_leave_the_mean_probability_right(shares):
     assert gradient.sum(dim=0).abs().max() < 1e-3
     loss.per_sample(output, y).sum().backward()
     torch.testing.assert_close(gradient, output.grad, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize(("loss", "n_classes"), [(LogisticLoss, 2), (CrossEntropy, 4)])
+def test_probabilities_as_targets(loss, n_classes, rng):
+    """The loss is the mean of those of the labels, and is least at the targets."""
+    p = torch.tensor(rng.dirichlet(np.ones(n_classes), size=30))
+    y = p[:, 1] if n_classes == 2 else p
+    output = torch.tensor(rng.normal(size=(30, 1 if n_classes == 2 else n_classes)))
+    labels = [torch.full((30,), label) for label in range(n_classes)]
+    labels = [y.double() if n_classes == 2 else y for y in labels]
+    for smoothed in (loss(), loss(0.2), loss(0.2, tuple(np.eye(n_classes)[1]))):
+        found = smoothed.per_sample(output, y)
+        of_labels = [smoothed.per_sample(output, label) for label in labels]
+        torch.testing.assert_close(found, (p.T * torch.stack(of_labels)).sum(dim=0))
+        by_autograd = output.clone().requires_grad_()
+        smoothed.per_sample(by_autograd, y).sum().backward()
+        gradient = smoothed.gradient(output, y)
+        torch.testing.assert_close(gradient, by_autograd.grad, rtol=1e-12, atol=1e-14)
+    logits = p.log() if n_classes > 2 else (p[:, 1:] / p[:, :1]).log()
+    assert loss().gradient(logits, y).abs().max() < 1e-12
+    weight = torch.tensor(rng.uniform(0.5, 2, size=30))
+    expected = accuracy_score(
+        p.argmax(dim=1), loss().decide(output), sample_weight=weight
+    )
+    assert loss().score(output, y, weight) == pytest.approx(expected)

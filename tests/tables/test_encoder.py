@@ -79,3 +79,32 @@ def test_an_only_category_has_a_column_that_says_nothing(gain):
     for index in (0, -1):
         Z = encoder(np.full((4, 1), float(index)))
         np.testing.assert_array_equal(Z, np.zeros((4, 1)))
+
+
+def test_every_input_has_the_column_as_its_source_that_moves_it():
+    X = np.array([[0, 0, 0.0, 1], [1, 0, 1.0, 9], [0, 1, 2.0, np.nan], [2, 1, 1, 4]])
+    met = columns(X, [0, 1], allow_nan=True, scored=True)
+    encoder = fit_encoder(met, X, np.ones(4), gain=2.0)
+    other = np.array([[1, 1, 5.0, np.nan]])
+    assert encoder.sources.tolist() == [2, 3, 0, 0, 0, 1, 3, 2, 3]
+    for j in range(4):
+        row = X[:1].copy()
+        row[0, j] = other[0, j]
+        moved = (encoder(row) != encoder(X[:1]))[0]
+        assert moved.any()
+        assert set(encoder.sources[moved]) == {j}
+
+
+def test_the_neutral_row_has_the_means_and_no_mark(rng):
+    X, weight = rng.normal(3, 2, size=(20, 3)), rng.uniform(size=20)
+    X[:, 1] = rng.integers(3, size=20)
+    X[0, 2] = np.nan
+    for gain in (None, 2.0):
+        met = columns(X, [1], allow_nan=True)
+        encoder = fit_encoder(met, X, weight, gain)
+        row = encoder.neutral_row
+        assert row.shape == (1, 3)
+        mean = np.average(X[:, 0], weights=weight)
+        assert row[0, 0] == pytest.approx(mean, rel=1e-12)
+        assert row[0, 2] == pytest.approx(np.average(X[1:, 2], weights=weight[1:]))
+        np.testing.assert_array_equal(encoder(row)[:, 2:], np.zeros((1, 4)))

@@ -10,6 +10,7 @@ from odenet._tables.table_values import (
     is_frame,
     kind_of,
     known_value,
+    mixed_rows,
     name_of,
     values_of,
 )
@@ -41,3 +42,18 @@ def test_values_without_a_hash_are_refused():
     assert distinct_values(["a", "b", "a"]) == {"a", "b"}
     with pytest.raises(TypeError, match="A category must be hashable"):
         distinct_values([["a"]])
+
+
+def test_columns_have_rows_of_their_own():
+    index = np.array([[1, 0], [0, 0], [1, 1], [0, 2]])
+    values = {"a": [1.0, None, 3.0], "b": ["x", "y", "z"]}
+    frame = pd.DataFrame(values, index=[5, 5, 7]).astype({"b": "category"})
+    frame.columns = ["a", "a"]  # of the same name, as pandas allows
+    for table in (frame, pl.DataFrame(values), frame.to_numpy()):
+        mixed = mixed_rows(table, index)
+        assert type(mixed) is type(table)
+        assert [known_value(v) for v in values_of(mixed, 0)] == [None, 1, None, 1]
+        assert values_of(mixed, 1) == ["x", "x", "y", "z"]
+        if is_frame(table):
+            assert list(mixed.columns) == list(table.columns)
+            assert list(mixed.dtypes) == list(table.dtypes)

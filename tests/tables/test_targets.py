@@ -11,7 +11,7 @@ from odenet._losses.cross_entropy import CrossEntropy, LogisticLoss
 from odenet._losses.huber import Huber
 from odenet._losses.poisson import Poisson
 from odenet._losses.squared_error import SquaredError
-from odenet._tables.targets import ClassTargets, RegressionTargets
+from odenet._tables.targets import ClassTargets, RegressionTargets, SoftClassTargets
 
 PARAMS = {
     "label_smoothing": 0.1,
@@ -254,3 +254,58 @@ def test_a_training_of_two_classes_starts_at_their_log_odds():
     assert fitted.probabilities(fitted.outputs_at_start())[0, 1] == pytest.approx(
         fitted.shares[1]
     )
+
+
+def test_what_is_explained_changes_as_predictions_do(rng):
+    """In the units and the shape of y; logarithms and logits as they are."""
+    outputs = rng.normal(size=(5, 6))
+    for loss, quantile in [("squared_error", 0.5), ("quantile", [0.2, 0.5, 0.8])]:
+        for shape in [(6,), (6, 2)]:
+            y = 100 + 5 * rng.normal(size=shape)
+            params = PARAMS | {"loss": loss, "quantile": quantile}
+            targets = of(RegressionTargets, y, params)
+            targets = targets.fitted(targets.encode(y), np.ones(6), standardize=True)
+            some = outputs[:, : targets.n_outputs]
+            explained = targets.explained(torch.tensor(some)).numpy()
+            change = np.diff(targets.decode(some), axis=0)
+            np.testing.assert_allclose(np.diff(explained, axis=0), change, atol=1e-12)
+    counts = of(RegressionTargets, np.ones(6), PARAMS | {"loss": "poisson"})
+    some = torch.tensor(outputs[:, :1])
+    assert np.array_equal(counts.explained(some), outputs[:, 0])
+    two = of(ClassTargets, ["a", "b"])
+    assert np.array_equal(two.explained(some), outputs[:, 0])
+    three = of(ClassTargets, ["a", "b", "c"])
+    some = torch.tensor(outputs[:, :3])
+    assert np.array_equal(three.explained(some), outputs[:, :3])
+
+
+def test_probabilities_are_targets_that_are_neither_smoothed_nor_weighed(rng):
+    for n in (2, 3):
+        p, weight = rng.dirichlet(np.ones(n), size=20), rng.uniform(0.5, 2, size=20)
+        params = PARAMS | {"class_weight": {0: 5.0}}
+        names = np.array(["c", "a", "b"])[:n]
+        targets = of(SoftClassTargets, p, params, classes=names)
+        assert targets.classes.tolist() == sorted(names)
+        encoded = targets.encode(p.astype(np.float32))
+        np.testing.assert_allclose(encoded.sum(axis=1), 1, rtol=1e-15)
+        np.testing.assert_allclose(encoded, p, atol=1e-6)
+        assert targets.weigh(p, weight) is weight
+        np.testing.assert_array_equal(targets.strata(p), p.argmax(axis=1))
+        seen = targets.tensor(p).numpy()
+        np.testing.assert_array_equal(seen, p if n == 3 else p[:, 1])
+        fitted = targets.fitted(p, weight, standardize=True)
+        mass = (p * weight[:, None]).sum(axis=0) / weight.mean() + 0.5
+        np.testing.assert_allclose(fitted.shares, mass / mass.sum())
+        assert fitted.loss.label_smoothing == 0
+        of_labels = fitted.of_labels(params)
+        assert type(of_labels) is ClassTargets
+        assert of_labels.shares == fitted.shares
+        assert of_labels.label_smoothing == 0.1
+        assert of_labels.class_weight == {0: 5.0}
+
+
+def test_what_are_no_probabilities_is_refused():
+    SoftClassTargets.check(np.array([[0.2, 0.8], [0.0, 1.0]]))
+    for wrong in ([[0.5, 0.6]], [[1.5, -0.5]], [0.5, 0.5], [[np.nan, 1.0]]):
+        with pytest.raises(ValueError, match="must not be negative, and have a sum"):
+            SoftClassTargets.check(np.array(wrong))
