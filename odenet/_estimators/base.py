@@ -132,7 +132,8 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         X : array-like of shape (n_samples, n_features)
             Training inputs.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Targets; one column for a classifier.
+            Targets. Of a classifier, one column of classes; or a column of 0 and 1 for
+            each of several labels, which may be a sparse matrix.
         sample_weight : array-like of shape (n_samples,), default=None
             A weight of w is the same as w repetitions, to the last bit.
         X_val, y_val : array-like, default=None
@@ -377,6 +378,8 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         on all samples in the end.
         """
         held_out, shares = splits.get("held_out"), splits.get("shares")
+        if not self._predictor.targets.is_calibrated:
+            return
         if shares is not None:
             parts = [share_out(rows, part) for part in shares]
         elif held_out is not None and (has_own_samples or self.flow_time_ is None):
@@ -485,8 +488,8 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         network     8 layers, state 16, width 64, gelu: 16,448 parameters
         """
         check_is_fitted(self)
-        contents = self._predictor.inputs.contents()
-        return summary_text(type(self).__name__, facts(self, contents))
+        said = facts(self, _contents_of(self._predictor))
+        return summary_text(type(self).__name__, said)
 
     save = persistence.save
     load = classmethod(persistence.load)
@@ -532,7 +535,13 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         """Add the facts to scikit-learn's picture of a fitted estimator."""
         if not hasattr(self, "_predictor"):
             return html
-        return with_summary(html, facts(self, self._predictor.inputs.contents()))
+        return with_summary(html, facts(self, _contents_of(self._predictor)))
+
+
+def _contents_of(predictor):
+    """Return words for what a sample holds, and for its labels if it has several."""
+    parts = predictor.inputs.contents(), predictor.targets.contents()
+    return "; ".join(part for part in parts if part)
 
 
 def _with_categories(reading, outcome, first):

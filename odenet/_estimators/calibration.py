@@ -38,6 +38,11 @@ def calibrated(predictor, parts):
 def checked_calibration(estimator):
     """Return the calibration of a fitted estimator, or raise if it has none."""
     check_is_fitted(estimator)
+    if not estimator._predictor.targets.is_calibrated:
+        raise ValueError(
+            "There are no conformal sets of several labels: wrap a classifier of one "
+            "label in sklearn.multioutput.MultiOutputClassifier, and ask each."
+        )
     calibration = estimator._predictor.calibration
     if calibration is None:
         raise ValueError(

@@ -13,7 +13,15 @@ from odenet._utils.sklearn_private import fit_context
 
 
 class ClassificationMixin(ClassifierMixin):
-    """Classes as outputs of the network: one logit each, or a single one of two."""
+    """Classes as outputs of the network: one logit each, or a single one of two.
+
+    Of several labels, each has one.
+    """
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
 
     @available_if(takes_parts)
     @fit_context(prefer_skip_nested_validation=True)
@@ -27,11 +35,11 @@ class ClassificationMixin(ClassifierMixin):
         ----------
         X : array-like of shape (n_samples, n_features)
             Training inputs.
-        y : array-like of shape (n_samples,)
-            Class labels.
+        y : array-like of shape (n_samples,) or (n_samples, n_labels)
+            Classes; or a column of 0 and 1 for each of several labels.
         classes : array-like of shape (n_classes,), default=None
-            All labels that any call will meet; required in the first call, unless it
-            meets them all.
+            All classes that any call will meet; required in the first call, unless it
+            meets them all. Of several labels, the numbers of the columns of y.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples.
 
@@ -62,7 +70,7 @@ class ClassificationMixin(ClassifierMixin):
             )
 
     def predict(self, X):
-        """Predict class labels.
+        """Predict classes, or which of several labels a sample has.
 
         Parameters
         ----------
@@ -70,13 +78,15 @@ class ClassificationMixin(ClassifierMixin):
 
         Returns
         -------
-        y : ndarray of shape (n_samples,)
+        y : ndarray of shape (n_samples,) or (n_samples, n_labels)
+            Of labels, integers: 1 where the probability of a label is above 1/2, and 0
+            elsewhere.
         """
         check_is_fitted(self)
         return self._predictor.predict(X)
 
     def decision_function(self, X):
-        """Logits of the classes.
+        """Logits of the classes, or of the labels.
 
         Parameters
         ----------
@@ -85,14 +95,14 @@ class ClassificationMixin(ClassifierMixin):
         Returns
         -------
         logits : ndarray of shape (n_samples,) or (n_samples, n_classes)
-            For two classes, the logit of ``classes_[1]``.
+            For two classes, the logit of ``classes_[1]``. For labels, one of each.
         """
         check_is_fitted(self)
         predictor = self._predictor
         return predictor.targets.logits(predictor.outputs(X))
 
     def predict_proba(self, X):
-        """Probabilities of the classes.
+        """Probabilities of the classes, or of the labels.
 
         Parameters
         ----------
@@ -101,13 +111,14 @@ class ClassificationMixin(ClassifierMixin):
         Returns
         -------
         probabilities : ndarray of shape (n_samples, n_classes)
+            Those of classes have the sum 1; every label has one of its own.
         """
         check_is_fitted(self)
         predictor = self._predictor
         return predictor.targets.probabilities(predictor.outputs(X))
 
     def predict_log_proba(self, X):
-        """Logarithms of the probabilities of the classes.
+        """Logarithms of the probabilities of the classes, or of the labels.
 
         Parameters
         ----------

@@ -11,6 +11,8 @@ class ResODEClassifier(ClassificationMixin, TableResODE):
     """Classification by a deep residual network that is a neural ODE.
 
     Minimises the cross-entropy. Two classes share one output, the logit of the second.
+    If y has several columns, of 0 and 1, they are labels of which a sample may have
+    any: each has an output of its own, and their cross-entropies are summed.
 
     Parameters
     ----------
@@ -117,13 +119,16 @@ class ResODEClassifier(ClassificationMixin, TableResODE):
         Whether numbers may be missing (NaN). One that is takes the mean of its column,
         and where training has met NaN in a column, a further column inside the model
         says which numbers are missing.
-    class_weight : dict or "balanced", default=None
-        Weights of the classes; "balanced" gives all the same total weight.
+    class_weight : dict, "balanced" or list of dict, default=None
+        Weights of the classes; "balanced" gives all the same total weight. Of several
+        labels, a list has a dict for each, such as ``{0: 1, 1: 5}``; the weights that a
+        sample has by its labels are multiplied, as in scikit-learn's trees.
     label_smoothing : float, default=0.05
         Probability that a label is taken to be spread over all classes, in proportion
         to their shares among the samples, so that the mean probability of a class stays
         right. It keeps the logits bounded: without it the flow of separable classes has
-        no limit. Training starts at the log-odds of the shares.
+        no limit. Training starts at the log-odds of the shares. Each of several labels
+        is spread over having it or not.
     backward : {"stored", "rebuilt"}, default="stored"
         Whether a gradient stores the states of all layers, or rebuilds them from the
         last one on the way back: slower, in memory that does not grow with depth.
@@ -152,7 +157,7 @@ class ResODEClassifier(ClassificationMixin, TableResODE):
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        Labels of the classes.
+        Labels of the classes; of several labels, the numbers of the columns of y.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of str
@@ -197,7 +202,8 @@ class ResODEClassifier(ClassificationMixin, TableResODE):
     validation_loss_curve_, validation_scores_ : list of float
         Log loss of the held-out samples (of labels that are not smoothed), and the
         score of ``scoring`` (for "loss", the accuracy), of all folds together; None
-        without.
+        without. Of several labels, the log losses are summed, and accuracy is the share
+        of samples of which all labels are right.
     n_iter_ : int
         Number of steps of the flow, or of epochs.
     n_grad_evals_ : int
@@ -225,11 +231,17 @@ class ResODEClassifier(ClassificationMixin, TableResODE):
     (100, 2)
     >>> bool(model.depth_smoothness_.von_neumann_ratio < 0.1)
     True
+
+    Two labels at once:
+
+    >>> labels = [[int(a > 0), int(b > 0)] for a, b in X]
+    >>> model.fit(X, labels).predict_proba(X).shape, labels[0], model.predict(X)[0]
+    ((100, 2), [0, 1], array([0, 1]))
     """
 
     _parameter_constraints = {
         **TableResODE._parameter_constraints,
-        "class_weight": [dict, StrOptions({"balanced"}), None],
+        "class_weight": [dict, list, StrOptions({"balanced"}), None],
         "label_smoothing": [Interval(Real, 0, 1, closed="left")],
     }
 

@@ -19,9 +19,9 @@ from odenet._tables.images import (
     fit_channels,
     read_images,
 )
+from odenet._tables.labels import kind_of_classes
 from odenet._tables.reading import Reading, to_rows
 from odenet._tables.standardizer import Standardizer
-from odenet._tables.targets import ClassTargets
 from odenet._training.augmentation import Augmentation
 from odenet._utils.sklearn_private import Count, Interval, StrOptions
 from odenet.solvers import SGD, AdamW, resolve_solver
@@ -42,7 +42,8 @@ class ResODEImageClassifier(ClassificationMixin, BaseResODE):
 
     Its filters and batch normalisations are stacked samples of functions of depth, each
     layer is scaled by 1/L, and the network is trained on mini-batches: see
-    :class:`ConvResidualNetwork`. Minimises the cross-entropy.
+    :class:`ConvResidualNetwork`. Minimises the cross-entropy. Takes several labels at
+    once as :class:`ResODEClassifier` does.
 
     Parameters
     ----------
@@ -77,8 +78,9 @@ class ResODEImageClassifier(ClassificationMixin, BaseResODE):
         Share of every class that is held out.
     standardize : bool, default=True
         Whether to scale the channels inside the model.
-    class_weight : dict or "balanced", default=None
-        Weights of the classes; "balanced" gives all the same total weight.
+    class_weight : dict, "balanced" or list of dict, default=None
+        Weights of the classes; "balanced" gives all the same total weight. Of several
+        labels, a list has a dict for each; the weights are multiplied.
     label_smoothing : float, default=0.0
         Probability that a label is taken to be spread over all classes, in proportion
         to their shares among the samples.
@@ -104,7 +106,7 @@ class ResODEImageClassifier(ClassificationMixin, BaseResODE):
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        Labels of the classes.
+        Labels of the classes; of several labels, the numbers of the columns of y.
     image_shape_ : tuple (height, width, n_channels)
         Shape of an image.
     n_features_in_ : int
@@ -177,7 +179,7 @@ class ResODEImageClassifier(ClassificationMixin, BaseResODE):
         "early_stopping": ["boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "standardize": ["boolean"],
-        "class_weight": [dict, StrOptions({"balanced"}), None],
+        "class_weight": [dict, list, StrOptions({"balanced"}), None],
         "label_smoothing": [Interval(Real, 0, 1, closed="left")],
         "callbacks": [list, None],
         "checkpoint": [str, os.PathLike, None],
@@ -260,16 +262,17 @@ class ResODEImageClassifier(ClassificationMixin, BaseResODE):
         )
 
     def _read_anew(self, X, y, sample_weight, announced):
-        (X, y), shape = read_images(self, X, y, reset=True)
+        kind = kind_of_classes(y)
+        (X, y), shape = read_images(self, X, y, reset=True, **kind.checks)
         shape = find_image_shape(self.image_shape, shape, self.n_features_in_)
         if self.random_shift >= min(shape[:2]):
             raise ValueError(
                 f"`random_shift` must be smaller than the images of {shape[0]} x "
                 f"{shape[1]} pixels, got {self.random_shift}."
             )
-        ClassTargets.check(y)
+        kind.check(y)
         targets_of = partial(
-            ClassTargets.of,
+            kind.of,
             estimator_name=type(self).__name__,
             params=self.get_params(deep=False),
             classes=announced.classes,

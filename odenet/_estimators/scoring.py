@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.metrics import check_scoring
 from sklearn.utils import indexable
 
-from odenet._inspection.summary import is_judged_by_score, score_name
+from odenet._inspection.summary import is_judged_by_score, scorer_name
 from odenet._network.model_axis import network_at
 from odenet._network.predictor import Predictor
 from odenet._tables.hold_out import share_out
@@ -70,7 +70,7 @@ class HeldOutScore:
         predictor = self.predictor.around(network)
         model = serving(self.estimator, predictor, depth_=network.depth)
         params = {} if weight is None else {"sample_weight": weight}
-        name = score_name(model)
+        name = scorer_name(self.estimator.scoring or "score")
         try:
             score = self.scorer(model, X, y, **params)
         except FloatingPointError as error:  # not one of the training

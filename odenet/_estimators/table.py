@@ -29,9 +29,10 @@ from odenet._network.start import input_scaling, start_network
 from odenet._tables.column_checks import notices_of
 from odenet._tables.columns import read_columns
 from odenet._tables.encoder import fit_encoder
+from odenet._tables.labels import kind_of_classes
 from odenet._tables.rare_categories import Pooling
 from odenet._tables.reading import Reading, TableInputs, read_table, to_rows
-from odenet._tables.targets import ClassTargets, RegressionTargets
+from odenet._tables.targets import RegressionTargets
 from odenet._training.depth.depths import DEEPEST
 from odenet._utils.devices import torch_threads
 from odenet._utils.sklearn_private import Count, Interval, RealNotInt, StrOptions
@@ -146,7 +147,7 @@ class TableResODE(BaseResODE):
 
     def _read_anew(self, X, y, sample_weight, announced):
         is_regressor = isinstance(self, RegressorMixin)
-        usual = RegressionTargets if is_regressor else ClassTargets
+        usual = RegressionTargets if is_regressor else kind_of_classes(y)
         kind = announced.targets or usual
         columns, notices = announced.columns, ()
         if columns is None:

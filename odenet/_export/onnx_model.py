@@ -9,7 +9,8 @@ from odenet._export.onnx_graph import Graph
 from odenet._export.onnx_inputs import add_inputs
 from odenet._export.onnx_network import add_conv_network, add_residual_network
 from odenet._network.convolutional import ConvResidualNetwork
-from odenet._tables.targets import ClassTargets
+from odenet._tables.labels import LabelTargets
+from odenet._tables.targets import ClassTargets, RegressionTargets
 from odenet._utils.files import replacing
 from odenet._version import __version__
 
@@ -55,8 +56,9 @@ def to_onnx(model, path):
 
     A regressor has the output "y", float64 of the shape that ``predict`` returns, for
     every loss of the package. A classifier has "label", of shape (batch,), and
-    "probabilities", float64 of shape (batch, n_classes). The metadata hold "estimator",
-    "odenet" (the version) and "classes".
+    "probabilities", float64 of shape (batch, n_classes); of several labels, "label" is
+    int64 of shape (batch, n_labels), as the probabilities are. The metadata hold
+    "estimator", "odenet" (the version) and "classes".
 
     Examples
     --------
@@ -87,8 +89,7 @@ def to_onnx(model, path):
 def _add_predictor(graph, predictor):
     """Add inputs, network and outputs to a graph, and return further metadata."""
     inputs, network, targets = predictor.inputs, predictor.network, predictor.targets
-    has_classes = isinstance(targets, ClassTargets)
-    outputs = ["label", "probabilities"] if has_classes else ["y"]
+    outputs = ["label", "probabilities"] if targets.has_classes else ["y"]
     names = inputs.feature_names
     x = add_inputs(graph, inputs.encoder, inputs.n_features, names, outputs)
     is_conv = isinstance(network, ConvResidualNetwork)
@@ -96,23 +97,22 @@ def _add_predictor(graph, predictor):
     output = graph.cast(add_network(graph, network, x), np.float64)
     if network.has_models_axis:
         output = _combined(graph, targets, output, network.n_models)
-    if not has_classes:
-        _add_targets(graph, targets, output)
+    _ADD[type(targets)](graph, targets, output)
+    if not targets.has_classes:
         return {}
-    _add_classes(graph, targets.classes, output)
     return {"classes": json.dumps(targets.classes.tolist())}
 
 
 def _combined(graph, targets, outputs, n_members):
     """Add ``Targets.combine``: the outputs of one network in place of several."""
-    if not isinstance(targets, ClassTargets):
+    if not targets.has_classes:
         return targets.loss.combine_to_onnx(graph, outputs, n_members)
 
     def log_mean(probabilities):
         mean = graph.add("ReduceMean", probabilities, axes=[0], keepdims=0)
         return graph.add("Log", mean)
 
-    if len(targets.classes) > 2:
+    if targets.n_outputs > 1 and isinstance(targets, ClassTargets):
         return log_mean(graph.add("Softmax", outputs, axis=2))
     of_second = log_mean(graph.add("Sigmoid", outputs))
     of_first = log_mean(graph.add("Sigmoid", graph.add("Neg", outputs)))
@@ -134,8 +134,18 @@ def _add_targets(graph, targets, output):
     graph.named_output(y, "y", np.float64, shape)
 
 
-def _add_classes(graph, classes, logits):
+def _add_several_labels(graph, targets, logits):
+    """Add the labels that a sample has, and the probability of each."""
+    label = graph.cast(graph.add("Greater", logits, graph.constant(0.0)), np.int64)
+    shape = ["batch", targets.n_labels]
+    graph.named_output(label, "label", np.int64, shape)
+    probabilities = graph.add("Sigmoid", logits)
+    graph.named_output(probabilities, "probabilities", np.float64, shape)
+
+
+def _add_classes(graph, targets, logits):
     """Add the labels and the probabilities of a classifier."""
+    classes = targets.classes
     if len(classes) == 2:
         negative = graph.add("Neg", logits)
         logits = graph.concat(
@@ -169,3 +179,10 @@ def _labels(classes):
         "Labels can be exported to ONNX if all are numbers or all are texts, got "
         f"{classes.tolist()}."
     )
+
+
+_ADD = {  # the outputs of every kind of targets
+    RegressionTargets: _add_targets,
+    ClassTargets: _add_classes,
+    LabelTargets: _add_several_labels,
+}

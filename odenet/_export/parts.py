@@ -4,13 +4,15 @@ A fitted estimator owns inputs and targets. In files they are called ``_X_encode
 ``_columns``, ``_y_standardizer`` and ``_y_is_1d``, and for images ``image_shape_`` and
 ``_black`` as well. Those were attributes of the estimators when the first files were
 written. The names stay, so that old files can be read. ``_y_loss`` is the loss that was
-fitted, in files of another one than the squared error, and ``_calibration`` what
+fitted, in files of another one than the squared error. ``_class_shares`` are those of
+the classes; ``_label_shares`` tell of several labels instead. ``_calibration`` is what
 held-out samples say of the errors, in files of estimators that have some.
 """
 
 from odenet._losses.squared_error import SquaredError
 from odenet._network.predictor import Predictor
 from odenet._tables.images import ImageInputs
+from odenet._tables.labels import LabelTargets
 from odenet._tables.reading import TableInputs
 from odenet._tables.targets import ClassTargets, RegressionTargets
 
@@ -42,6 +44,8 @@ def state_of_parts(state):
         named |= {"_y_standardizer": targets.standardizer, "_y_is_1d": targets.is_1d}
         if targets.loss != SquaredError():
             named["_y_loss"] = targets.loss
+    elif isinstance(targets, LabelTargets):
+        named["_label_shares"] = list(targets.shares)
     elif targets.shares is not None:
         named["_class_shares"] = list(targets.shares)
     if parts.calibration is not None:
@@ -63,16 +67,20 @@ def parts_of_state(state, estimator_name):
         inputs = ImageInputs(*features, state.pop("image_shape_"), encoder)
     else:
         inputs = TableInputs(*features, encoder)
-    shares = state.pop("_class_shares", None)  # the first files had none
-    if standardizer is None:
-        targets = ClassTargets(
-            state["classes_"],
-            label_smoothing=state["label_smoothing"],
-            class_weight=state["class_weight"],
-            shares=shares and tuple(shares),
-        )
-    else:
-        loss = state.pop("_y_loss", SquaredError())
-        targets = RegressionTargets(standardizer, state.pop("_y_is_1d"), loss)
+    targets = _targets_of_state(state, standardizer)
     parts = Predictor(None, inputs, targets, state.pop("_calibration", None))
     return state | {FROZEN: state[FROZEN] | {"parts": parts}}
+
+
+def _targets_of_state(state, standardizer):
+    """Take what belongs to the targets out of a state, and return them."""
+    of_labels = state.pop("_label_shares", None)
+    of_classes = state.pop("_class_shares", None)  # the first files had none
+    if standardizer is not None:
+        loss = state.pop("_y_loss", SquaredError())
+        return RegressionTargets(standardizer, state.pop("_y_is_1d"), loss)
+    settings = {name: state[name] for name in ("label_smoothing", "class_weight")}
+    if of_labels is not None:
+        return LabelTargets(len(of_labels), **settings, shares=tuple(of_labels))
+    shares = of_classes and tuple(of_classes)
+    return ClassTargets(state["classes_"], **settings, shares=shares)

@@ -187,6 +187,7 @@ SOMETIMES = {
     "image_shape_": _list_of(_integer(1, MOST_COLUMNS), tuple),
     "_black": _list_of(_number(), tuple),
     "_class_shares": _optional(_list_of(_number(0, 1))),
+    "_label_shares": _list_of(_number(0, 1)),
     "_sklearn_output_config": _dict_of(
         lambda value: value in ("default", "pandas", "polars")
     ),
@@ -302,6 +303,7 @@ def _lengths(state):
     lengths = {"feature_names_in_": state["n_features_in_"]}
     if state.get("_class_shares") is not None:
         lengths["_class_shares"] = len(state.get("classes_", ()))
+    lengths["_label_shares"] = state["n_outputs_"]
     losses, scores = state["validation_loss_curve_"], state["validation_scores_"]
     if (losses is None) != (scores is None):
         raise ValueError("held-out losses and scores do not belong together")
@@ -317,10 +319,15 @@ def _targets_fit(state):
     if standardizer is not None:
         n_targets, is_1d = len(standardizer.mean), state.get("_y_is_1d")
         loss = state.get("_y_loss", SquaredError())
-        fits = _is_standardizer(standardizer, n_targets) and "classes_" not in state
+        fits = _is_standardizer(standardizer, n_targets) and not (
+            {"classes_", "_label_shares"} & state.keys()
+        )
         fits = fits and n_targets * loss.outputs_per_target == n_outputs
         return fits and is_1d is not None and (n_targets == 1 or not is_1d)
     classes = state.get("classes_", ())
+    if (shares := state.get("_label_shares")) is not None:
+        are_numbers = np.array_equal(classes, np.arange(n_outputs))
+        return are_numbers and n_outputs >= 2 and 0 < min(shares) <= max(shares) < 1
     return (
         len(classes) >= 2
         and n_outputs == ClassTargets(classes).n_outputs

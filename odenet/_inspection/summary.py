@@ -99,12 +99,15 @@ def is_judged_by_score(model):
 def score_name(model):
     """Return the name of the score of held-out samples.
 
-    It is that of ``scoring`` where that judges the training; R2 or the accuracy
-    otherwise.
+    It is that of ``scoring`` where that judges the training, and that of the loss
+    otherwise, such as R2 or the accuracy.
     """
     scoring = model.scoring if is_judged_by_score(model) else None
-    if scoring is None:
-        return "accuracy" if hasattr(model, "classes_") else "R2"
+    return model.net_.loss.score_name if scoring is None else scorer_name(scoring)
+
+
+def scorer_name(scoring):
+    """Return a name for the parameter ``scoring``: a name itself, or a callable."""
     if isinstance(scoring, str):
         return scoring
     return getattr(scoring, "__name__", None) or str(scoring)
@@ -151,7 +154,7 @@ def _say_network(network):
     """Say how large a network is."""
     n_parameters = sum(p.numel() for p in network.parameters())
     imitated = network.imitated_depth
-    several = f"{network.n_models} members of " if network.has_models_axis else ""
+    several = f"{network.n_models} members of " if network.n_models > 1 else ""
     return (
         f"{several}{network.depth} layers"
         + (f" that imitate {imitated}" if imitated is not None else "")

@@ -1,6 +1,7 @@
 """A display of hidden states along depth, for a network and its neural ODE."""
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.base import is_classifier
 from sklearn.decomposition import PCA
 from sklearn.utils import check_consistent_length, check_random_state
@@ -73,7 +74,8 @@ class TrajectoryDisplay(Display):
         X : array-like of shape (n_samples, n_features)
         y : array-like of shape (n_samples,), default=None
             The targets or classes that the colours show. By default, these are what
-            the estimator predicts. If there are several targets, the first is taken.
+            the estimator predicts. If there are several targets or labels, the first
+            is taken.
         n_samples : int, default=60
             The number of samples to draw. If X has more, they are chosen at random.
         random_state : int, RandomState instance or None, default=None
@@ -99,7 +101,8 @@ class TrajectoryDisplay(Display):
             )
         check_consistent_length(X, y)
         X, y = _choose_samples(X, y, n_samples, random_state)
-        y = np.asarray(estimator.predict(X) if y is None else y)
+        y = estimator.predict(X) if y is None else y
+        y = y.toarray() if issparse(y) else np.asarray(y)
         if y.ndim == 2:
             y = y[:, 0]
         states = estimator.hidden_states(X)

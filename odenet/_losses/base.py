@@ -22,6 +22,8 @@ class Loss:
     ----------
     name : str
         The name of the loss on the axis of a figure, with its unit in parentheses.
+    score_name : str
+        The name of what ``score`` returns.
     link : {"identity", "log"}
         How an output stands for a prediction. "identity" is the prediction itself, of a
         standardised target. "log" is the logarithm of the prediction, over the mean of
@@ -59,6 +61,7 @@ class Loss:
     """
 
     name = "loss"
+    score_name = "R2"
     link = "identity"
     constant_curvature = None
     outputs_per_target = 1

@@ -1,4 +1,7 @@
-"""The cross-entropies: of two classes from one output, and of more from one each."""
+"""The cross-entropies: of two classes from one output, and of more from one each.
+
+That of several labels, of which a sample may have any, is the sum of their own.
+"""
 
 from dataclasses import dataclass, replace
 
@@ -15,6 +18,7 @@ class _Classification(Loss):
     """
 
     name = "cross-entropy (nats)"
+    score_name = "accuracy"
 
     def for_validation(self):
         """Return the cross-entropy of the labels themselves.
@@ -132,3 +136,57 @@ class CrossEntropy(_Classification):
     def decide(output):
         """Return the index of the likeliest class, shape (n,)."""
         return output.argmax(dim=1)
+
+
+@dataclass(frozen=True)
+class MultilabelLoss(_Classification):
+    """The cross-entropies of several labels, summed; an output is the logit of one.
+
+    A target is 1 where a sample has the label, and 0 where it has not.
+
+    Parameters
+    ----------
+    label_smoothing : float, default=0.0
+        This share of every target is drawn towards what ``shares`` say.
+    shares : tuple of float, default=None
+        For every label the mean to draw its targets towards; None is one half. With the
+        shares of the samples that have the label, the mean of the probabilities that
+        minimise the loss is right, whatever the smoothing is.
+    """
+
+    name = "cross-entropy of all labels (nats)"
+    score_name = "subset accuracy"
+
+    label_smoothing: float = 0.0
+    shares: tuple | None = None
+
+    def per_sample(self, output, y):
+        """Compute the loss of every sample, shape (n,)."""
+        return (F.softplus(output) - output * self._smoothed(y)).sum(dim=1)
+
+    def gradient(self, output, y):
+        """Compute the gradient of every sample's loss, shape (n, n_labels)."""
+        return torch.sigmoid(output) - self._smoothed(y)
+
+    @staticmethod
+    def curvature(output, y):
+        """Compute the second derivative of every sample's loss, a diagonal matrix."""
+        return torch.diag_embed(torch.sigmoid(output) * torch.sigmoid(-output))
+
+    def score(self, output, y, weight):
+        """Compute the weighted share of samples of which all labels are right."""
+        right = (self.decide(output) == y).all(dim=1).to(weight.dtype)
+        return ((weight * right).sum() / weight.sum()).item()
+
+    @staticmethod
+    def decide(output):
+        """Return 1 for every label that is likelier than not, shape (n, n_labels)."""
+        return (output > 0).long()
+
+    def _smoothed(self, y):
+        """Return the probability of every label that a target has after smoothing."""
+        if not self.label_smoothing:
+            return y
+        shares = self.shares or (0.5,) * y.shape[1]
+        mean = kept_tensor(shares, y.dtype, y.device)
+        return y + self.label_smoothing * (mean - y)

@@ -24,7 +24,7 @@ FIRST_STEP = 0.1
 
 def _has_classes(ode):
     """Tell whether an ODE comes from a classifier."""
-    return hasattr(ode.targets, "classes")
+    return ode.targets is not None and ode.targets.has_classes
 
 
 class NeuralODE(nn.Module):
@@ -252,7 +252,7 @@ class NeuralODE(nn.Module):
 
     @available_if(_has_classes)
     def predict_proba(self, X):
-        """Probabilities of the classes, if the estimator is a classifier.
+        """Probabilities of the classes or labels, if the estimator is a classifier.
 
         Parameters
         ----------
@@ -266,7 +266,7 @@ class NeuralODE(nn.Module):
 
     @available_if(_has_classes)
     def decision_function(self, X):
-        """Logits of the classes, if the estimator is a classifier.
+        """Logits of the classes or labels, if the estimator is a classifier.
 
         Parameters
         ----------
@@ -304,8 +304,9 @@ class NeuralODE(nn.Module):
         Returns
         -------
         score : float
-            The accuracy of a classifier, else the coefficient of determination R2; of
-            several quantiles, that of the one nearest to 1/2.
+            The accuracy of a classifier, for which all labels of a sample must be
+            right, else the coefficient of determination R2; of several quantiles, that
+            of the one nearest to 1/2.
         """
         score = accuracy_score if _has_classes(self) else r2_score
         predictions = self.predict(X)

@@ -20,7 +20,8 @@ class ResODEClassifierCV(PathSearchMixin, ResODEClassifier):
     cv : int, splitter or iterable, default=None
         Folds, as in scikit-learn; None is five.
     scoring : str or callable, default=None
-        Scorer of scikit-learn; None is minus the log loss, over all classes.
+        Scorer of scikit-learn; None is minus the log loss, over all classes. That of
+        several labels is summed over them.
     one_standard_error : bool, default=False
         Whether to choose, instead of the best mean score, the shortest flow time (and
         then the smallest depth) within one standard error of it.

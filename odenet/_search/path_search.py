@@ -17,8 +17,6 @@ from sklearn.metrics import (
     check_scoring,
     get_scorer,
     get_scorer_names,
-    log_loss,
-    make_scorer,
 )
 from sklearn.model_selection import check_cv
 from sklearn.utils import Bunch, indexable
@@ -34,7 +32,6 @@ from tqdm.auto import tqdm
 from odenet._estimators.base import read_training_set
 from odenet._estimators.checkpoint import Checkpoint
 from odenet._estimators.preparation import losing_nothing
-from odenet._losses.squared_error import SquaredError
 from odenet._network.start import dimensions_of_inputs
 from odenet._search.sweep import Sweep
 from odenet._tables.reading import Announced
@@ -94,7 +91,8 @@ class PathSearchMixin:
         X : array-like of shape (n_samples, n_features)
             Training inputs.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Targets; one column for a classifier.
+            Targets. Of a classifier, one column of classes; or a column of 0 and 1 for
+            each of several labels, which may be a sparse matrix.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples, in training and in the scores.
         **params : dict
@@ -147,7 +145,7 @@ class PathSearchMixin:
         flow_times = self._flow_times(reading.targets)
         _, y, weight, _ = reading.rows
         targets = reading.targets.fitted(y, weight, self.standardize)
-        classes = getattr(targets, "classes", None)
+        classes = targets.classes if targets.has_classes else None
         announced = Announced(classes, columns=reading.layout)
         swept = clone(estimator).set_params(n_members=1)
         if effective_n_jobs(self.n_jobs) > 1:
@@ -241,24 +239,12 @@ class PathSearchMixin:
     def _scorer(self, targets=None):
         """Return the scorer of ``scoring``.
 
-        By default it takes the weights. That of a classifier is the log loss over all
-        classes of the ``targets``, some of which a fold may lack: among flow times that
-        tell classes equally well, it prefers one whose probabilities are right. That of
-        a regressor is minus the loss, in the scale that all targets have, or R2 for the
-        squared error.
+        By default it is that of the targets, and takes the weights. Where only those
+        are asked for, before there are targets, any scorer will do.
         """
         if self.scoring is not None:
             return check_scoring(estimator_class(type(self))(), scoring=self.scoring)
-        scorer = get_scorer("r2")
-        if is_classifier(self):
-            scorer = make_scorer(
-                log_loss,
-                greater_is_better=False,
-                response_method="predict_proba",
-                labels=getattr(targets, "classes", None),
-            )
-        elif targets is not None and targets.loss != SquaredError():
-            scorer = make_scorer(targets.mean_loss, greater_is_better=False)
+        scorer = get_scorer("r2") if targets is None else targets.scorer()
         if get_config()["enable_metadata_routing"]:
             scorer = scorer.set_score_request(sample_weight=True)
         return scorer

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.special import expit, log_expit, log_softmax, logsumexp, softmax
+from sklearn.metrics import get_scorer, log_loss, make_scorer
 from sklearn.utils import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 
@@ -21,6 +22,9 @@ from odenet._tables.standardizer import (
     fit_to_the_mean,
 )
 
+# Longer than that of numbers: the curvature of the cross-entropy is far smaller.
+FLOW_TIME_OF_CLASSES = 1200.0
+
 
 class Targets:
     """What an estimator knows of its targets: one instance belongs to one fit.
@@ -30,6 +34,8 @@ class Targets:
     """
 
     checks = {}  # keyword arguments for scikit-learn's check of y
+    is_calibrated = True  # whether held-out samples give intervals or sets
+    has_classes = False  # if so, there are ``classes``, ``logits`` and probabilities
     longest_flow_time = 300.0  # of a flow that held-out samples are to stop
 
     @classmethod
@@ -123,9 +129,17 @@ class Targets:
         """Return one prediction for each target, which scores compare with y."""
         return predictions
 
+    def scorer(self):
+        """Return the scorer of scikit-learn by which a search chooses by default."""
+        raise NotImplementedError
+
     def notices(self):
         """Return what a user is to know who trains further on other data."""
         return []
+
+    def contents(self):
+        """Return words for what a sample is labelled with, or an empty text."""
+        return ""
 
     def attributes(self):
         """Return what an estimator shows of its targets after ``fit``."""
@@ -266,6 +280,15 @@ class RegressionTargets(Targets):
         """Return one prediction for each target, which scores compare with y."""
         return self.loss.point(predictions)
 
+    def scorer(self):
+        """Return R2 for the squared error, and else minus the loss of scaled targets.
+
+        All targets have this scale.
+        """
+        if self.loss == SquaredError():
+            return get_scorer("r2")
+        return make_scorer(self.mean_loss, greater_is_better=False)
+
     def mean_loss(self, y, predictions, sample_weight=None):
         """Compute the weighted mean loss of predictions, as scikit-learn's metrics do.
 
@@ -296,7 +319,8 @@ class ClassTargets(Targets):
     class_weight: Any = None
     shares: tuple | None = None  # of the classes in the weight of the training set
 
-    longest_flow_time = 1200.0  # the curvature of cross-entropy is far smaller
+    has_classes = True
+    longest_flow_time = FLOW_TIME_OF_CLASSES
 
     @staticmethod
     def check(y):
@@ -370,23 +394,13 @@ class ClassTargets(Targets):
 
     def weigh(self, y, weight):
         """Multiply weights by ``class_weight``; "balanced" is of the weights' sums."""
-        if self.class_weight == "balanced":
-            mass = self.mass(y, weight)
-            factor = mass.sum() / (
-                np.count_nonzero(mass) * np.maximum(mass, mass[mass > 0].min())
-            )
-        else:
-            _check_class_weight(self.class_weight)
-            factor = compute_class_weight(
-                self.class_weight, classes=self.classes, y=self.classes[y]
-            )
-        weight = weight * factor[y]
-        if not weight.any():
+        if isinstance(self.class_weight, list):
             raise ValueError(
-                "`class_weight` must leave some samples of positive weight, "
-                f"got {self.class_weight!r}."
+                "`class_weight` can be a list only if y has a column for each of "
+                f"several labels, got {self.class_weight!r}."
             )
-        return weight
+        factor = factors_of_classes(y, weight, self.classes, self.class_weight)
+        return some_weight(weight * factor, self.class_weight)
 
     def strata(self, y):
         """Keep the classes in proportion."""
@@ -401,10 +415,7 @@ class ClassTargets(Targets):
         """Return the logits of the mean probabilities, exact where those round to 0."""
         if len(self.classes) > 2:
             return logsumexp(log_softmax(outputs, axis=2), axis=0) - log(len(outputs))
-        of_second, of_first = (
-            logsumexp(log_expit(sign * outputs), axis=0) for sign in (1, -1)
-        )
-        return of_second - of_first
+        return logits_of_means(outputs)
 
     def decode(self, outputs):
         """Return the labels of the largest logits."""
@@ -415,6 +426,19 @@ class ClassTargets(Targets):
     def explained(self, outputs):
         """Return the logits, in the shape of ``decision_function``."""
         return self.logits(outputs)
+
+    def scorer(self):
+        """Return minus the log loss over all classes, some of which y may lack.
+
+        Among flow times that tell classes equally well, it prefers one whose
+        probabilities are right.
+        """
+        return make_scorer(
+            log_loss,
+            greater_is_better=False,
+            response_method="predict_proba",
+            labels=self.classes,
+        )
 
     def logits(self, outputs):
         """Return outputs in the shape of ``decision_function``."""
@@ -503,6 +527,49 @@ class SoftClassTargets(ClassTargets):
 def _loss_of(params):
     """Return the loss that parameters name; without any, the squared error."""
     return resolve_loss(params.get("loss", "squared_error"), params.get("quantile"))
+
+
+def logits_of_means(logits):
+    """Return the logits of probabilities averaged over the first axis of logits."""
+    of_one, of_none = (logsumexp(log_expit(s * logits), axis=0) for s in (1, -1))
+    return of_one - of_none
+
+
+def factors_of_classes(y, weight, classes, class_weight):
+    """Return the factor of every sample's weight that is due to its class.
+
+    Parameters
+    ----------
+    y : ndarray of int, shape (n,)
+        Indices of classes.
+    weight : ndarray of shape (n,)
+        By whose sums classes are balanced.
+    classes : ndarray of shape (n_classes,)
+    class_weight : dict, "balanced" or None
+
+    Returns
+    -------
+    factors : ndarray of shape (n,)
+    """
+    if class_weight == "balanced":
+        mass = np.bincount(y, weight, minlength=len(classes))
+        factor = mass.sum() / (
+            np.count_nonzero(mass) * np.maximum(mass, mass[mass > 0].min())
+        )
+    else:
+        _check_class_weight(class_weight)
+        factor = compute_class_weight(class_weight, classes=classes, y=classes[y])
+    return factor[y]
+
+
+def some_weight(weight, class_weight):
+    """Return weights, and raise if the classes have left none to any sample."""
+    if not weight.any():
+        raise ValueError(
+            "`class_weight` must leave some samples of positive weight, "
+            f"got {class_weight!r}."
+        )
+    return weight
 
 
 def _check_class_weight(class_weight):

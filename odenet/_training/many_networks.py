@@ -126,6 +126,11 @@ class JointLoss:
         return max(loss.rounding(eps) for loss in self.losses)
 
     @property
+    def score_name(self):
+        """What ``score`` is called."""
+        return self.losses[0].score_name
+
+    @property
     def constant_curvature(self):
         """The curvature that all samples of all models have, or None."""
         return self.losses[0].constant_curvature if self.are_same else None

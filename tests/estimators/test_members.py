@@ -10,7 +10,11 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import expit, softmax
 from sklearn.base import clone
-from sklearn.datasets import make_classification, make_regression
+from sklearn.datasets import (
+    make_classification,
+    make_multilabel_classification,
+    make_regression,
+)
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -90,6 +94,24 @@ def test_probabilities_are_means_of_the_members():
         label, probabilities = served(model, X, "label", "probabilities")
         assert_array_equal(label, model.predict(X))
         assert_allclose(probabilities, mean, atol=1e-5)
+
+
+def test_probabilities_of_labels_are_means_of_the_members(tmp_path):
+    X, y = make_multilabel_classification(80, 5, n_classes=3, random_state=0)
+    for params in ({}, {"flow_time": None, "scoring": None}):
+        model, _ = fitted(ResODEClassifier, X, y, **params)
+        mean = np.mean([m.predict_proba(X) for m in model.members_], axis=0)
+        assert_allclose(model.predict_proba(X), mean, rtol=1e-10)
+        assert_array_equal(model.predict(X), mean > 0.5)
+        label, probabilities = served(model, X, "label", "probabilities")
+        assert_array_equal(label, model.predict(X))
+        assert_allclose(probabilities, mean, atol=1e-5)
+        model.save(tmp_path / "model")
+        copy = ResODEClassifier.load(tmp_path / "model")
+        assert_array_equal(copy.predict_proba(X), model.predict_proba(X))
+        assert "3 members" in model.summary()
+        with pytest.raises(ValueError, match="several labels"):
+            model.predict_set(X)
 
 
 def test_a_member_is_trained_as_it_would_be_alone():

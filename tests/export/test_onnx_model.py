@@ -106,6 +106,25 @@ def test_classifiers_of_any_labels(labels, path):
     assert facts["estimator"] == "ResODEClassifier"
 
 
+def test_several_labels_are_columns_of_integers(path):
+    several = np.column_stack([y > 0, y > -9, LABELS == "low", y > 9])
+    model = ResODEClassifier(8, **SMALL).fit(X, several)
+    model.to_onnx(path)
+    served, expected = run(path, X), model.predict_proba(X)
+    assert served["label"].dtype == np.int64
+    assert served["probabilities"].dtype == np.float64
+    np.testing.assert_allclose(served["probabilities"], expected, atol=1e-5)
+    sure = abs(expected - 0.5) > 1e-4
+    np.testing.assert_array_equal(served["label"][sure], expected[sure] > 0.5)
+    (shape, _) = (
+        [d.dim_value or d.dim_param for d in output.type.tensor_type.shape.dim]
+        for output in onnx.load(path).graph.output
+    )
+    assert shape == ["batch", 4]
+    facts = {p.key: p.value for p in onnx.load(path).metadata_props}
+    assert json.loads(facts["classes"]) == [0, 1, 2, 3]
+
+
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_activations(activation, path):
     model = ResODERegressor(8, activation=activation, **SMALL).fit(X, y)

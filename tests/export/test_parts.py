@@ -23,6 +23,18 @@ def fitted(kind):
     return model.fit(X, [0, 1, 0, 1, 0, 1])
 
 
+def test_labels_are_told_from_as_many_classes():
+    y = np.array([[0, 1, 0], [1, 0, 0], [1, 1, 0]] * 2)
+    model = ResODEClassifier(2, width=4, flow_time=0.1)
+    model.set_params(class_weight=[None, None, {0: 1.0, 1: 2.0}]).fit(X, y)
+    state = state_of_parts(model.__getstate__())
+    np.testing.assert_allclose(state["_label_shares"], [4.5 / 7, 4.5 / 7, 0.5 / 7])
+    assert "_class_shares" not in state
+    back = parts_of_state(state, "ResODEClassifier")
+    assert back["_frozen"]["parts"].targets == model._predictor.targets
+    assert set(back) == set(model.__getstate__())
+
+
 @pytest.mark.parametrize(
     ("kind", "names", "foreign"),
     [

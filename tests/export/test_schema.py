@@ -6,6 +6,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import clone
 
 from odenet import ResODEClassifier, ResODEImageClassifier, ResODERegressor
 from odenet._export.schema import check_state, is_known
@@ -35,6 +36,7 @@ def models():
         (ResODERegressor(2, loss=Huber(2.0), **flow).fit(X, y[:, 0]), X),
         (ResODEClassifier(2, allow_nan=True, **flow).fit(table, labels), table),
         (ResODEClassifier(2, **flow).fit(X, labels == "a"), X),
+        (ResODEClassifier(2, **flow).fit(X, y > 1), X),
         (ResODEImageClassifier(2, random_state=0, **images).fit(X, labels), X),
     ]
 
@@ -126,6 +128,34 @@ def test_weights_that_no_network_has_are_refused(tmp_path):
         hostile.write(path, header, arrays)
         with pytest.raises(ValueError, match="its weights are .*'forward'"):
             type(model).load(path)
+
+
+def test_shares_that_no_labels_have_are_refused(tmp_path):
+    """They are a probability for each of the labels, and in no other file."""
+    path, wrong = tmp_path / "model.safetensors", "its targets do not fit together"
+    X = np.random.default_rng(0).normal(size=(40, 3))
+    labels = ResODEClassifier(1, width=2, flow_time=0.1).fit(X, X[:, :2] > 0)
+    for fitted, shares, message in [
+        (labels, [0.5, 1.0], wrong),
+        (labels, [0.0, 0.5], wrong),
+        (labels, [0.5, 1.5], "`_label_shares` is not of the right kind"),
+        (labels, None, "`_label_shares` is not of the right kind"),
+        (labels, [0.5], "`_label_shares` has 1 entries instead of 2"),
+        (clone(labels).fit(X, X[:, 0] > 0), [0.5], wrong),
+        (ResODERegressor(1, width=2, flow_time=0.1).fit(X, X[:, 0]), [0.5], wrong),
+    ]:
+        fitted.save(path)
+        header, arrays = hostile.parts_of(path)
+        header["state"]["_label_shares"] = shares
+        hostile.write(path, header, arrays)
+        with pytest.raises(ValueError, match=message):
+            type(fitted).load(path)
+    labels.save(path)
+    header, arrays = hostile.parts_of(path)
+    header["state"].pop("_label_shares")  # then they are two classes of one logit
+    hostile.write(path, header, arrays)
+    with pytest.raises(ValueError, match=wrong):
+        ResODEClassifier.load(path)
 
 
 def test_what_is_missing_is_named():

@@ -28,6 +28,8 @@ from odenet._inspection.summary import (
     summary_text,
     with_summary,
 )
+from odenet._losses.cross_entropy import CrossEntropy, LogisticLoss, MultilabelLoss
+from odenet._losses.squared_error import SquaredError
 from odenet.solvers import SGD, AdamW
 
 IRIS = load_iris(return_X_y=True)
@@ -227,6 +229,14 @@ def test_the_summary_says_what_went_in(rng, tmp_path):
     assert "samples     67 of 2 numbers; ignored: 1\n" in stream.summary()
 
 
+def test_the_summary_counts_the_labels(rng):
+    X = rng.normal(size=(60, 3))
+    model = ResODEClassifier(**SMALL, early_stopping=True).fit(X, X[:, :2] > 0)
+    assert "samples     60 of 3 numbers; 2 labels\n" in model.summary()
+    assert "held out, subset accuracy " in model.summary()
+    assert "3 numbers; 2 labels" in model._repr_html_()
+
+
 def test_images_have_a_summary_without_a_gap():
     X, y = load_digits(return_X_y=True)
     model = ResODEImageClassifier(2, channels=2, solver=SGD(max_epochs=1))
@@ -297,6 +307,7 @@ def stub(**attributes):
         state_dim=3,
         width=7,
         activation="tanh",
+        n_models=1,
         imitated_depth=None,
         parameters=lambda: [
             SimpleNamespace(numel=lambda Z=Z: Z.size) for Z in parameters
@@ -304,7 +315,9 @@ def stub(**attributes):
     )
     settings = {
         "module_": module,
-        "net_": SimpleNamespace(history=[{"dur": 1.25}, {"dur": 2.5}, {}]),
+        "net_": SimpleNamespace(
+            history=[{"dur": 1.25}, {"dur": 2.5}, {}], loss=SquaredError()
+        ),
         "scoring": "loss",
         "early_stopping": "auto",
         "solver_": SGD(),
@@ -345,9 +358,14 @@ def test_the_facts_are_read_from_public_attributes():
     assert said["loss"] == "2 (training), 2.5 (held out, R2 0.235)"
     assert said["samples"] == "2 numbers"
     flow = stub(flow_time_=2.0, validation_flow_times_=[1.0, 2.0, 3.0], loss_=None)
-    flow.classes_ = [0, 1]
     flow.validation_loss_curve_ = [4.0, 3.0, 2.5]
-    assert facts_of(flow)["loss"] == "2 (training), 3 (held out, accuracy 0.235)"
+    for loss, name in (
+        (LogisticLoss(), "accuracy"),
+        (CrossEntropy(), "accuracy"),
+        (MultilabelLoss(), "subset accuracy"),
+    ):
+        flow.net_.loss = loss
+        assert facts_of(flow)["loss"] == f"2 (training), 3 (held out, {name} 0.235)"
 
 
 @pytest.mark.parametrize("solver", ["flow", AdamW(max_epochs=30, patience=3)])

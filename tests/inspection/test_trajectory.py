@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 from sklearn.datasets import load_digits
 
-from odenet import ResODERegressor, TrajectoryDisplay
+from odenet import ResODEClassifier, ResODERegressor, TrajectoryDisplay
 
 
 def test_the_network_stays_beside_its_ode(classifier, iris):
@@ -112,3 +113,15 @@ def test_of_several_targets_the_first_gives_the_colours(iris):
     model.fit(X, X[:, :2])
     display = TrajectoryDisplay.from_estimator(model, X, X[:, :2])
     np.testing.assert_array_equal(display.y, X[:, 0])
+
+
+def test_of_several_labels_the_first_gives_the_colours(iris):
+    X = iris[0][:40]
+    y = (X[:, :2] > X[:, :2].mean(axis=0)).astype(int)
+    model = ResODEClassifier(2, width=4, flow_time=0.5, random_state=0).fit(X, y)
+    for given in (y, csr_array(y)):
+        display = TrajectoryDisplay.from_estimator(model, X, given, n_samples=40)
+        np.testing.assert_array_equal(display.y, y[:, 0])
+        assert len(display.ax_.get_legend().get_texts()) == 2
+    shown = TrajectoryDisplay.from_estimator(model, X, n_samples=40).y
+    np.testing.assert_array_equal(shown, model.predict(X)[:, 0])

@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
 import torch
+from scipy.special import expit
 from sklearn.metrics import accuracy_score, log_loss
 
-from odenet._losses.cross_entropy import CrossEntropy, LogisticLoss
+from odenet._losses.base import Loss
+from odenet._losses.cross_entropy import CrossEntropy, LogisticLoss, MultilabelLoss
 
 
 @pytest.fixture
@@ -96,3 +98,51 @@ def test_probabilities_as_targets(loss, n_classes, rng):
         p.argmax(dim=1), loss().decide(output), sample_weight=weight
     )
     assert loss().score(output, y, weight) == pytest.approx(expected)
+
+
+def test_the_loss_of_several_labels_is_the_sum_of_their_own(rng, weight):
+    """Those of scikit-learn; and the score is that of all labels together."""
+    y, output = rng.integers(0, 2, size=(30, 3)), rng.normal(size=(30, 3))
+    y[:20] = output[:20] > 0
+    tensors = torch.tensor(output), torch.tensor(y).double()
+    losses = MultilabelLoss().per_sample(*tensors).numpy()
+    expected = [
+        log_loss(y[:, j], expit(output[:, j]), sample_weight=weight) for j in range(3)
+    ]
+    assert np.average(losses, weights=weight) == pytest.approx(sum(expected))
+    score = MultilabelLoss().score(*tensors, torch.tensor(weight))
+    subset = accuracy_score(y, output > 0, sample_weight=weight)
+    assert subset < 1
+    assert score == pytest.approx(subset)
+    decided = MultilabelLoss().decide(tensors[0])
+    np.testing.assert_array_equal(decided, output > 0)
+
+
+def test_derivatives_of_several_labels_are_those_of_autograd(rng):
+    output = torch.tensor(rng.normal(size=(30, 3)))
+    y = torch.tensor(rng.integers(0, 2, size=(30, 3))).double()
+    for loss in (
+        MultilabelLoss(),
+        MultilabelLoss(0.2),
+        MultilabelLoss(0.2, (0.1, 0.5, 0.8)),
+    ):
+        for name in ("gradient", "curvature"):
+            mine, expected = (getattr(k, name) for k in (loss, Loss))
+            torch.testing.assert_close(mine(output, y), expected(loss, output, y))
+        assert loss.for_validation().label_smoothing == 0
+    extreme = torch.tensor([[1e30, -1e30]])
+    assert MultilabelLoss().per_sample(extreme, torch.tensor([[1.0, 0.0]])) == 0
+
+
+def test_smoothed_labels_leave_the_mean_probability_of_each_right(rng):
+    """Where the loss is least, which is nowhere far away even of a single sample."""
+    shares = (0.9, 0.1, 0.4)
+    y = torch.tensor(np.arange(10)[:, None] < np.multiply(10, shares)).double()
+    logits = torch.tensor(shares).double().logit().expand(10, -1)
+    gradient = MultilabelLoss(0.3, shares).gradient(logits, y)
+    assert gradient.sum(dim=0).abs().max() < 1e-6
+    alone = MultilabelLoss(0.3, shares)
+    p = 0.7 * y[:1] + 0.3 * torch.tensor(shares)
+    assert alone.gradient(p.logit(), y[:1]).abs().max() < 1e-6
+    evenly = 0.7 * y[:1] + 0.15
+    assert MultilabelLoss(0.3).gradient(evenly.logit(), y[:1]).abs().max() < 1e-12

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch.autograd.functional import hessian, jacobian
 
-from odenet._losses.cross_entropy import CrossEntropy, LogisticLoss
+from odenet._losses.cross_entropy import CrossEntropy, LogisticLoss, MultilabelLoss
 from odenet._losses.squared_error import SquaredError
 from odenet._losses.weighted import WeightedLoss
 from odenet._training.many_networks import JointLoss
@@ -14,6 +14,7 @@ CASES = {  # number of outputs of every loss
     LogisticLoss(0.1): 1,
     CrossEntropy(0.2): 3,
     CrossEntropy(): 4,
+    MultilabelLoss(0.2, (0.1, 0.6, 0.9)): 3,
 }
 
 
@@ -22,6 +23,8 @@ def draw(loss, n_outputs, generator):
     u = torch.randn(N, n_outputs, generator=generator, dtype=torch.float64)
     if isinstance(loss, SquaredError):
         y = torch.randn(N, n_outputs, generator=generator, dtype=torch.float64)
+    elif isinstance(loss, MultilabelLoss):
+        y = torch.randint(2, (N, n_outputs), generator=generator).double()
     else:
         y = torch.randint(max(2, n_outputs), (N,), generator=generator)
         y = y.double() if n_outputs == 1 else y

@@ -86,6 +86,19 @@ def problems(draw, kinds=TAME, least=4, most=40, classes=False):
     return X, (ranks * n_classes) // len(X)
 
 
+@st.composite
+def problems_of_labels(draw, kinds=TAME, least=4, most=40):
+    """Draw a table and two to four labels, of which all samples or none may have some.
+
+    The sets of labels differ in how many rows have them.
+    """
+    X = draw(tables(kinds, least, most))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    n_labels = draw(st.integers(2, 4))
+    signal = np.tanh(X[:, :1]) + 0.5 * rng.normal(size=(len(X), n_labels))
+    return X, (signal > rng.uniform(-1.5, 1.5, size=n_labels)).astype(int)
+
+
 def layouts(X):
     """Return the same table in every form that is read, Arrow's if it is installed."""
     read_only = X.copy()

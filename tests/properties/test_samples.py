@@ -8,9 +8,16 @@ from sklearn.base import clone
 from odenet import ResODEClassifier, ResODERegressor
 from odenet.solvers import SGD, AdamW
 from tests.helpers import outputs
-from tests.properties.cases import generators, holds, problems, tables, trainings
+from tests.properties.cases import (
+    generators,
+    holds,
+    problems,
+    problems_of_labels,
+    tables,
+    trainings,
+)
 
-ANY_PROBLEM = problems() | problems(classes=True)
+ANY_PROBLEM = problems() | problems(classes=True) | problems_of_labels()
 
 
 def made(params, y):
@@ -57,7 +64,8 @@ def test_a_weight_is_so_many_repetitions(problem, params, rng):
     X, y = problem
     table = with_a_text(X, rng)
     weight = rng.choice([0, 1, 1, 2, 3, 40], size=len(X))
-    weight[np.unique(y, return_index=True)[1]] += 1  # every class is there
+    first = np.unique(y, axis=0, return_index=True)[1]
+    weight[first] += 1  # every class is there, and every set of labels
     repeated = rng.permutation(np.repeat(np.arange(len(X)), weight))
     one = made(params, y).fit(table, y, sample_weight=weight)
     two = clone(one).fit(table.iloc[repeated], y[repeated])

@@ -2,6 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy import sparse
+from sklearn.datasets import make_multilabel_classification
+from sklearn.metrics import log_loss
+from sklearn.model_selection import KFold
 
 from odenet import (
     ResODEClassifier,
@@ -52,3 +56,24 @@ def test_parameters_are_stored_as_they_are_given():
     given = {name: object() for name in ResODEClassifierCV().get_params()}
     assert vars(ResODEClassifierCV(**given)) == given
     assert ResODEClassifierCV().solver == "flow"
+
+
+def test_labels_are_chosen_for_by_their_log_loss():
+    """The mean over the folds of that of a fit alone, by scikit-learn; also of two."""
+    X, labels = make_multilabel_classification(90, 5, n_classes=3, random_state=0)
+    settings = {"width": 8, "random_state": 0}
+    for y in (labels, labels[:, :2], sparse.csr_array(labels)):
+        model = ResODEClassifierCV([4], flow_times=[1.0, 20.0], cv=3, **settings)
+        model.fit(X, y)
+        dense = y.toarray() if sparse.issparse(y) else y
+        scores = []
+        for train, test in KFold(3).split(X):
+            fold = ResODEClassifier(4, flow_time=20.0, **settings)
+            p = fold.fit(X[train], dense[train]).predict_proba(X[test])
+            losses = (log_loss(dense[test, j], p[:, j]) for j in range(p.shape[1]))
+            scores.append(-sum(losses))
+        found = model.cv_results_["mean_test_score"][1]
+        assert found == pytest.approx(np.mean(scores), rel=0.02)
+        assert model.flow_time_ == 20.0
+        assert model.predict(X).shape == dense.shape
+        assert model.classes_.tolist() == list(range(dense.shape[1]))

@@ -12,6 +12,7 @@ import sklearn
 from mapie.classification import SplitConformalClassifier
 from mapie.regression import CrossConformalRegressor
 from matplotlib import pyplot as plt
+from scipy.sparse import csr_array
 from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import (
@@ -47,6 +48,7 @@ from sklearn.metrics import (
     log_loss,
     mean_absolute_error,
     r2_score,
+    roc_auc_score,
 )
 from sklearn.model_selection import (
     GridSearchCV,
@@ -620,6 +622,25 @@ class TestEnsembles:
         assert model.multilabel_
         shares = [classifier().fit(X, column).predict_proba(X)[:, 1] for column in Y.T]
         np.testing.assert_array_equal(model.predict_proba(X), np.column_stack(shares))
+
+    def test_one_network_for_all_labels(self, X):
+        """In a pipeline, a search and a cross-validation, dense or sparse."""
+        Y = (X > 0).astype(int)
+        pipeline = make_pipeline(StandardScaler(), classifier())
+        grid = {"resodeclassifier__flow_time": [0.01, 10.0]}
+        search = GridSearchCV(pipeline, grid, cv=3).fit(X, Y)
+        assert search.best_params_ == {"resodeclassifier__flow_time": 10.0}
+        sparse = GridSearchCV(pipeline, grid, cv=3).fit(X, csr_array(Y))
+        assert_same_model(search, sparse, X)
+        assert search.score(X, csr_array(Y)) == accuracy_score(Y, search.predict(X))
+        model, cv = classifier(flow_time=10.0), KFold(3)
+        p = cross_val_predict(model, X, Y, cv=cv, method="predict_proba")
+        for train, test in cv.split(X):
+            part = clone(model).fit(X[train], Y[train])
+            np.testing.assert_array_equal(p[test], part.predict_proba(X[test]))
+        scores = cross_val_score(model, X, Y, cv=cv, scoring="roc_auc")
+        expected = [roc_auc_score(Y[test], p[test]) for _, test in cv.split(X)]
+        np.testing.assert_allclose(scores, expected)
 
 
 class TestTargets:
