@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.sparse import issparse
 from scipy.special import roots_legendre
 from torch import nn
 
@@ -63,7 +64,7 @@ def attribution(predictor, X, baseline=None, *, by_depth=False, rtol=1e-6):
     Raises
     ------
     ValueError
-        If the tolerance is no positive number.
+        If the tolerance is no positive number, or a table is a sparse matrix.
 
     Warns
     -----
@@ -73,6 +74,11 @@ def attribution(predictor, X, baseline=None, *, by_depth=False, rtol=1e-6):
     if isinstance(rtol, bool) or not isinstance(rtol, Real) or not 0 < rtol < inf:
         raise ValueError(f"`rtol` must be a positive number, got {rtol!r}.")
     inputs, targets = predictor.inputs, predictor.targets
+    if issparse(X) or issparse(baseline):
+        raise ValueError(
+            "Contributions have a number for every column: pass dense rows, some at a "
+            "time, as in attribution(X[:10].toarray())."
+        )
     rows, encoder = inputs.read(X), inputs.encoder
     starts = encoder.neutral_row if baseline is None else inputs.read(baseline)
     network = copy.deepcopy(predictor.network_for_evaluation()).requires_grad_(False)

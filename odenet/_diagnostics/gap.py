@@ -10,6 +10,7 @@ from torch import nn
 from odenet._diagnostics.smoothness import depth_smoothness
 from odenet._network.ode import NeuralODE
 from odenet._utils.devices import evaluation_dtype, torch_threads
+from odenet._utils.sparse_rows import as_rows
 
 # The relative tolerance of the integration. Its error must be small beside any gap of
 # interest, of which the smallest seen was 1.6e-6, at depth 128.
@@ -130,7 +131,7 @@ def _relative_distance(network, x, limit_of):
     """Return the distance from a limit, without a warning if it cannot be trusted."""
     device = network.V.device
     network = copy.deepcopy(network).to(evaluation_dtype(device))
-    x = torch.as_tensor(x, dtype=network.V.dtype, device=device)
+    x = as_rows(x, network.V)
     with torch.no_grad():
         output = network(x)
         limit = limit_of(network, x, output)
@@ -166,7 +167,7 @@ def warn_if_rough(network):
 
 def _solved(network, x, output):
     """Return the output of the ODE, with an error far below any gap of interest."""
-    rtol = max(GAP_RTOL, ROUNDINGS * torch.finfo(x.dtype).eps)
+    rtol = max(GAP_RTOL, ROUNDINGS * torch.finfo(output.dtype).eps)
     atol = rtol / RTOL_TO_ATOL
     ode = NeuralODE(network, rtol=rtol, atol=atol, max_steps=GAP_MAX_STEPS)
     return ode.integrate(x, [1.0], by_layer=True)[0] @ network.head.mT

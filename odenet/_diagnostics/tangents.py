@@ -8,9 +8,9 @@ from itertools import product
 from math import ceil, sqrt
 
 import torch
-import torch.nn.functional as F
 
 from odenet._network.layers import steps_ahead
+from odenet._utils.sparse_rows import gram, times, with_one
 
 # The kernel is symmetric: of so many strips of it, each is computed up to the diagonal.
 # 1, 4, 8 and 16 strips take 1, .75, .75 and .8 of the time (800 unknowns, 64 layers,
@@ -48,8 +48,8 @@ def kernel_matrix(network, X):
     outputs = h @ network.head.mT
 
     d = outputs.shape[-1]
-    K = _Products(X, d)
-    eye = torch.eye(d, dtype=X.dtype, device=X.device)
+    K = _Products(outputs)
+    eye = torch.eye(d, dtype=outputs.dtype, device=outputs.device)
     K.add([(eye.expand(*h.shape[:-1], d, d), h)], rates[network.head])
     # The gradients of all outputs by the state, and by the residual of the layer.
     dh = network.head[..., None, :, :].expand(*h.shape[:-1], d, q)
@@ -68,7 +68,7 @@ def kernel_matrix(network, X):
             dh = dh + start.to_point(dz)
         for pair, factor in zip(pairs, factors, strict=True):
             K.add(pair, factor)
-    K.add([(dh, F.pad(X, (0, 1), value=1.0))], rates[network.embedding])
+    K.add([(dh, with_one(X))], rates[network.embedding])
     return K.whole(), outputs
 
 
@@ -90,7 +90,7 @@ def push_forward(network, X, embedding, V, W, head):
     last, residuals, start, ahead = _evaluated(network, X)
     *_, q, m = V.shape
     V, W = V * (network.layers()[-1] / sqrt(m)), W / sqrt(q)
-    dh = F.pad(X, (0, 1), value=1.0) @ embedding.mT
+    dh = times(with_one(X), embedding)
     dr = start.push_forward(dh, V[0], W[0]) if ahead else 0.0
     for residual, *layer in zip(residuals, V, W, strict=True):
         dr = residual.push_forward(dh + ahead * dr, *layer)
@@ -226,9 +226,9 @@ def _times(g, M):
 class _Products:
     """A sum of inner products of outer products, of which half is computed."""
 
-    def __init__(self, X, d):
-        *models, n, _ = X.shape
-        self.K = X.new_zeros(*models, n, d, n, d)
+    def __init__(self, outputs):
+        *models, n, d = outputs.shape
+        self.K = outputs.new_zeros(*models, n, d, n, d)
         rows = max(ceil(n / STRIPS), ceil(FEWEST_ROWS / d))
         rows = max(1, min(rows, LARGEST_STRIP // (n * d * d)))
         self.strips = [slice(i, min(n, i + rows)) for i in range(0, n, rows)]
@@ -250,8 +250,8 @@ class _Products:
         K = self.K[..., rows, :, columns, :]
         g, other_g = g[..., rows, :, :], other_g[..., columns, :, :]
         products = g.flatten(-3, -2) @ other_g.flatten(-3, -2).mT
-        gram = s[..., rows, :] @ other_s[..., columns, :].mT
-        K.addcmul_(products.view(K.shape), gram[..., :, None, :, None])
+        inner = gram(s, rows, other_s, columns)
+        K.addcmul_(products.view(K.shape), inner[..., :, None, :, None])
 
     def whole(self):
         """Return the symmetric matrix, of which there is the lower triangle."""

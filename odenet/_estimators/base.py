@@ -129,8 +129,8 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Training inputs.
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            Training inputs. Estimators of images take no sparse matrix.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Targets. Of a classifier, one column of classes; or a column of 0 and 1 for
             each of several labels, which may be a sparse matrix.
@@ -423,7 +423,7 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or sparse matrix of shape (n_samples, n_features)
 
         Returns
         -------
@@ -456,7 +456,7 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or sparse matrix of shape (n_samples, n_features)
 
         Returns
         -------

@@ -5,6 +5,7 @@ import re
 import joblib
 import numpy as np
 import torch
+from scipy.sparse import issparse
 
 from odenet._estimators.preparation import seed_and_generator
 from odenet._export.checkpoint import CheckpointFile
@@ -113,7 +114,11 @@ def checkpoint_of(estimator, reading, given, predictor):
         If it is trained further.
     """
     seed, _ = seed_and_generator(estimator.random_state)
-    held_out = [np.asarray(part) for part in given or () if part is not None]
+    held_out = [
+        part if issparse(part) else np.asarray(part)
+        for part in given or ()
+        if part is not None
+    ]
     weights = {} if predictor is None else predictor.network.state_dict()
     weights = {name: Z.cpu().numpy() for name, Z in weights.items()}
     return Checkpoint(

@@ -97,7 +97,9 @@ class ResODEClassifier(ClassificationMixin, TableResODE):
         Whether to scale the columns of X inside the model. Inputs beyond some standard
         deviations are drawn in smoothly, to 4 at most; columns that are constant in
         training are ignored. A column of more than two numbers is given to the network
-        by its normal scores as well, which depend on the order of its values only.
+        by its normal scores as well, which depend on the order of its values only. A
+        sparse X is neither centred nor ranked: all columns are multiplied by one
+        number, with which the mean square norm of a row is 1.
     categorical_features : "from_dtype", array-like of bool, int or str, or None, \
             default="from_dtype"
         The columns that hold categories, by a mask, by indices or by names.

@@ -5,6 +5,7 @@ from dataclasses import replace
 from numbers import Integral
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.utils.validation import check_is_fitted
 
@@ -69,7 +70,7 @@ def distil(
         row has the mean weight of the rows of X. "auto" is four for each row of X, and
         20,000 at most: that brings the student nearer to its teacher, for two to six
         times the seconds. With 0 it may come nearer to the truth where it knows better
-        than the teacher.
+        than the teacher. A sparse X has no extra rows.
     random_state : int, RandomState instance or None, default=None
         Seed of the extra rows, and of a student that has no ``random_state`` itself.
 
@@ -189,6 +190,13 @@ def _with_extra_rows(X, sample_weight, n_augmented, rng):
     X : data frame or ndarray of shape (n + n_augmented, d)
     weight : ndarray of shape (n + n_augmented,)
     """
+    if issparse(X):
+        if n_augmented == "auto":
+            return X, sample_weight
+        raise ValueError(
+            "Columns of a sparse matrix are not mixed: pass n_augmented=0, got "
+            f"{n_augmented!r}."
+        )
     X = as_table(X)
     n, d = X.shape
     if n_augmented == "auto":

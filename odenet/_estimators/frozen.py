@@ -19,7 +19,7 @@ def freeze(predictor, net):
     """
     weights = predictor.network.state_dict()
     return {
-        "weights": {name: Z.cpu().numpy() for name, Z in weights.items()},
+        "weights": {name: Z.cpu().contiguous().numpy() for name, Z in weights.items()},
         "settings": predictor.network.settings(),
         "parts": predictor.around(None),
         "solver": net.solver,

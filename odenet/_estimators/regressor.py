@@ -105,7 +105,9 @@ class ResODERegressor(RegressorMixin, TableResODE):
         ``predict``. Inputs beyond some standard deviations are drawn in smoothly, to
         4 at most; columns that are constant in training are ignored. A column of more
         than two numbers is given to the network by its normal scores as well, which
-        depend on the order of its values only.
+        depend on the order of its values only. A sparse X is neither centred nor
+        ranked: all columns are multiplied by one number, with which the mean square
+        norm of a row is 1.
     categorical_features : "from_dtype", array-like of bool, int or str, or None, \
             default="from_dtype"
         The columns that hold categories, by a mask, by indices or by names.
@@ -343,7 +345,7 @@ class ResODERegressor(RegressorMixin, TableResODE):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or sparse matrix of shape (n_samples, n_features)
             Training inputs.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Targets.
@@ -364,7 +366,7 @@ class ResODERegressor(RegressorMixin, TableResODE):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or sparse matrix of shape (n_samples, n_features)
         return_std : bool, default=False
             Whether to return the standard deviation of the members' predictions, too.
             It tells how little the data determine the network there, not how noisy y
@@ -445,7 +447,7 @@ class ResODERegressor(RegressorMixin, TableResODE):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or sparse matrix of shape (n_samples, n_features)
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
         sample_weight : array-like of shape (n_samples,), default=None
 

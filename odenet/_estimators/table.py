@@ -8,6 +8,7 @@ from numbers import Real
 
 import numpy as np
 import torch
+from scipy.sparse import issparse
 from sklearn.base import RegressorMixin
 from sklearn.metrics import get_scorer_names
 from sklearn.utils.validation import check_is_fitted
@@ -36,6 +37,7 @@ from odenet._tables.targets import RegressionTargets
 from odenet._training.depth.depths import DEEPEST
 from odenet._utils.devices import torch_threads
 from odenet._utils.sklearn_private import Count, Interval, RealNotInt, StrOptions
+from odenet._utils.sparse_rows import as_rows
 from odenet.schemes import SCHEMES
 from odenet.solvers import resolve_solver
 from odenet.solvers._base import Solver
@@ -142,6 +144,7 @@ class TableResODE(BaseResODE):
         tags.input_tags.allow_nan = self.allow_nan
         chosen = self.categorical_features
         tags.input_tags.categorical = not (chosen is None or isinstance(chosen, str))
+        tags.input_tags.sparse = not (tags.input_tags.categorical or self.allow_nan)
         tags.target_tags.multi_output = isinstance(self, RegressorMixin)
         return tags
 
@@ -167,7 +170,8 @@ class TableResODE(BaseResODE):
             keeps = None
             if columns.categories:
                 keeps = Pooling(rows[:3], self.min_frequency, self.max_categories).keeps
-            columns, X = columns.settled(rows.X, self.standardize, keeps)
+            scored = self.standardize and not issparse(rows.X)
+            columns, X = columns.settled(rows.X, scored, keeps)
             rows = rows._replace(X=X)
         return Reading(rows, targets, columns, notices)
 
@@ -181,6 +185,7 @@ class TableResODE(BaseResODE):
             n_inputs,
             targets.outputs_at_start(),
             categories=marks,
+            met=_met_columns(X) if issparse(X) else None,
             state_dim=self.state_dim,
             init=self.init,
             depth=DEEPEST if self.depth == "auto" else self.depth,
@@ -194,7 +199,7 @@ class TableResODE(BaseResODE):
         if self.n_members > 1:
             others = [draw() for _ in range(self.n_members - 1)]
             network = join_networks([network, *others])
-        scaling = input_scaling(network) if self.standardize else {}
+        scaling = input_scaling(network, issparse(X)) if self.standardize else {}
         inputs = TableInputs(
             type(self).__name__,
             self.n_features_in_,
@@ -258,7 +263,7 @@ class TableResODE(BaseResODE):
         tol : float, default=None
             Chooses the fewest imitating layers whose outputs at ``X`` differ by at most
             this share of the outputs, which are standardised targets or logits.
-        X : array-like of shape (n_samples, n_features), default=None
+        X : array-like or sparse matrix of shape (n_samples, n_features), default=None
             Samples at which the outputs are compared, such as those to be served.
 
         Returns
@@ -331,8 +336,8 @@ class TableResODE(BaseResODE):
             raise ValueError(f"`tol` must be a positive number, got {tol!r}.")
         network = self._predictor.network_for_evaluation()
         X = self._predictor.inputs.read(X)
-        x = torch.as_tensor(self._predictor.inputs(X)).to(network.V)
-        with torch_threads(len(X) * self.module_.V[0].numel()):
+        x = as_rows(self._predictor.inputs(X), network.V)
+        with torch_threads(len(x) * self.module_.V[0].numel()):
             return serving_depth(network, x, tol)
 
     def to_ode(
@@ -391,7 +396,7 @@ class TableResODE(BaseResODE):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or sparse matrix of shape (n_samples, n_features)
         method : {"solver", "richardson"}, default="solver"
             "solver" integrates the ODE adaptively. "richardson" estimates its output by
             2 F_2L - F_L, from a network of twice the depth: cheap, and right up to
@@ -419,7 +424,7 @@ class TableResODE(BaseResODE):
         check_is_fitted(self)
         inputs = self._predictor.inputs
         X = inputs.read(X)
-        with torch_threads(len(X) * self.module_.V[0].numel()):
+        with torch_threads(X.shape[0] * self.module_.V[0].numel()):
             return ode_gap(self.module_, inputs(X), method)
 
     def richardson_predict(self, X):
@@ -427,7 +432,7 @@ class TableResODE(BaseResODE):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or sparse matrix of shape (n_samples, n_features)
 
         Returns
         -------
@@ -544,3 +549,8 @@ class TableResODE(BaseResODE):
             return attribution(self._predictor, X, baseline, **settings)
         predictors = (member._predictor for member in self.members_)
         return np.mean([attribution(p, X, baseline, **settings) for p in predictors], 0)
+
+
+def _met_columns(X):
+    """Tell which columns of a sparse matrix have entries."""
+    return np.bincount(X.indices, minlength=X.shape[1]) > 0

@@ -1,5 +1,6 @@
 """What networks have in common whose layers' weights lie along an axis of depth."""
 
+import torch
 from torch import nn
 
 
@@ -27,4 +28,11 @@ class LayeredNetwork(nn.Module):
         """
         for name, values in weights.items():
             p = getattr(self, name)
-            p.data, p.grad = values.to(p).clone(), None
+            p.data, p.grad = _copied(values.to(p), p), None
+
+
+def _copied(values, p):
+    """Return a copy of values, in the order in memory of a parameter they replace."""
+    if values.shape != p.shape:
+        return values.clone()
+    return torch.empty_like(p.data).copy_(values)

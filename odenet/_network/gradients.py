@@ -6,11 +6,11 @@ CUDA captured as a graph, which is replayed for every batch of the same shape.
 """
 
 import torch
-import torch.nn.functional as F
 
 from odenet._network.fast_layers import forward_in_workspace, is_written
 from odenet._network.scratch import current_scratch
 from odenet._network.workspace import give_back
+from odenet._utils.sparse_rows import is_sparse, outer, times, with_one
 
 # Graphs of a thread, beyond which the oldest one goes: a round value. Each new depth,
 # number of samples or network needs one, and each holds memory of its own.
@@ -27,7 +27,7 @@ def add_gradients(module, loss, X, y, share):
     ----------
     module : ResidualNetwork
     loss : loss of ``odenet._losses.base``
-    X : Tensor of shape (n, n_features)
+    X : Tensor of shape (n, n_features), or SparseRows
     y : Tensor of shape (n,) or (n, n_outputs)
     share : Tensor of shape (n,)
         The factors w.
@@ -58,29 +58,34 @@ def _add_by_autograd(module, loss, X, y, share):
 def _is_by_hand(module, X):
     """Tell whether the states of the layers will be stored in a workspace."""
     stored = module.backward == "stored" or module.imitated_depth is not None
-    h = X[..., :1].expand(*X.shape[:-1], module.state_dim)  # of h_0's shape, for free
+    first = module.V.new_empty(1) if is_sparse(X) else X[..., :1]
+    h = first.expand(*X.shape[:-1], module.state_dim)  # of h_0's shape, for free
     return stored and is_written(h, module.V, module.W)
 
 
 def _computation_for(X):
-    """Return the function that computes the gradients of samples by hand."""
-    return captured if X.is_cuda else compute_gradients
+    """Return the function that computes the gradients of samples by hand.
+
+    Every batch of a sparse matrix has another number of entries, and no graph is for
+    more than one.
+    """
+    return captured if not is_sparse(X) and X.is_cuda else compute_gradients
 
 
 @torch.no_grad()
 def compute_gradients(module, loss, X, y, share):
     """Return the outputs, the sum, and the gradients of A, V, W and B, by hand."""
     A, B = module.embedding, module.head
-    x = F.pad(X, (0, 1), value=1.0)
+    x = with_one(X)
     layers = module.layers()
-    workspace, last = forward_in_workspace(x @ A.mT, *layers, module.imitated_depth)
+    workspace, last = forward_in_workspace(times(x, A), *layers, module.imitated_depth)
     outputs = last @ B.mT
     g = loss.gradient(outputs, y) * share[..., None]
     out = current_scratch().take_gradients(module.V, module.W)
     grad_h, grad_V, grad_W = workspace.backward(g @ B, out)
     give_back(workspace)
     total = (share * loss.per_sample(outputs, y)).sum()
-    return outputs, total, (grad_h.mT @ x, grad_V, grad_W, g.mT @ last)
+    return outputs, total, (outer(grad_h, x), grad_V, grad_W, g.mT @ last)
 
 
 class CapturedGradients:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from odenet._utils.devices import evaluation_dtype, to_numpy, torch_threads
+from odenet._utils.sparse_rows import as_rows
 
 WITH_MODELS = 4  # dimensions of V if it has an axis of models, also in a neural ODE
 
@@ -85,7 +86,7 @@ class Predictor:
 
         Parameters
         ----------
-        X : data frame or array-like
+        X : data frame, array-like or sparse matrix
         method : str
         *args
             Further arguments of the method.
@@ -104,11 +105,10 @@ class Predictor:
         V, function = network.V, getattr(network, method)
         axis += V.dim() == WITH_MODELS
         X = X if is_read else self.inputs.read(X)
-        size = self.inputs.rows_at_once
-        parts, results = np.split(X, range(size, len(X), size)), []
-        with torch_threads(V[0].numel() * len(parts[0])), torch.no_grad():
-            for part in parts:
-                x = torch.tensor(self.inputs(part), dtype=V.dtype, device=V.device)
+        n, size, results = X.shape[0], self.inputs.rows_at_once, []
+        with torch_threads(V[0].numel() * min(n, size)), torch.no_grad():
+            for i in range(0, n, size):
+                x = as_rows(self.inputs(X[i : i + size]), V)
                 results.append(function(x, *args))
         if hasattr(network, "n_evals_"):  # of an ODE, which may be a copy
             self.network.n_evals_ = network.n_evals_

@@ -3,7 +3,6 @@
 import copy
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from odenet._network.activations import ACTIVATIONS, check_activation
@@ -12,6 +11,7 @@ from odenet._network.fast_layers import residual_stack
 from odenet._network.layers import imitating_states, residual_states
 from odenet._network.rebuilt_layers import rebuilt_stack
 from odenet._network.resampling import merge_layers, resample
+from odenet._utils.sparse_rows import times, with_one
 from odenet.schemes import draw_layers, draws_V
 
 BACKWARDS = {"stored": residual_stack, "rebuilt": rebuilt_stack}
@@ -207,7 +207,7 @@ class ResidualNetwork(LayeredNetwork):
 
     def embed(self, x):
         """Return the first state h_0 = A (x, 1), shape (n, state_dim)."""
-        return F.pad(x, (0, 1), value=1.0) @ self.embedding.mT
+        return times(with_one(x), self.embedding)
 
     def layers(self):
         """Return V, W, the activation and the factor of a residual, for a stack."""

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from math import sqrt
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -17,6 +18,11 @@ START_SCALE = 4.0
 # |h_0|^2 / q of a standardised sample, measured with START_SCALE by
 # `python benchmarks/defaults.py`.
 STATE_SHARE = 1 / 8
+# The root mean square of the norms of sparse inputs, which A maps by columns of length
+# one: rows of TF-IDF have this norm as they are. A choice: with larger inputs the steps
+# of AdamW, which do not depend on the size of gradients, are too long for outputs; with
+# smaller ones a flow takes longer to the same outputs.
+SPARSE_NORM = 1.0
 LIMIT = 4.0  # bound of standardised inputs, in standard deviations
 # The categories of a column have so many dimensions of the state together, if they are
 # more. `python benchmarks/categories.py` compares dimensions.
@@ -24,7 +30,15 @@ CATEGORIES_DIM = 16
 
 
 def start_network(
-    n_inputs, outputs, *, state_dim, init, generator, categories=(), **settings
+    n_inputs,
+    outputs,
+    *,
+    state_dim,
+    init,
+    generator,
+    categories=(),
+    met=None,
+    **settings,
 ):
     """Draw the network of a fit.
 
@@ -44,6 +58,10 @@ def start_network(
         For every column of categories, the inputs that mark them. If they are more than
         CATEGORIES_DIM, then A maps them to so many dimensions: to random vectors of
         length one, if the state has room for all dimensions.
+    met : ndarray of bool of shape (n_inputs,), default=None
+        Given for sparse inputs: those of which some sample has an entry. If the state
+        has no room for the identity, A maps every such input to a random vector of
+        length one. It maps the other inputs to zero: nothing is known of them.
     **settings : dict
         As of :class:`ResidualNetwork`.
 
@@ -52,10 +70,12 @@ def start_network(
     network : ResidualNetwork
     """
     n_dimensions = dimensions_of_inputs(n_inputs, categories)
+    state_dim = state_dim or default_state_dim(n_dimensions, len(outputs))
+    has_room = met is None or n_inputs < state_dim - len(outputs)
     network = ResidualNetwork(
-        n_inputs,
+        n_inputs if has_room else 0,
         len(outputs),
-        state_dim=state_dim or default_state_dim(n_dimensions, len(outputs)),
+        state_dim=state_dim,
         init=init if callable(init) else replace(SCHEMES[init], scale=START_SCALE),
         generator=generator,
         **settings,
@@ -64,6 +84,12 @@ def start_network(
     if n_dimensions <= room < n_inputs:
         A = network.embedding.detach()
         A.copy_(_embedding(len(A), n_inputs, categories, generator))
+    if not has_room:
+        A = _sparse_embedding(network, met, generator)
+        network.embedding = torch.nn.Parameter(A)
+    elif met is not None:
+        A = network.embedding.detach()
+        A[:, :-1] *= torch.from_numpy(met).to(A)
     if outputs.any():
         head = network.head.detach()
         constant = torch.linalg.pinv(head) @ torch.tensor(outputs).to(head)
@@ -96,17 +122,45 @@ def _embedding(state_dim, n_inputs, categories, generator):
     return A
 
 
-def input_scaling(network):
+def _sparse_embedding(network, met, generator):
+    """Return an A of random columns of length one, but zero for inputs without entry.
+
+    They leave out the coordinates that the head reads, so that BA = 0, and the first
+    one, which the constant has, unless no other is left. In memory the columns are
+    contiguous, as products with sparse rows want them.
+
+    Parameters
+    ----------
+    network : ResidualNetwork
+        Without inputs: its A is the column of the constant 1.
+    met : ndarray of bool of shape (n_inputs,)
+    generator : torch.Generator
+    """
+    n_outputs, state_dim = network.head.shape
+    n_written = max(state_dim - n_outputs, 1)
+    free = slice(min(1, n_written - 1), n_written)
+    like = {"generator": generator, "dtype": torch.float64}
+    vectors = torch.randn(int(met.sum()), free.stop - free.start, **like)
+    A = network.embedding.new_zeros(len(met) + 1, state_dim)
+    A[np.flatnonzero(met), free] = F.normalize(vectors).to(A)
+    A[-1] = network.embedding.detach()[:, 0]
+    return A.mT
+
+
+def input_scaling(network, are_sparse=False):
     """Return the standard deviation and the bound of the inputs of a network.
 
     The squared norm of h_0 = A (x, 1) is to be about STATE_SHARE * q, whatever the
     number of inputs, so that the products W h / sqrt(q) have a size of their own.
+    Sparse inputs have a norm in their place.
 
     Returns
     -------
     scaling : dict
         For :func:`odenet._tables.encoder.fit_encoder`.
     """
+    if are_sparse:
+        return {"norm": SPARSE_NORM}
     n_columns = network.embedding.shape[-1]  # the inputs and the constant 1
     gain = sqrt(STATE_SHARE * max(1.0, network.state_dim / n_columns))
     return {"gain": gain, "limit": LIMIT}

@@ -88,7 +88,7 @@ class PathSearchMixin:
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or sparse matrix of shape (n_samples, n_features)
             Training inputs.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Targets. Of a classifier, one column of classes; or a column of 0 and 1 for

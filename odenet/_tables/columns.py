@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.utils import check_array
 
 from odenet._tables.column_checks import check_kind
@@ -125,7 +126,7 @@ def read_columns(X, categorical_features, allow_nan):
 
     Parameters
     ----------
-    X : data frame or array-like
+    X : data frame, array-like or sparse matrix
     categorical_features : "from_dtype", array-like of bool, int or str, or None
     allow_nan : bool
 
@@ -134,12 +135,30 @@ def read_columns(X, categorical_features, allow_nan):
     columns : Columns
     """
     chosen = []
+    if issparse(X):
+        _check_for_sparse(categorical_features, allow_nan)
+        return Columns({}, allow_nan)
     if isinstance(categorical_features, str):
         chosen = _columns_of_text(X) if is_frame(X) else []
     elif categorical_features is not None and len(categorical_features):
         X = as_table(X)
         chosen = _indices_of(np.asarray(categorical_features), X)
     return Columns({j: _categories(values_of(X, j)) for j in chosen}, allow_nan)
+
+
+def _check_for_sparse(categorical_features, allow_nan):
+    """Raise for what a sparse table cannot have: categories and missing numbers."""
+    chosen = categorical_features
+    if chosen is not None and not isinstance(chosen, str) and len(chosen):
+        raise ValueError(
+            "X is sparse, and a sparse table has no columns of categories: pass a "
+            f"dense table, or leave out categorical_features={chosen!r}."
+        )
+    if allow_nan:
+        raise ValueError(
+            "X is sparse, and a sparse table has no missing numbers: pass a dense "
+            "table, or allow_nan=False."
+        )
 
 
 def as_table(X):

@@ -11,11 +11,17 @@ all zero, unless rare categories are pooled, and a missing number becomes the me
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import issparse
 
 from odenet._tables.columns import UNKNOWN, Columns
 from odenet._tables.normal_scores import NormalScores, fit_normal_scores
 from odenet._tables.rare_categories import sizes_of_marks
-from odenet._tables.standardizer import Standardizer, fit_standardizer, side_by_side
+from odenet._tables.standardizer import (
+    Standardizer,
+    fit_standardizer,
+    fit_to_norm,
+    side_by_side,
+)
 
 
 @dataclass(frozen=True)
@@ -28,12 +34,26 @@ class Encoder:
     scores: NormalScores
 
     def __call__(self, X):
-        """Return the inputs of every row."""
+        """Return the inputs of every row, as a sparse matrix if they can be one.
+
+        They can if X is sparse and zeros stay zeros, as after a fit to a sparse table.
+        """
+        if issparse(X):
+            if self._keeps_zeros:
+                return self.standardizer.of_sparse(X)
+            X = X.toarray()
         numbers = inputs = self._filled_numbers(X)
         scored = _scored(self.columns, numbers)
         if not self.columns.are_plain:
             inputs = np.hstack([numbers, _marks_of_rows(self.columns, X)])
         return np.hstack([self.standardizer(inputs), self.scores(scored)])
+
+    @property
+    def _keeps_zeros(self):
+        """Whether a row of zeros is encoded as a row of zeros."""
+        columns = self.columns
+        is_linear = columns.are_plain and not len(columns.scored)
+        return is_linear and self.standardizer.keeps_zeros
 
     @property
     def ignored(self):
@@ -65,7 +85,7 @@ class Encoder:
         return np.where(np.isnan(numbers), self.fill, numbers)
 
 
-def fit_encoder(columns, X, weight, gain=None, limit=np.inf):
+def fit_encoder(columns, X, weight, gain=None, limit=np.inf, norm=None):
     """Fit a map to numbers of mean 0 and deviation ``gain``, and marks of ``gain``.
 
     If a column has more than two categories, their marks are the smaller, the rarer
@@ -75,17 +95,24 @@ def fit_encoder(columns, X, weight, gain=None, limit=np.inf):
     ----------
     columns : Columns
         The columns of a training set, as :meth:`Columns.settled` returns them.
-    X : ndarray of shape (n, d)
+    X : ndarray or csr_array of shape (n, d)
     weight : ndarray of shape (n,)
     gain : float, default=None
         None leaves numbers as they are, and marks by 1.
     limit : float, default=inf
         The bound of the numbers, in standard deviations.
+    norm : float, default=None
+        Of a sparse matrix, whose zeros stay zeros, in place of these: the root mean
+        square of the norms of the rows. None leaves it as it is.
 
     Returns
     -------
     encoder : Encoder
     """
+    if issparse(X):
+        identity = Standardizer.identity(X.shape[1])
+        scaled = identity if norm is None else fit_to_norm(X, weight, norm)
+        return Encoder(columns, identity.mean, scaled, NormalScores(()))
     numbers = _numeric(columns, X)
     unit = 1.0 if gain is None else gain
     scaled = _fit_to_known(numbers, weight, unit, limit)

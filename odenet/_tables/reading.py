@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
+from scipy.sparse import csr_array, issparse
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_array, check_X_y
 from sklearn.utils.validation import validate_data
@@ -25,7 +26,7 @@ class Rows(NamedTuple):
     merged, the first. Rows that come from no table have none.
     """
 
-    X: np.ndarray
+    X: np.ndarray | csr_array
     y: np.ndarray
     weight: np.ndarray
     index: np.ndarray | None = None
@@ -168,7 +169,7 @@ def read_table(owner, columns, X, y=NO_Y, *, reset=False, **checks):
         Gets ``n_features_in_`` and ``feature_names_in_`` if ``reset``; otherwise the
         table must agree with them.
     columns : Columns
-    X : data frame or array-like
+    X : data frame, array-like or sparse matrix
     y : array-like, default=NO_Y
     reset : bool, default=False
     **checks : dict
@@ -176,13 +177,16 @@ def read_table(owner, columns, X, y=NO_Y, *, reset=False, **checks):
 
     Returns
     -------
-    X : ndarray of shape (n, d)
-        Categories are indices; a missing number is NaN.
+    X : ndarray or csr_array of shape (n, d)
+        Categories are indices; a missing number is NaN. What was sparse still is, in
+        canonical format and without explicit zeros.
     y : ndarray
         Only if it was given.
     """
     checks["ensure_all_finite"] = "allow-nan" if columns.allow_nan else True
     checks["dtype"] = np.float64
+    if issparse(X):
+        return _read_sparse(owner, columns, X, y, reset=reset, **checks)
     if not _has_numbers_only(X):
         check_numbers(columns, X)
     if not columns.categories:
@@ -198,6 +202,21 @@ def read_table(owner, columns, X, y=NO_Y, *, reset=False, **checks):
         return check_X_y(X, y, estimator=owner, **checks)
 
 
+def _read_sparse(owner, columns, X, y, **checks):
+    """Return the matrix of a sparse table, as a copy, and y if there is one."""
+    if columns.categories:
+        raise ValueError(
+            f"X is sparse, but the columns {sorted(columns.categories)} hold "
+            "categories: pass a dense table."
+        )
+    checked = validate_data(owner, X, y, accept_sparse="csr", **checks)
+    X, *rest = (checked,) if isinstance(y, str) else checked
+    X = csr_array(X, copy=True)
+    X.sum_duplicates()
+    X.eliminate_zeros()
+    return (X, *rest) if rest else X
+
+
 def _has_numbers_only(X):
     """Tell whether X is an array of numbers, or no table at all as it stands."""
     is_table = hasattr(X, "shape") and len(X.shape) == 2
@@ -209,7 +228,7 @@ def to_rows(X, y, sample_weight, targets):
 
     Parameters
     ----------
-    X : ndarray of shape (n, d)
+    X : ndarray or csr_array of shape (n, d)
     y : ndarray of shape (n,) or (n, k)
         As it was passed to ``fit``.
     sample_weight : array-like of shape (n,) or None

@@ -6,6 +6,7 @@ row that is there twice, to the last bit.
 """
 
 import numpy as np
+from scipy.sparse import issparse
 
 # 2^64 over the golden ratio, made odd: the multiplier that Knuth recommends.
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -24,8 +25,9 @@ def distinct_rows(X, y, weight, seed):
 
     Parameters
     ----------
-    X : ndarray of shape (n, d)
-        NaN is equal to NaN here.
+    X : ndarray or csr_array of shape (n, d)
+        NaN is equal to NaN here. A sparse matrix is in canonical format: indices are
+        sorted, there are neither duplicates nor explicit zeros.
     y : ndarray of shape (n,) or (n, k)
     weight : ndarray of shape (n,)
         Positive weights.
@@ -39,6 +41,8 @@ def distinct_rows(X, y, weight, seed):
     weight : ndarray
         Their total weights.
     """
+    if issparse(X):
+        return _distinct_sparse_rows(X, y, weight, seed)
     # Rows are compared by their bits: 0 and -0 must be the same, and all kinds of NaN.
     rows = np.column_stack([X, y]).astype(np.float64) + 0.0
     rows[np.isnan(rows)] = np.nan
@@ -52,16 +56,23 @@ def distinct_rows(X, y, weight, seed):
     return first, np.add.reduceat(weight[order], np.flatnonzero(is_first))
 
 
-def merge_repeated(X, y, weight, seed):
-    """Return the distinct rows as :func:`distinct_rows` finds them, and their weights.
+def _distinct_sparse_rows(X, y, weight, seed):
+    """Do the same for a sparse matrix, whose entries are the only ones to be looked at.
 
-    Returns
-    -------
-    X, y, weight : ndarray
-        One row for every distinct row of (X, y).
+    In the unlikely case that distinct rows have the same key, other keys are tried.
     """
-    first, total = distinct_rows(X, y, weight, seed)
-    return X[first], y[first], total
+    targets = np.reshape(y, (len(y), -1)).astype(np.float64) + 0.0
+    while True:
+        keys = _row_keys(targets, seed) ^ _sparse_row_keys(X, seed)
+        order = np.argsort(keys, kind="stable")
+        X_sorted, bits = X[order], targets[order].view(np.uint64)
+        differs = np.diff((X_sorted[1:] != X_sorted[:-1]).indptr) > 0
+        is_first = _are_first(bits)
+        is_first[1:] |= differs
+        if is_first.sum() == len(np.unique(keys)):
+            break
+        seed += 1
+    return order[is_first], np.add.reduceat(weight[order], np.flatnonzero(is_first))
 
 
 def smallest_weight(X, y, weight):
@@ -88,6 +99,17 @@ def _row_keys(rows, seed):
     return keys
 
 
+def _sparse_row_keys(X, seed):
+    """Return a pseudo-random 64-bit integer for every row of a sparse matrix.
+
+    It is the sum over the entries of a row, modulo 2^64, of the key of each: of its
+    column and its value, hashed one after the other.
+    """
+    entries = np.column_stack([X.indices.astype(np.float64), X.data])
+    sums = np.cumsum(np.append(np.uint64(0), _row_keys(entries, seed)), dtype=np.uint64)
+    return np.diff(sums[X.indptr])
+
+
 def shares_to_hold_out(weight, fraction, strata=None):
     """Choose rows to validate on: about a fraction of the weight of every stratum.
 
@@ -98,7 +120,7 @@ def shares_to_hold_out(weight, fraction, strata=None):
     Parameters
     ----------
     weight : ndarray of shape (n,)
-        The weights of rows in random order, as :func:`merge_repeated` returns them:
+        The weights of rows in random order, as :func:`distinct_rows` orders them:
         the first rows of a stratum are chosen.
     fraction : float
         Between 0 and 1, exclusive.

@@ -4,15 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 
-import numpy as np
 import torch
+
+from odenet._utils.sparse_rows import SparseRows, as_rows, cat_rows
 
 
 @dataclass(frozen=True)
 class Samples:
     """Inputs, targets and weights in the loss, with one row for every sample."""
 
-    X: torch.Tensor
+    X: torch.Tensor | SparseRows
     y: torch.Tensor
     weight: torch.Tensor
 
@@ -68,9 +69,9 @@ def to_samples(predictor, rows, *, weights_have_mean_one=True):
         weight = weight / weight.mean()
     # Inputs are encoded in float64, by parts: of many categories they are far larger
     # than the rows, and only a float32 of each is to be kept.
-    size = predictor.inputs.rows_at_once
-    parts = np.split(rows.X, range(size, len(rows.X), size))
-    X = torch.cat([torch.tensor(predictor.inputs(part), **like) for part in parts])
+    inputs, size = predictor.inputs, predictor.inputs.rows_at_once
+    parts = [rows.X[i : i + size] for i in range(0, len(weight), size)]
+    X = cat_rows([as_rows(inputs(part), parameter) for part in parts])
     y = predictor.targets.tensor(rows.y)
     return Samples(
         X=X,

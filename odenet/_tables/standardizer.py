@@ -41,6 +41,20 @@ class Standardizer:
             Z = np.where(np.isinf(self.scale) & ~np.isnan(X), 0.0, Z)
         return Z if np.all(np.isinf(self.limit)) else _bounded(Z, self.limit)
 
+    @property
+    def keeps_zeros(self):
+        """Whether zeros stay zeros."""
+        return not self.mean.any()
+
+    def of_sparse(self, X):
+        """Return the standardised columns of a sparse matrix, if zeros stay zeros."""
+        columns = X.indices
+        limit = np.broadcast_to(self.limit, self.mean.shape)[columns]
+        of_entries = Standardizer(self.mean[columns], self.scale[columns], limit)
+        Z = X.copy()
+        Z.data = of_entries(X.data)
+        return Z
+
     def inverse(self, X):
         """Return columns in their own units; a limit is not undone."""
         return X * self.inverse_scale + self.mean
@@ -119,3 +133,32 @@ def fit_standardizer(X, weight, gain=1.0, limit=np.inf):
         scale=np.where(constant, np.inf, scale),
         limit=limit * gain,
     )
+
+
+def fit_to_norm(X, weight, norm):
+    """Fit one factor to all columns of a sparse matrix, which moves no zero.
+
+    A factor for every column would take back the weights of TF-IDF. By the standard
+    deviation it would even make rare words the largest of all.
+
+    Parameters
+    ----------
+    X : csr_array of shape (n, d)
+    weight : ndarray of shape (n,)
+    norm : float
+        The weighted root mean square of the norms of the rows.
+
+    Returns
+    -------
+    standardizer : Standardizer
+        Of a matrix without any entry, the identity.
+    """
+    if not X.nnz:
+        return Standardizer.identity(X.shape[1])
+    magnitude = np.abs(X.data).max()
+    share = weight / weight.max()  # as below, no sum and no square overflows
+    share = np.repeat(share / share.sum(), np.diff(X.indptr))
+    size = np.sqrt((share * np.square(X.data / magnitude)).sum())
+    with np.errstate(over="ignore"):
+        scale = np.clip(size * magnitude / norm, SMALLEST_SCALE, LARGEST_SCALE)
+    return Standardizer(np.zeros(X.shape[1]), np.full(X.shape[1], scale))

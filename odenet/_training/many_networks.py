@@ -14,6 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from odenet._tables.samples import Samples
 from odenet._training.net import TrainingNet
+from odenet._utils.sparse_rows import join_rows, share_rows
 
 
 class JointSamples(Samples):
@@ -59,7 +60,7 @@ def share_samples(samples, n_models, parts=None):
         weight = weight * parts
         mean = weight.mean(dim=1, keepdim=True)
         weight = weight * (samples.weight.mean() / mean)
-    X, y = (part.expand(n_models, *part.shape) for part in (samples.X, samples.y))
+    X, y = (share_rows(part, n_models) for part in (samples.X, samples.y))
     return JointSamples(X, y, weight * (n_models / len(samples)))
 
 
@@ -71,12 +72,9 @@ def join_samples(samples):
     is the sum of the models' own objectives, which are means over samples.
     """
     n_models, longest = len(samples), max(map(len, samples))
-    X, weight = (
-        pad_sequence(column, batch_first=True)
-        for column in (
-            [s.X for s in samples],
-            [s.weight * (n_models / len(s)) for s in samples],
-        )
+    X = join_rows([s.X for s in samples])
+    weight = pad_sequence(
+        [s.weight * (n_models / len(s)) for s in samples], batch_first=True
     )
     y = torch.stack([_padded(s.y, longest) for s in samples])
     return JointSamples(X, y, weight)
@@ -174,5 +172,5 @@ class JointNet(TrainingNet):
     def loss_of_zero(self, samples):
         """Compute the sum of the losses of networks whose outputs are zero."""
         X, y = samples.batch()
-        output = X["X"].new_zeros(*X["weight"].shape, self.module_.head.shape[-2])
+        output = X["weight"].new_zeros(*y.shape[:2], self.module_.head.shape[-2])
         return self.get_loss(output, y, X=X).item()

@@ -376,7 +376,7 @@ class TrainingNet(NeuralNet):
     def loss_of_zero(self, samples):
         """Compute the loss of a network whose output is zero."""
         X, y = samples.batch()
-        output = X["X"].new_zeros(len(y), len(self.module_.head))
+        output = X["weight"].new_zeros(len(y), len(self.module_.head))
         return self.get_loss(output, y, X=X).item()
 
     def chunks(self, *tensors):

@@ -5,6 +5,7 @@ from math import inf
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 import torch
 from torch.autograd.functional import jvp
 from torch.func import functional_call, jacrev, vmap
@@ -18,6 +19,7 @@ from odenet._diagnostics.tangents import (
 )
 from odenet._network.layers import imitating_states
 from odenet._network.model_axis import join_networks, network_at
+from odenet._utils.sparse_rows import as_rows, join_rows
 from tests.helpers import draw_all, make_network
 
 N, N_FEATURES, N_OUTPUTS = 70, 3, 2
@@ -135,3 +137,16 @@ def test_derivatives_by_inputs_and_along_first_states(X, generator):
             np.testing.assert_allclose(
                 changes[:, :, j], expected.detach(), rtol=1e-9, atol=1e-12
             )
+
+
+def test_sparse_rows_have_the_kernel_of_dense_ones(X, generator):
+    network = drawn(4)
+    X[X.abs() < 1] = 0.0
+    rows = as_rows(sp.csr_array(X.numpy()), X)
+    change = {name: torch.ones_like(p) for name, p in network.named_parameters()}
+    kernel = kernel_matrix(network, X)[0]
+    np.testing.assert_allclose(kernel_matrix(network, rows)[0], kernel, rtol=1e-10)
+    expected = push_forward(network, X, **change)
+    np.testing.assert_allclose(push_forward(network, rows, **change), expected)
+    joined = kernel_matrix(join_networks([network] * 2), join_rows([rows, rows]))[0]
+    np.testing.assert_allclose(joined, torch.stack([kernel] * 2), rtol=1e-10)

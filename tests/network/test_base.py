@@ -43,3 +43,15 @@ def test_weights_that_were_set_are_a_copy(network):
     network.set_weights({"W": weights})
     weights.zero_()
     assert network.W.all()
+
+
+def test_weights_keep_their_order_in_memory():
+    network = ResidualNetwork(2, 1, depth=7, width=3, dtype=torch.float64)
+    network.embedding = torch.nn.Parameter(
+        network.embedding.detach().mT.contiguous().mT
+    )
+    values = torch.arange(network.embedding.numel(), dtype=torch.float64)
+    values = values.view(network.embedding.shape)
+    network.set_weights({"embedding": values})
+    assert network.embedding.mT.is_contiguous()
+    assert torch.equal(network.embedding, values)

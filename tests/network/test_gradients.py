@@ -1,6 +1,8 @@
 """The gradient by hand is autograd's; a captured one is computed, or not used."""
 
+import numpy as np
 import pytest
+import scipy.sparse as sp
 import torch
 
 from odenet import ResidualNetwork
@@ -12,6 +14,7 @@ from odenet._network.fast_layers import rows_at_once
 from odenet._network.gradients import add_gradients, compute_gradients
 from odenet._network.scratch import current_scratch, scratch
 from odenet._training.net import TrainingNet
+from odenet._utils.sparse_rows import as_rows
 from odenet.schemes import GaussianProcess
 from odenet.solvers import Flow
 
@@ -254,3 +257,20 @@ def test_gradients_on_cuda_are_those_on_the_cpu(generator):
     add_gradients(network, loss, X.cuda(), y.cuda(), share.cuda())
     for p, exact in zip(network.parameters(), expected, strict=True):
         torch.testing.assert_close(p.grad.cpu(), exact, rtol=1e-4, atol=1e-5)
+
+
+def test_gradients_of_sparse_rows_are_those_of_dense_ones(generator):
+    for name in PROBLEMS:
+        for backward in ("stored", "rebuilt"):
+            network, loss, X, y, share = make_problem(
+                name, generator, backward=backward
+            )
+            X[X.abs() < 0.8] = 0.0
+            found = []
+            for inputs in (X, as_rows(sp.csr_array(X.numpy()), X)):
+                network.zero_grad()
+                outputs, total = add_gradients(network, loss, inputs, y, share)
+                gradients = [p.grad.clone() for p in network.parameters()]
+                found.append([outputs, total, *gradients])
+            for dense, sparse in zip(*found, strict=True):
+                np.testing.assert_allclose(sparse, dense, rtol=1e-12, atol=1e-14)

@@ -106,3 +106,27 @@ def test_outputs_that_the_start_adds(state_dim):
     difference = shifted(X) - plain(X)
     torch.testing.assert_close(difference, torch.tensor([[1.5, -4.0]]).expand(5, 2))
     torch.testing.assert_close(plain.embedding[:, :-1], shifted.embedding[:, :-1])
+
+
+def test_sparse_inputs_have_random_columns_of_length_one_or_none():
+    met = np.arange(400) % 4 > 0
+    for state_dim in (None, 20, 4, 2, 1):
+        network = start(n_inputs=400, met=met, state_dim=state_dim)
+        A, B = network.embedding.detach(), network.head.detach()
+        lengths = A.norm(dim=0)
+        assert A.shape == (network.state_dim, 401)
+        np.testing.assert_allclose(lengths[:-1], met.astype(float), rtol=1e-6)
+        assert network.state_dim <= 2 or not (B @ A).any()
+        assert [*network.state_dict()] == [*start().state_dict()]
+    A = start(n_inputs=400, met=met).embedding.detach()
+    assert A.mT.is_contiguous()
+    A = A[:, :-1][:, met]
+    cosines = (A.T @ A).fill_diagonal_(0.0)
+    assert abs(cosines.square().mean() - 1 / 127) < 5e-4  # of random directions
+
+
+def test_few_sparse_inputs_keep_a_coordinate_each():
+    met = np.array([True, False, True])
+    A = start(n_inputs=3, met=met).embedding.detach()
+    np.testing.assert_array_equal(A[:4], np.diag([1.0, 0.0, 1.0, 1.0]))
+    assert not A[4:].any()

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from scipy.special import ndtri
 
 from odenet._tables.columns import Columns
@@ -108,3 +109,18 @@ def test_the_neutral_row_has_the_means_and_no_mark(rng):
         assert row[0, 0] == pytest.approx(mean, rel=1e-12)
         assert row[0, 2] == pytest.approx(np.average(X[1:, 2], weights=weight[1:]))
         np.testing.assert_array_equal(encoder(row)[:, 2:], np.zeros((1, 4)))
+
+
+def test_sparse_rows_stay_sparse_if_zeros_stay_zeros(rng):
+    X = rng.normal(size=(20, 5)) * (rng.random((20, 5)) < 0.4)
+    matrix, weight = sp.csr_array(X), np.ones(20)
+    for norm, factor in ((None, 1.0), (3.0, 3.0 / np.sqrt((X**2).sum() / 20))):
+        encoder = fit_encoder(columns(X), matrix, weight, norm=norm)
+        Z = encoder(matrix)
+        assert sp.issparse(Z)
+        assert Z.nnz == matrix.nnz
+        np.testing.assert_allclose(Z.toarray(), factor * X)
+        np.testing.assert_allclose(encoder(X), factor * X)
+    unscaled, scaled = (fit_encoder(columns(X), X, weight, gain) for gain in (None, 1))
+    assert sp.issparse(unscaled(matrix))
+    np.testing.assert_array_equal(scaled(matrix), scaled(X))  # has means

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 from sklearn.base import BaseEstimator
 
 from odenet._tables.columns import read_columns
@@ -117,3 +118,40 @@ def test_rows_of_known_targets_are_encoded_and_weighed():
     numbers = RegressionTargets.of(np.zeros(2), estimator_name="Model", params={})
     rows, _ = to_rows(np.zeros((2, 1)), np.array([3.0, 4.0]), None, numbers)
     np.testing.assert_array_equal(rows.y, [[3.0], [4.0]])
+
+
+def test_sparse_tables_are_read_in_canonical_format_and_left_alone():
+    row, column = [0, 0, 1, 1, 1, 3], [2, 0, 1, 1, 0, 2]
+    value = [1, 2, 3, -3, 5, 0]
+    given = sp.coo_array((value, (row, column)), shape=(4, 3))
+    expected = [[2, 0, 1], [5, 0, 0], [0, 0, 0], [0, 0, 0]]
+    inputs = table_inputs(np.eye(3))
+    for X in (given, given.tocsc(), given.tolil(), given.todok(), given.tobsr()):
+        for dtype in (np.int32, np.float32, np.float64):
+            matrix = inputs.read(X.astype(dtype))
+            np.testing.assert_array_equal(matrix.toarray(), expected)
+            assert matrix.format == "csr"
+            assert matrix.nnz == 3
+            assert matrix.dtype == np.float64
+            assert matrix.has_sorted_indices
+    unsorted = sp.csr_matrix(([1.0, 2.0, 0.0], [2, 0, 1], [0, 3]), shape=(1, 3))
+    inputs.read(unsorted)
+    assert unsorted.nnz == 3
+    assert unsorted.indices.tolist() == [2, 0, 1]
+
+
+def test_sparse_tables_have_neither_categories_nor_missing_numbers():
+    X = sp.csr_array([[1.0, 0.0], [0.0, 2.0]])
+    for chosen in ("from_dtype", None, []):
+        assert not read_columns(X, chosen, False).categories
+    with pytest.raises(ValueError, match=r"X is sparse.*categorical_features=\[1\]"):
+        read_columns(X, [1], False)
+    with pytest.raises(ValueError, match="X is sparse.*missing.*allow_nan=False"):
+        read_columns(X, None, True)
+    inputs = table_inputs(frame())
+    with pytest.raises(ValueError, match=r"X is sparse.*columns \[1\] hold categories"):
+        inputs.read(X)
+    with pytest.raises(ValueError, match="Input X contains NaN"):
+        table_inputs(np.eye(2)).read(sp.csr_array([[np.nan, 0.0]]))
+    with pytest.raises(ValueError, match="expecting 3 features"):
+        table_inputs(np.eye(3)).read(X)

@@ -1,7 +1,15 @@
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
-from odenet._tables.rows import distinct_rows, merge_repeated, shares_to_hold_out
+from odenet._tables import rows as rows_module
+from odenet._tables.rows import distinct_rows, shares_to_hold_out
+
+
+def merge_repeated(X, y, weight, seed):
+    """Distinct rows, their targets and their weights."""
+    first, total = distinct_rows(X, y, weight, seed)
+    return X[first], y[first], total
 
 
 @pytest.fixture
@@ -134,3 +142,51 @@ def test_rows_of_the_same_key_are_told_apart():
         assert sorted(found[0][2]) == [1.0, 1.0, 2.0]
         for one, other in zip(*found, strict=True):
             np.testing.assert_array_equal(one, other)
+
+
+def sparse_table(rng):
+    X = rng.integers(0, 3, size=(60, 2)) * rng.integers(0, 2, size=(60, 2))
+    y = rng.integers(0, 2, size=60)
+    return X.astype(float), y, rng.integers(1, 5, size=60).astype(float)
+
+
+def as_dict(X, y, weight):
+    X = X.toarray() if sp.issparse(X) else X
+    rows = zip(map(tuple, X), y, strict=True)
+    return dict(zip(rows, weight, strict=True))
+
+
+def test_sparse_rows_are_merged_like_dense_ones(rng):
+    X, y, weight = sparse_table(rng)
+    merged = merge_repeated(sp.csr_array(X), y, weight, seed=0)
+    assert as_dict(*merged) == as_dict(*merge_repeated(X, y, weight, seed=0))
+    assert len(merged[1]) == len(as_dict(*merged)) < 60
+    single = merge_repeated(sp.csr_array(X[:1]), y[:1], weight[:1], seed=0)
+    assert as_dict(*single) == as_dict(X[:1], y[:1], weight[:1])
+
+
+def test_merging_sparse_rows_depends_neither_on_order_nor_on_repetition(rng):
+    X, y, weight = sparse_table(rng)
+    repeated = np.repeat(rng.permutation(60), 2)
+    once = merge_repeated(sp.csr_array(X), y, 2 * np.ones(60), seed=5)
+    again = merge_repeated(sp.csr_array(X[repeated]), y[repeated], np.ones(120), seed=5)
+    np.testing.assert_array_equal(once[0].toarray(), again[0].toarray())
+    for a, b in zip(once[1:], again[1:], strict=True):
+        np.testing.assert_array_equal(a, b)
+    other = merge_repeated(sp.csr_array(X), y, weight, seed=6)
+    assert not np.array_equal(once[1], other[1])
+
+
+def test_sparse_rows_of_equal_keys_are_told_apart(rng, monkeypatch):
+    X, y, weight = sparse_table(rng)
+    keys_of = rows_module._sparse_row_keys
+    tried = []
+
+    def few_keys(X, seed):
+        tried.append(seed)
+        return keys_of(X, seed) if seed > 1 else np.zeros(X.shape[0], dtype=np.uint64)
+
+    monkeypatch.setattr(rows_module, "_sparse_row_keys", few_keys)
+    merged = merge_repeated(sp.csr_array(X), y, weight, seed=0)
+    assert tried == [0, 1, 2]
+    assert as_dict(*merged) == as_dict(*merge_repeated(X, y, weight, seed=0))

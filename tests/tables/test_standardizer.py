@@ -1,10 +1,12 @@
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from sklearn.preprocessing import StandardScaler
 
 from odenet._tables.standardizer import (
     Standardizer,
     fit_standardizer,
+    fit_to_norm,
     fit_to_the_mean,
     side_by_side,
 )
@@ -106,3 +108,29 @@ def test_both_ends_of_float64_have_a_scale():
     Z = fit_standardizer(X, np.ones(4), gain=0.5, limit=4.0)(X)
     assert np.isfinite(Z).all()
     assert (np.ptp(Z, axis=0) > 0.1).all()
+
+
+def test_one_factor_gives_sparse_rows_their_norm(rng):
+    X = rng.normal(size=(40, 7)) * (rng.random((40, 7)) < 0.3)
+    weight = rng.integers(1, 4, size=40).astype(float)
+    for unit in (1.0, 1e-200, 1e200):
+        fitted = fit_to_norm(sp.csr_array(unit * X), weight, norm=2.0)
+        Z = fitted.of_sparse(sp.csr_array(unit * X)).toarray()
+        np.testing.assert_allclose(Z, fitted(unit * X))
+        squares = np.square(Z).sum(axis=1)
+        np.testing.assert_allclose(np.average(squares, weights=weight), 4.0)
+        np.testing.assert_allclose(Z * X.max(), X * Z.max())
+        assert fitted.keeps_zeros
+    assert not Standardizer(np.array([0.0, 1.0]), np.ones(2)).keeps_zeros
+
+
+def test_entries_of_sparse_rows_have_the_scale_and_limit_of_their_column():
+    columns = Standardizer(np.zeros(3), np.array([2.0, np.inf, 4.0]), 1.0)
+    X = np.array([[3.0, 0.0, -8.0], [0.0, 5.0, 0.0]])
+    Z = columns.of_sparse(sp.csr_array(X)).toarray()
+    np.testing.assert_allclose(Z, [[1.5 / np.hypot(1, 1.5), 0, -2 / 5**0.5], [0] * 3])
+
+
+def test_a_matrix_without_entries_has_no_scale():
+    fitted = fit_to_norm(sp.csr_array((4, 2)), np.ones(4), norm=1.0)
+    np.testing.assert_array_equal(fitted.scale, [1.0, 1.0])

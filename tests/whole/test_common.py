@@ -48,6 +48,8 @@ OF_BOTH = [
     },
     {**SMALL, "allow_nan": True, "flow_time": 20.0},
     {**SMALL, "categorical_features": [1], "flow_time": 20.0},
+    # Sparse tables of three columns, for which A has no coordinates of their own.
+    {**SMALL, "state_dim": 3, "flow_time": 20.0},
 ]
 MORE = [
     *(
