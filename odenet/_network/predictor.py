@@ -69,7 +69,7 @@ class Predictor:
         block-diagonal.
         """
         states = self.evaluate(X, method, *args, axis=axis)
-        if self.network.V.dim() < WITH_MODELS:
+        if self.network.V.dim() != WITH_MODELS:
             return states
         states = states.swapaxes(-3, -2)
         return states.reshape(*states.shape[:-2], -1)
