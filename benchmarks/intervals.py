@@ -17,7 +17,7 @@ Expected: shares are within two standard errors of the level; intervals of odene
 narrower where its predictions are better, those of quantiles where the noise varies
 from row to row.
 
-Run:  python benchmarks/intervals.py [--rows 1000] [--quick] [--json FILE]
+Run:  python benchmarks/intervals.py [--rows 1000] [--seeds 3] [--quick] [--json FILE]
 """
 
 import argparse
@@ -133,13 +133,16 @@ def show(name, method, found, error, second):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=1000, help="rows to train with")
+    parser.add_argument("--seeds", type=int, default=3, help="splits of every table")
     parser.add_argument("--quick", action="store_true", help="depth 2, few rows")
     parser.add_argument("--json", help="file for the results")
     options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # of training that could go on
     quick, about = options.quick, machine(options.quick)
-    depth, seeds, n_rows = (2, [0], 120) if quick else (64, [0, 1, 2], options.rows)
+    depth, seeds, n_rows = (
+        (2, [0], 120) if quick else (64, range(options.seeds), options.rows)
+    )
     present = set(available()) | set(BUNDLED)
     names = ("diabetes", "wine") if quick else [t for t in TABLES if t in present]
     tables = [load(name) for name in names]
