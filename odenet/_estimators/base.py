@@ -15,6 +15,7 @@ from odenet._estimators.calibration import calibrated
 from odenet._estimators.checkpoint import checkpoint_of
 from odenet._estimators.frozen import freeze, thaw
 from odenet._estimators.preparation import (
+    check_same_constraints,
     check_same_network,
     losing_nothing,
     merged,
@@ -276,6 +277,7 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         """Return a copy of the predictor, to be trained with the present parameters."""
         check_same_network(self, self.module_)
         params = self.get_params(deep=False)
+        check_same_constraints(self, self._predictor)
         predictor = copy.deepcopy(self._predictor)
         network, targets = predictor.network, predictor.targets
         network.backward = params.get("backward", network.backward)

@@ -121,6 +121,16 @@ class ResODEClassifier(ClassificationMixin, TableResODE):
         Whether numbers may be missing (NaN). One that is takes the mean of its column,
         and where training has met NaN in a column, a further column inside the model
         says which numbers are missing.
+    monotonic_cst : array-like of int of shape (n_features,) or dict, default=None
+        The features with which probabilities of ``classes_[1]`` must not fall (1) or
+        must not rise (-1), as in scikit-learn's gradient boosting; 0 leaves a feature
+        free. A dict maps names of features to these numbers. It holds for all X, at
+        every depth, and for the neural ODE up to its tolerance, since the weights on
+        the ways from such a feature have a sign, to which training projects them. Of
+        numbers that may be missing, it holds for those that are not. Columns of
+        categories cannot be constrained, nor can more than two classes, and
+        ``Flow(method="exponential")`` cannot train so. The activation must increase:
+        "gelu", the default, gives way to "tanh", and "silu" is refused.
     class_weight : dict, "balanced" or list of dict, default=None
         Weights of the classes; "balanced" gives all the same total weight. Of several
         labels, a list has a dict for each, such as ``{0: 1, 1: 5}``; the weights that a
@@ -270,6 +280,7 @@ class ResODEClassifier(ClassificationMixin, TableResODE):
         min_frequency=2,
         max_categories=None,
         allow_nan=False,
+        monotonic_cst=None,
         class_weight=None,
         label_smoothing=0.05,
         backward="stored",
@@ -302,6 +313,7 @@ class ResODEClassifier(ClassificationMixin, TableResODE):
             min_frequency=min_frequency,
             max_categories=max_categories,
             allow_nan=allow_nan,
+            monotonic_cst=monotonic_cst,
             backward=backward,
             callbacks=callbacks,
             checkpoint=checkpoint,

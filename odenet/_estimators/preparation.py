@@ -6,9 +6,10 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 
+from odenet._network.activations import increasing
 from odenet._tables.images import with_channels
 from odenet._tables.rows import distinct_rows
-from odenet._utils.sklearn_private import CALLBACK_STATE
+from odenet._utils.sklearn_private import CALLBACK_STATE, check_monotonic_cst
 
 # Parameters that shape a network, and its attributes; None and "auto" leave them to it.
 STRUCTURE = {
@@ -45,6 +46,8 @@ def check_same_network(estimator, network):
     asked = estimator.get_params(deep=False)
     traits = {n: trait for n, trait in STRUCTURE.items() if n in asked}
     fitted = {name: getattr(network, trait) for name, trait in traits.items()}
+    if network.monotonicity is not None:
+        asked["activation"] = increasing(asked["activation"])
     fitted["dtype"] = str(network.V.dtype).removeprefix("torch.")
     for name, value in fitted.items():
         wish = asked[name]
@@ -55,6 +58,22 @@ def check_same_network(estimator, network):
                 f"`{name}` must stay {value!r} while training goes on, got "
                 f"{asked[name]!r}: use warm_start=False to start anew."
             )
+
+
+def check_same_constraints(estimator, predictor):
+    """Raise if ``monotonic_cst`` asks for other signs than those that were fitted."""
+    monotonic_cst = estimator.get_params(deep=False).get("monotonic_cst")
+    monotonicity = predictor.network.monotonicity
+    if monotonic_cst is None and monotonicity is None:
+        return
+    signs = check_monotonic_cst(estimator, monotonic_cst)
+    signs = predictor.inputs.columns.signs_of_inputs(signs)
+    fitted = np.zeros_like(signs) if monotonicity is None else monotonicity.inputs
+    if not np.array_equal(signs, fitted):
+        raise ValueError(
+            "`monotonic_cst` must stay the same while training goes on, got "
+            f"{monotonic_cst!r}: use warm_start=False to start anew."
+        )
 
 
 @contextmanager

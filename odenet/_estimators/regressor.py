@@ -129,6 +129,16 @@ class ResODERegressor(RegressorMixin, TableResODE):
         Whether numbers may be missing (NaN). One that is takes the mean of its column,
         and where training has met NaN in a column, a further column inside the model
         says which numbers are missing.
+    monotonic_cst : array-like of int of shape (n_features,) or dict, default=None
+        The features with which predictions must not fall (1) or must not rise (-1), as
+        in scikit-learn's gradient boosting; 0 leaves a feature free. A dict maps names
+        of features to these numbers. It holds for all X, at every depth, and for the
+        neural ODE up to its tolerance, since the weights on the ways from such a
+        feature have a sign, to which training projects them. Of numbers that may be
+        missing, it holds for those that are not. Columns of categories cannot be
+        constrained, nor can several quantiles, and ``Flow(method="exponential")``
+        cannot train so. The activation must increase: "gelu", the default, gives way to
+        "tanh", and "silu" is refused.
     loss : {"squared_error", "absolute_error", "huber", "poisson", "gamma", \
             "quantile"} or Loss, default="squared_error"
         What the training makes small: see :mod:`odenet.losses`, whose objects carry
@@ -285,6 +295,7 @@ class ResODERegressor(RegressorMixin, TableResODE):
         min_frequency=2,
         max_categories=None,
         allow_nan=False,
+        monotonic_cst=None,
         loss="squared_error",
         quantile=0.5,
         backward="stored",
@@ -317,6 +328,7 @@ class ResODERegressor(RegressorMixin, TableResODE):
             min_frequency=min_frequency,
             max_categories=max_categories,
             allow_nan=allow_nan,
+            monotonic_cst=monotonic_cst,
             backward=backward,
             callbacks=callbacks,
             checkpoint=checkpoint,

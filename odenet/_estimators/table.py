@@ -36,7 +36,13 @@ from odenet._tables.reading import Reading, TableInputs, read_table, to_rows
 from odenet._tables.targets import RegressionTargets
 from odenet._training.depth.depths import DEEPEST
 from odenet._utils.devices import torch_threads
-from odenet._utils.sklearn_private import Count, Interval, RealNotInt, StrOptions
+from odenet._utils.sklearn_private import (
+    Count,
+    Interval,
+    RealNotInt,
+    StrOptions,
+    check_monotonic_cst,
+)
 from odenet._utils.sparse_rows import as_rows
 from odenet.schemes import SCHEMES
 from odenet.solvers import resolve_solver
@@ -68,6 +74,7 @@ class TableResODE(BaseResODE):
         "min_frequency": [Count(), Interval(RealNotInt, 0, 1, closed="neither"), None],
         "max_categories": [Count(), None],
         "allow_nan": ["boolean"],
+        "monotonic_cst": ["array-like", dict, None],
         "backward": [StrOptions(set(BACKWARDS))],
         "callbacks": [list, None],
         "checkpoint": [str, os.PathLike, None],
@@ -101,6 +108,7 @@ class TableResODE(BaseResODE):
         min_frequency=2,
         max_categories=None,
         allow_nan=False,
+        monotonic_cst=None,
         backward="stored",
         callbacks=None,
         checkpoint=None,
@@ -130,6 +138,7 @@ class TableResODE(BaseResODE):
         self.min_frequency = min_frequency
         self.max_categories = max_categories
         self.allow_nan = allow_nan
+        self.monotonic_cst = monotonic_cst
         self.backward = backward
         self.callbacks = callbacks
         self.checkpoint = checkpoint
@@ -146,6 +155,8 @@ class TableResODE(BaseResODE):
         tags.input_tags.categorical = not (chosen is None or isinstance(chosen, str))
         tags.input_tags.sparse = not (tags.input_tags.categorical or self.allow_nan)
         tags.target_tags.multi_output = isinstance(self, RegressorMixin)
+        if tags.classifier_tags is not None:
+            tags.classifier_tags.multi_class = self.monotonic_cst is None
         return tags
 
     def _read_anew(self, X, y, sample_weight, announced):
@@ -178,6 +189,7 @@ class TableResODE(BaseResODE):
     def _start(self, reading, generator):
         X, y, weight, _ = reading.rows
         columns = reading.layout
+        signs = self._signs_of_inputs(columns, reading.targets)
         targets = reading.targets.fitted(y, weight, self.standardize)
         n_inputs, marks = columns.inputs
         draw = partial(
@@ -186,6 +198,7 @@ class TableResODE(BaseResODE):
             targets.outputs_at_start(),
             categories=marks,
             met=_met_columns(X) if issparse(X) else None,
+            signs=signs,
             state_dim=self.state_dim,
             init=self.init,
             depth=DEEPEST if self.depth == "auto" else self.depth,
@@ -208,6 +221,22 @@ class TableResODE(BaseResODE):
         )
         return Predictor(network, inputs, targets)
 
+    def _signs_of_inputs(self, columns, targets):
+        """Return the signs that ``monotonic_cst`` gives the inputs, or None."""
+        if self.monotonic_cst is None:
+            return None
+        signs = check_monotonic_cst(self, self.monotonic_cst)
+        if not signs.any():
+            return None
+        if wrong := [j for j in columns.categories if signs[j]]:
+            names = getattr(self, "feature_names_in_", range(len(signs)))
+            raise ValueError(
+                "`monotonic_cst` must be 0 for columns of categories, which have no "
+                f"order, got {signs[wrong].tolist()} for {[names[j] for j in wrong]}."
+            )
+        targets.check_monotonic()
+        return columns.signs_of_inputs(signs)
+
     def _resolved_solver(self, n_rows=0):
         return resolve_solver(self.solver, n_rows, self.flow_time)
 
@@ -217,6 +246,8 @@ class TableResODE(BaseResODE):
                 "`backward` must be 'stored' for several members, which are trained as "
                 f"one network, got 'rebuilt' with n_members={self.n_members}."
             )
+        if predictor.network.monotonicity is not None:
+            solver = solver.confined()
         return super()._plan(
             solver,
             predictor,
@@ -277,7 +308,8 @@ class TableResODE(BaseResODE):
         ValueError
             If the depth is no positive integer, or the interpolation unknown; or if
             neither a depth nor ``tol`` with ``X`` is given, or both are; or if layers
-            are to be merged that imitate more, into more layers, or with ``imitate``.
+            are to be merged that imitate more, into more layers, or with ``imitate``;
+            or if more layers are to imitate those of a monotone network.
 
         Examples
         --------
@@ -454,6 +486,12 @@ class TableResODE(BaseResODE):
         True
         """
         check_is_fitted(self)
+        if self.module_.monotonicity is not None:
+            raise ValueError(
+                "`richardson_predict` is a difference of two networks, which is not "
+                f"monotone, as monotonic_cst={self.monotonic_cst!r} asks for: use "
+                "`to_ode().predict`."
+            )
         warn_if_rough(self.module_)
         network = ExtrapolatedNetwork(self._predictor.network_for_evaluation())
         return self._predictor.around(network).predict(X)

@@ -128,6 +128,20 @@ ACTIVATIONS = {
 }
 
 
+def increasing(name):
+    """Return the name of an activation that increases, for monotone networks.
+
+    "gelu", the default, which falls for some negative numbers, gives way to "tanh".
+    """
+    name = "tanh" if name == "gelu" else name
+    if name == "silu":
+        raise ValueError(
+            "`activation` must be increasing for a network that is monotone, such as "
+            f"'tanh' or 'softplus', got {name!r}."
+        )
+    return name
+
+
 def elementwise(t):
     """Return a view for elementwise operations that is quick for few entries.
 

@@ -14,6 +14,7 @@ class LayeredNetwork(nn.Module):
     couples_samples = False  # whether an output depends on others of its batch
     n_models = 1  # networks along an axis of models; 1 where there is no such axis
     has_models_axis = False
+    monotonicity = None  # which weights have a sign, if the outputs are to be monotone
 
     @property
     def depth(self):
@@ -24,11 +25,39 @@ class LayeredNetwork(nn.Module):
         """Replace weights, given as a dict of names and tensors of any depth.
 
         The parameters stay the same objects, so that an optimizer still knows them;
-        their gradients, which may now have another shape, are dropped.
+        their gradients, which may now have another shape, are dropped. Where outputs
+        must be monotone, the weights are projected: sums of resampled weights, and the
+        lines through the outer layers, may have wrong signs.
         """
         for name, values in weights.items():
             p = getattr(self, name)
             p.data, p.grad = _copied(values.to(p), p), None
+        self.project_()
+
+    def cone(self):
+        """Return the bounds of all parameters, in the order of ``parameter_groups``.
+
+        Returns
+        -------
+        cone : list of tuple (lower, upper), or None
+            Entries are 0 or infinite. None if weights are free.
+        """
+        if self.monotonicity is None:
+            return None
+        names = {p: name for name, p in self.named_parameters()}
+        cone = self.monotonicity.cone(self.V)
+        groups = self.parameter_groups()
+        return [cone[names[p]] for group in groups for p in group["params"]]
+
+    @torch.no_grad()
+    def project_(self):
+        """Project the weights to those whose outputs are monotone, where they must be.
+
+        In the Euclidean metric the nearest ones have zeros in place of wrong signs.
+        """
+        if self.monotonicity is not None:
+            for name, (lower, upper) in self.monotonicity.cone(self.V).items():
+                getattr(self, name).clamp_(lower, upper)
 
 
 def _copied(values, p):

@@ -39,6 +39,9 @@ class VectorField:
     def __init__(self, network):
         # Not indexed later: that would cost a gradient of all layers' size each time.
         self.V, self.W = network.V.unbind(0), network.W.unbind(0)
+        self.cone = {}
+        if network.monotonicity is not None:
+            self.cone = network.monotonicity.cone(network.V)
         self.activation = ACTIVATIONS[network.activation].function
         self.factor = len(self.V) ** (1 - network.depth_scaling)
         self.n_evals = 0
@@ -48,6 +51,8 @@ class VectorField:
         self.n_evals += 1
         left, share = self._position(s.item())
         V, W = (_between(Z[left : left + 2], share) for Z in (self.V, self.W))
+        if self.cone:  # a line beyond the outer layers may change its sign
+            V, W = V.clamp(*self.cone["V"]), W.clamp(*self.cone["W"])
         return self.factor * velocity(h, V, W, self.activation)
 
     def layers_at(self, s):

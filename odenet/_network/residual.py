@@ -5,12 +5,13 @@ import copy
 import torch
 from torch import nn
 
-from odenet._network.activations import ACTIVATIONS, check_activation
+from odenet._network.activations import ACTIVATIONS, check_activation, increasing
 from odenet._network.base import LayeredNetwork
 from odenet._network.fast_layers import residual_stack
 from odenet._network.layers import imitating_states, residual_states
 from odenet._network.rebuilt_layers import rebuilt_stack
 from odenet._network.resampling import merge_layers, resample
+from odenet._utils.monotonicity import Monotonicity, reflected
 from odenet._utils.sparse_rows import times, with_one
 from odenet.schemes import draw_layers, draws_V
 
@@ -135,6 +136,7 @@ class ResidualNetwork(LayeredNetwork):
         depth_scaling=1.0,
         backward="stored",
         imitated_depth=None,
+        monotonicity=None,
     ):
         """Make a network of given weights, a dict of arrays as in ``state_dict``.
 
@@ -142,7 +144,7 @@ class ResidualNetwork(LayeredNetwork):
         ----------
         weights : dict of str to ndarray
             Their dtype and shapes are those of the network.
-        activation, depth_scaling, backward, imitated_depth
+        activation, depth_scaling, backward, imitated_depth, monotonicity
             What ``settings`` returns, see :class:`ResidualNetwork`.
 
         Returns
@@ -157,16 +159,40 @@ class ResidualNetwork(LayeredNetwork):
         network.imitated_depth = imitated_depth
         for name in ("embedding", "V", "W", "head"):
             setattr(network, name, nn.Parameter(torch.tensor(weights[name])))
+        if monotonicity is not None:
+            network.confine(Monotonicity(*monotonicity))
+            confined = network.state_dict()
+            if any((confined[n].numpy() != weights[n]).any() for n in confined):
+                raise ValueError("Some weights of a monotone network have wrong signs.")
         return network
 
     def settings(self):
         """Return what ``from_weights`` needs besides the weights, as a dict."""
-        return {
+        settings = {
             "activation": self.activation,
             "depth_scaling": self.depth_scaling,
             "backward": self.backward,
             "imitated_depth": self.imitated_depth,
         }
+        if self.monotonicity is not None:
+            settings["monotonicity"] = self.monotonicity.as_tuple()
+        return settings
+
+    @torch.no_grad()
+    def confine(self, monotonicity):
+        """Make the outputs monotone: change signs of weights where they are wrong."""
+        shapes = self.embedding.shape[-1] - 1, self.state_dim, self.width
+        parts = monotonicity.as_tuple()
+        if shapes != tuple(map(len, parts)):
+            raise ValueError(
+                f"The parts of a monotone network must have lengths {shapes}, got "
+                f"{tuple(map(len, parts))}."
+            )
+        self.activation = increasing(self.activation)
+        self.monotonicity = monotonicity
+        for name, bounds in monotonicity.cone(self.V).items():
+            p = getattr(self, name)
+            p.copy_(reflected(p, bounds))
 
     @property
     def has_models_axis(self):
@@ -276,6 +302,12 @@ class ResidualNetwork(LayeredNetwork):
             return network
         network.resample_(depth, interpolation)
         imitated_depth = self.imitated_depth or self.depth
+        if imitate and depth > imitated_depth and self.monotonicity is not None:
+            raise ValueError(
+                f"`depth` must be at most {imitated_depth} for a monotone network that "
+                f"imitates so many layers, got {depth}: more layers look back, and are "
+                "not monotone. Use imitate=False."
+            )
         if imitate and depth != imitated_depth:
             network.imitated_depth = imitated_depth
         return network
@@ -299,6 +331,9 @@ class ResidualNetwork(LayeredNetwork):
                 "layers, and no `imitate`."
             )
         V, W = merge_layers(self.V, self.W, depth)
+        if self.monotonicity is not None:
+            n_layers = W.shape[-2] // self.width
+            self.monotonicity = self.monotonicity.merged(n_layers)
         factor = (depth / self.depth) ** self.depth_scaling
         self.set_weights({"V": V * factor, "W": W})
 

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from odenet._network.convolutional import ConvResidualNetwork
 from odenet._network.residual import ResidualNetwork, default_state_dim
+from odenet._utils.monotonicity import Monotonicity
 from odenet.schemes import SCHEMES
 
 # Standard deviation of W at the start, for schemes given by name: with the paper's 1
@@ -27,6 +28,11 @@ LIMIT = 4.0  # bound of standardised inputs, in standard deviations
 # The categories of a column have so many dimensions of the state together, if they are
 # more. `python benchmarks/categories.py` compares dimensions.
 CATEGORIES_DIM = 16
+# Of the hidden units, and of the coordinates of the state that are left, so many depend
+# on inputs with which outputs are monotone. A round value: a quarter, three quarters
+# and 0.9 of the units, and 8 or 16 more coordinates, changed the errors on concrete,
+# yacht, power plant and California housing by less than two splits differ.
+MONOTONE_SHARE = 1 / 2
 
 
 def start_network(
@@ -38,6 +44,7 @@ def start_network(
     generator,
     categories=(),
     met=None,
+    signs=None,
     **settings,
 ):
     """Draw the network of a fit.
@@ -62,6 +69,9 @@ def start_network(
         Given for sparse inputs: those of which some sample has an entry. If the state
         has no room for the identity, A maps every such input to a random vector of
         length one. It maps the other inputs to zero: nothing is known of them.
+    signs : ndarray of shape (n_inputs,), default=None
+        1 for inputs with which outputs are to increase, -1 for those with which they
+        are to decrease, and 0 for others.
     **settings : dict
         As of :class:`ResidualNetwork`.
 
@@ -90,11 +100,34 @@ def start_network(
     elif met is not None:
         A = network.embedding.detach()
         A[:, :-1] *= torch.from_numpy(met).to(A)
+    if signs is not None:
+        network.confine(monotone_parts(network, signs))
     if outputs.any():
         head = network.head.detach()
         constant = torch.linalg.pinv(head) @ torch.tensor(outputs).to(head)
         network.embedding.detach()[:, -1] += constant
     return network
+
+
+def monotone_parts(network, signs):
+    """Choose the parts of a network at its start that depend on constrained inputs.
+
+    They are the coordinates of the state that constrained inputs are written to, those
+    that the head reads, and a share of those that are left and of the units.
+
+    Returns
+    -------
+    parts : Monotonicity
+    """
+    A, B = network.embedding.detach(), network.head.detach()
+    constrained = torch.tensor(signs.astype(bool))
+    u = (B != 0).any(dim=0)
+    u[A[:, :-1][:, constrained].abs().argmax(dim=0)] = True
+    spare = torch.nonzero((A == 0).all(dim=1) & ~u).flatten()
+    u[spare[: round(MONOTONE_SHARE * len(spare))]] = True
+    units = torch.arange(network.width) < MONOTONE_SHARE * network.width
+    parts = (signs, u.long().numpy(), units.long().numpy())
+    return Monotonicity(*(tuple(map(int, part)) for part in parts))
 
 
 def dimensions_of_inputs(n_inputs, categories):

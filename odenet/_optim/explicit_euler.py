@@ -20,14 +20,23 @@ class ExplicitEuler(FlowOptimizer):
 
     Parameters
     ----------
-    params, lr, clip, horizon
+    params, lr, clip, horizon, cone
         As in :class:`GradientFlow`.
     learning_rate : float, default=0.01
         Step length in flow time.
     """
 
-    def __init__(self, params, lr=1.0, *, learning_rate=0.01, clip=None, horizon=inf):
-        super().__init__(params, lr, clip, horizon)
+    def __init__(
+        self,
+        params,
+        lr=1.0,
+        *,
+        learning_rate=0.01,
+        clip=None,
+        horizon=inf,
+        cone=None,
+    ):
+        super().__init__(params, lr, clip, horizon, cone)
         self.learning_rate = learning_rate
         self._spare = None
 

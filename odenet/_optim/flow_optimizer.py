@@ -6,6 +6,7 @@ from math import isfinite, log, nan, sqrt
 
 import torch
 
+from odenet._optim.cone import keep_inside
 from odenet._optim.optimizer import Optimizer
 
 # Rates that differ by less than this share have the mean of both as their logarithmic
@@ -46,10 +47,12 @@ class FlowOptimizer(Optimizer):
     an axis, its ``models_axis`` is the number of that axis. In the scaled parameters
     :math:`y = \theta / \sqrt{r}` the flow is :math:`dy/dt = -\nabla_y l`, without a
     rate, so that lengths and curvatures are measured there. All parameters together are
-    one vector y. A subclass implements ``reach``, and ``_advance(start, closure) ->
-    (end, h)``, which takes one step of length h in flow time from one :class:`Point` to
-    another. It may set ``self.energy``, the integral of ``fall`` on the way, if it
-    knows more of it than the two ends do.
+    one vector y. With a ``cone``, a pair of bounds for every parameter that are 0 or
+    infinite, it is the projected flow, which stays between them. A subclass implements
+    ``reach``, and ``_advance(start, closure) -> (end, h)``, which takes one step of
+    length h in flow time from one :class:`Point` to another. It may set
+    ``self.energy``, the integral of ``fall`` on the way, if it knows more of it than
+    the two ends do.
 
     Attributes
     ----------
@@ -59,7 +62,7 @@ class FlowOptimizer(Optimizer):
         followed the flow. NaN before the first step, and where nothing fell.
     """
 
-    def __init__(self, params, lr, clip, horizon):
+    def __init__(self, params, lr, clip, horizon, cone=None):
         super().__init__(params, {"lr": lr})
         if clip is not None and not clip > 0:
             raise ValueError(f"`clip` must be positive or None, got {clip!r}.")
@@ -71,6 +74,7 @@ class FlowOptimizer(Optimizer):
         self.diverged = False
         self.energy, self.energy_ratio = None, nan
         self.params = [p for group in self.param_groups for p in group["params"]]
+        self.cone = cone
         self._point = None
         self._progress.update(flow_time=0.0, n_grad_evals=0, direction=None)
 
@@ -258,6 +262,7 @@ class FlowOptimizer(Optimizer):
             Memory for the velocity. In large networks, new memory costs more than the
             arithmetic, because the system must supply its pages.
         """
+        self.project(y)
         self.write(y)
         loss = closure()
         self._progress["n_grad_evals"] += 1
@@ -283,11 +288,23 @@ class FlowOptimizer(Optimizer):
                 part.zero_()
             else:
                 torch.mul(p.grad, -sqrt(rate), out=part)
+        if self.cone is not None:
+            for p, part, bounds in zip(
+                self.params, self.parts(velocity), self.cone, strict=True
+            ):
+                keep_inside(part, p, bounds)
         if self.clip is None:
             return velocity.dot(velocity).item()
         steepest, c = velocity.clone(), self.clip
         velocity.mul_(self._scale / c).tanh_().mul_(c / self._scale)
         return velocity.dot(steepest).item()
+
+    @torch.no_grad()
+    def project(self, y):
+        """Project a scaled vector y to the cone, in place; bounds have no scale."""
+        if self.cone is not None:
+            for part, bounds in zip(self.parts(y), self.cone, strict=True):
+                torch.clamp(part, *bounds, out=part)
 
     @torch.no_grad()
     def write(self, y):

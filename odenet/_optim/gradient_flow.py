@@ -106,6 +106,10 @@ class GradientFlow(FlowOptimizer):
         allow it. None is no bound.
     horizon : float, default=inf
         Flow time at which to stop: the last step ends there exactly.
+    cone : list of tuple (lower, upper), default=None
+        Tensors for every parameter, in the order of the groups, whose entries are 0 or
+        infinite: the parameters stay between them, along the projected flow. They must
+        be there at the start.
 
     Attributes
     ----------
@@ -159,8 +163,9 @@ class GradientFlow(FlowOptimizer):
         max_stages=100,
         clip=None,
         horizon=inf,
+        cone=None,
     ):
-        super().__init__(params, lr, clip, horizon)
+        super().__init__(params, lr, clip, horizon, cone)
         if not rtol > 0:
             raise ValueError(f"`rtol` must be positive, got {rtol!r}.")
         if max_stages < 2:
@@ -333,10 +338,21 @@ class GradientFlow(FlowOptimizer):
 
     def _estimate_radius(self, point, closure, n_iterations):
         """Estimate the largest curvature, or keep the last estimate if that fails."""
+        direction = self._progress["direction"]
+        kept = None if self.cone is None else point.velocity != 0
+
+        def velocity_at(y):
+            """Return the velocity there; what stands still at the point does so too.
+
+            The projected flow jumps where a weight leaves the border.
+            """
+            velocity = self._evaluate(y, closure).velocity
+            return velocity if kept is None else velocity.mul_(kept)
+
         radius, self._progress["direction"] = largest_curvature(
-            lambda y: self._evaluate(y, closure).velocity,
+            velocity_at,
             point,
-            self._progress["direction"],
+            direction if kept is None else direction * kept,
             n_iterations,
         )
         return (self.spectral_radius or 0.0) if radius is None else radius

@@ -120,6 +120,23 @@ class Columns:
             first = marks[-1].stop
         return first + len(self.incomplete) + len(self.scored), marks
 
+    def signs_of_inputs(self, signs):
+        """Return the signs of the inputs that tell of columns with signs.
+
+        An input that marks missing values has none.
+
+        Parameters
+        ----------
+        signs : ndarray of shape (n_columns,)
+
+        Returns
+        -------
+        signs : ndarray of shape (n_inputs,)
+        """
+        n_marks = self.inputs[0] - len(self.numeric) - len(self.scored)
+        marks = np.zeros(n_marks, dtype=signs.dtype)
+        return np.concatenate([signs[self.numeric], marks, signs[self.scored]])
+
 
 def read_columns(X, categorical_features, allow_nan):
     """Find the columns of categories of a table, and their categories.

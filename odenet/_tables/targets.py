@@ -133,6 +133,9 @@ class Targets:
         """Return the scorer of scikit-learn by which a search chooses by default."""
         raise NotImplementedError
 
+    def check_monotonic(self):
+        """Raise if predictions need not be monotone where all outputs are."""
+
     def notices(self):
         """Return what a user is to know who trains further on other data."""
         return []
@@ -209,6 +212,15 @@ class RegressionTargets(Targets):
             return self
         fit = fit_to_the_mean if has_log_link else fit_standardizer
         return replace(self, standardizer=fit(y, weight))
+
+    def check_monotonic(self):
+        """Raise for several quantiles: those below are the middle minus outputs."""
+        if self.loss.outputs_per_target > 1:
+            raise ValueError(
+                "`monotonic_cst` takes one quantile only, since the distances between "
+                f"several need not be monotone, got loss={self.loss!r}: fit an "
+                "estimator for each."
+            )
 
     def tensor(self, y):
         """Return the standardised columns."""
@@ -373,6 +385,14 @@ class ClassTargets(Targets):
         if len(self.classes) == 2:
             return logits[1:] - logits[0]
         return logits - logits.mean()
+
+    def check_monotonic(self):
+        """Raise for more than two classes, whose probabilities depend on all logits."""
+        if len(self.classes) > 2:
+            raise ValueError(
+                "`monotonic_cst` is not supported for multiclass classification, got "
+                f"{len(self.classes)} classes."
+            )
 
     def mass(self, y, weight):
         """Return the weight of every class."""

@@ -309,6 +309,8 @@ class TrainingNet(NeuralNet):
         self._set_training(True)
         closure.sample_space = partial(SampleSpace, self, batch)
         loss = self.optimizer_.step(closure)
+        if not self.solver.follows_flow:
+            self.module_.project_()
         if self.average:
             self.average.update()
         return {"loss": loss, "y_pred": torch.cat(outputs, dim=self.samples_axis)}

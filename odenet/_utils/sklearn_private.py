@@ -23,6 +23,7 @@ from sklearn.utils._param_validation import (
 )
 from sklearn.utils._set_output import _get_adapter_from_container as adapter_of
 from sklearn.utils.validation import (
+    _check_monotonic_cst,
     _check_sample_weight,
     _generate_get_feature_names_out,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "StrOptions",
     "adapter_of",
     "check_matplotlib_support",
+    "check_monotonic_cst",
     "check_pandas_support",
     "check_sample_weight",
     "feature_names_out",
@@ -96,6 +98,20 @@ def check_sample_weight(sample_weight, X):
     if not (weight > 0).any():
         raise ValueError("Sample weights must contain at least one non-zero number.")
     return weight
+
+
+def check_monotonic_cst(estimator, monotonic_cst):
+    """Return the constraint of every feature, -1, 0 or 1, shape (n_features,).
+
+    Wrong ones raise the errors of scikit-learn, which takes arrays of any dimension.
+    """
+    signs = _check_monotonic_cst(estimator, monotonic_cst)
+    if signs.ndim != 1:
+        raise ValueError(
+            f"`monotonic_cst` must have one entry for each feature, got an array of "
+            f"shape {signs.shape}."
+        )
+    return signs
 
 
 def takes_sample_weight(scorer):

@@ -111,6 +111,22 @@ class Solver(BaseEstimator):
         """
         return self
 
+    def confined(self):
+        """Return the solver as it trains weights that must stay in a cone.
+
+        The weights after a step on mini-batches are projected to it by the training. A
+        flow must stay there by itself: its optimizer takes ``module.cone()``.
+
+        Returns
+        -------
+        solver : Solver
+        """
+        if self.follows_flow:
+            raise ValueError(
+                f"`monotonic_cst` needs a solver that projects its flow, got {self}."
+            )
+        return self
+
     @property
     def takes_parts(self):
         """Whether the solver can train on one part of the data at a time.

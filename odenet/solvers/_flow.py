@@ -96,11 +96,25 @@ class Flow(FullBatch):
         suits = is_long and has_small_kernel and is_linear
         return clone(self).set_params(method="exponential" if suits else "rkc")
 
+    def confined(self):
+        """Return the solver with the only method that follows a projected flow."""
+        if self.method == "exponential":
+            raise ValueError(
+                "`method` must be 'rkc' or 'auto' with `monotonic_cst`, got "
+                "'exponential': the flow of the outputs knows no signs of weights."
+            )
+        return self if self.method == "rkc" else clone(self).set_params(method="rkc")
+
     def make_optimizer(self, module, horizon):
         """Make the torch optimizer for a network."""
         groups = module.parameter_groups()
         if self.method == "exponential":
             return ExponentialFlow(groups, rtol=self.rtol, horizon=horizon)
         return GradientFlow(
-            groups, rtol=self.rtol, atol=self.atol, clip=self.clip, horizon=horizon
+            groups,
+            rtol=self.rtol,
+            atol=self.atol,
+            clip=self.clip,
+            horizon=horizon,
+            cone=module.cone(),
         )

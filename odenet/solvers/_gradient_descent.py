@@ -42,6 +42,10 @@ class GradientDescent(FullBatch):
         self.max_evals = max_evals
         self.clip = clip
 
+    def confined(self):
+        """Return this solver, which follows a projected flow as well."""
+        return self
+
     def make_optimizer(self, module, horizon):
         """Make the torch optimizer for a network."""
         return ExplicitEuler(
@@ -49,4 +53,5 @@ class GradientDescent(FullBatch):
             learning_rate=self.learning_rate,
             clip=self.clip,
             horizon=horizon,
+            cone=module.cone(),
         )

@@ -1,5 +1,6 @@
 """scikit-learn's own checks, without a single expected failure."""
 
+import numpy as np
 import pytest
 from sklearn.utils.estimator_checks import check_estimator, parametrize_with_checks
 
@@ -22,6 +23,27 @@ MINI_BATCHES = {**SMALL, "solver": SGD(max_epochs=60)}
 ADAM = {**SMALL, "solver": AdamW(max_epochs=30)}
 STOPPED_EARLY = {**SMALL, "early_stopping": True, "flow_time": 5.0}
 REFINED = {"depth": "auto", "width": 8, "gap_tol": 0.05, "flow_time": 5.0}
+
+
+class RisingRegressor(ResODERegressor):
+    """A regressor that rises with all features, however many a check has."""
+
+    def _signs_of_inputs(self, columns, targets):
+        return columns.signs_of_inputs(np.ones(self.n_features_in_, dtype=int))
+
+
+class RisingClassifier(ResODEClassifier):
+    """A classifier of two classes that rises with all features."""
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_class = False
+        return tags
+
+    def _signs_of_inputs(self, columns, targets):
+        targets.check_monotonic()
+        return columns.signs_of_inputs(np.ones(self.n_features_in_, dtype=int))
+
 
 # Every class and every solver, early stopping, refinement and missing values.
 EVERY_RUN = [
@@ -72,6 +94,9 @@ MORE = [
     # R2, the default, is not defined for the one sample that few samples hold out.
     ResODERegressor(**STOPPED_EARLY, scoring="neg_mean_absolute_error"),
     ResODEClassifier(**STOPPED_EARLY, scoring=None),
+    RisingRegressor(**STOPPED_EARLY),
+    RisingRegressor(**ADAM),
+    RisingClassifier(**SMALL),
 ]
 
 
