@@ -390,8 +390,9 @@ class ClassTargets(Targets):
         """Raise for more than two classes, whose probabilities depend on all logits."""
         if len(self.classes) > 2:
             raise ValueError(
-                "`monotonic_cst` is not supported for multiclass classification, got "
-                f"{len(self.classes)} classes."
+                "Only binary classification is supported. The type of the target is "
+                f"multiclass, with {len(self.classes)} classes, and `monotonic_cst` "
+                "constrains features: the probabilities depend on all outputs."
             )
 
     def mass(self, y, weight):

@@ -33,7 +33,7 @@ class RisingRegressor(ResODERegressor):
 
 
 class RisingClassifier(ResODEClassifier):
-    """A classifier of two classes that rises with all features."""
+    """A classifier of two classes that rises with the first feature."""
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -42,7 +42,7 @@ class RisingClassifier(ResODEClassifier):
 
     def _signs_of_inputs(self, columns, targets):
         targets.check_monotonic()
-        return columns.signs_of_inputs(np.ones(self.n_features_in_, dtype=int))
+        return columns.signs_of_inputs(np.arange(self.n_features_in_) == 0)
 
 
 # Every class and every solver, early stopping, refinement and missing values.
@@ -95,7 +95,7 @@ MORE = [
     ResODERegressor(**STOPPED_EARLY, scoring="neg_mean_absolute_error"),
     ResODEClassifier(**STOPPED_EARLY, scoring=None),
     RisingRegressor(**STOPPED_EARLY),
-    RisingRegressor(**ADAM),
+    RisingRegressor(**SMALL, solver=SGD(schedule="cosine", max_epochs=30)),
     RisingClassifier(**SMALL),
 ]
 
