@@ -32,6 +32,7 @@ from odenet._inspection.summary import (
     with_summary,
 )
 from odenet._tables.hold_out import (
+    MIN_ROWS_TO_STOP_EARLY,
     Validation,
     cross_validation_folds,
     hold_out,
@@ -188,7 +189,7 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             seed, generator = checkpoint.seed_and_generator()
             recorder = Recorder(checkpoint.records, checkpoint.keep)
         rows = merged(reading.rows, seed)
-        solver = self._resolved_solver(len(rows.y))
+        solver = self._resolved_solver(len(rows.y), reading.targets.loss)
         if past is not None and (notice := self._has_passed(solver)):
             return [(notice, UserWarning)]
         device = training_device(self.device, self.dtype)
@@ -269,8 +270,8 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         """Return a predictor with the network that a training starts with."""
         raise NotImplementedError
 
-    def _resolved_solver(self, n_rows=0):
-        """Return the solver object for so many distinct samples."""
+    def _resolved_solver(self, n_rows=0, loss=None):
+        """Return the solver object for so many distinct samples, and for a loss."""
         raise NotImplementedError
 
     def _resumed(self):
@@ -337,6 +338,7 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             len(rows.y),
             flow=chooses_time,
             goes_on=past is not None,
+            has_kink=targets.loss.has_kink,
         )
         strata = targets.strata(rows.y)
         if self.n_members > 1 and way is not Validation.NONE:
@@ -346,8 +348,9 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         if way is Validation.NONE:
             return {}
         is_auto = self.early_stopping == "auto"
+        at_least_some = is_auto and len(rows.y) >= MIN_ROWS_TO_STOP_EARLY
         train, held_out = hold_out(
-            rows, strata, self.validation_fraction, at_least_some=is_auto
+            rows, strata, self.validation_fraction, at_least_some=at_least_some
         )
         return {"train": train, "held_out": held_out}
 

@@ -10,7 +10,11 @@ from odenet._network.model_axis import network_at
 
 
 def calibrated(predictor, parts):
-    """Return a predictor that knows the scores of samples it was not trained on.
+    """Return a predictor that knows what samples say that it was not trained on.
+
+    They tell the temperature of a single network, and the scores of samples at this
+    temperature. The mean of several networks is less sure than each of them, and keeps
+    the temperature 1.
 
     Parameters
     ----------
@@ -27,12 +31,19 @@ def calibrated(predictor, parts):
     if len(parts) > 1:
         networks = (network_at(predictor.network, i) for i in range(len(parts)))
         judged = [predictor.around(network) for network in networks]
-    scores = []
-    for one, rows in zip(judged, parts, strict=True):
-        outputs = one.outputs(rows.X, is_read=True)
-        scores.append(predictor.targets.nonconformity(outputs, rows.y))
-    weights = tuple(rows.weight for rows in parts)
-    return replace(predictor, calibration=Calibration(tuple(scores), weights))
+    told = [
+        one.outputs(rows.X, is_read=True)
+        for one, rows in zip(judged, parts, strict=True)
+    ]
+    targets = predictor.targets
+    if predictor.network.n_models == 1:
+        targets = targets.calibrated(*told, parts[0].y, parts[0].weight)
+    scores = tuple(
+        targets.nonconformity(outputs, rows.y)
+        for outputs, rows in zip(told, parts, strict=True)
+    )
+    calibration = Calibration(scores, tuple(rows.weight for rows in parts))
+    return replace(predictor, targets=targets, calibration=calibration)
 
 
 def checked_calibration(estimator):

@@ -53,6 +53,16 @@ class ClassificationMixin(ClassifierMixin):
             warnings.warn(text, category, stacklevel=3)
         return self
 
+    @property
+    def temperature_(self):
+        """What the outputs of the network are divided by to be logits.
+
+        Samples that are held out for good have the least log loss by it; it is 1
+        without any.
+        """
+        check_is_fitted(self)
+        return self._predictor.targets.temperature
+
     def _check_announced(self, classes):
         """Raise if a call names other classes than the first one did."""
         known = getattr(self, "classes_", classes)

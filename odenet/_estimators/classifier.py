@@ -178,6 +178,12 @@ class ResODEClassifier(ClassificationMixin, TableResODE):
         Number of training samples that have weight; of all parts by ``partial_fit``.
     n_outputs_ : int
         Number of outputs of the network.
+    temperature_ : float
+        What the outputs of the network are divided by to be logits: that by which
+        samples have the least log loss that were held out for good, to stop
+        mini-batches early, or as ``X_val``. It is 1 without such samples (a flow ends
+        on all of them), after ``partial_fit``, for several members, whose mean is less
+        sure than each, and for several labels.
     module_ : ResidualNetwork
         The network, on standardised inputs.
     net_ : skorch net

@@ -115,6 +115,9 @@ class ResODEImageClassifier(ClassificationMixin, BaseResODE):
         Number of training images that have weight.
     n_outputs_ : int
         Number of outputs of the network.
+    temperature_ : float
+        What the outputs of the network are divided by to be logits, by which samples
+        that were held out have the least log loss; 1 without any.
     module_ : ConvResidualNetwork
         The network, on standardised channels.
     net_ : skorch net
@@ -256,7 +259,7 @@ class ResODEImageClassifier(ClassificationMixin, BaseResODE):
         check_is_fitted(self)
         return around(self, self.module_.with_depth(depth, interpolation))
 
-    def _resolved_solver(self, n_rows=0):
+    def _resolved_solver(self, n_rows=0, loss=None):
         return resolve_solver(
             clone(PAPERS_SGD) if self.solver == "sgd" else self.solver
         )

@@ -46,7 +46,8 @@ class ResODERegressor(RegressorMixin, TableResODE):
         settings of each. "flow" follows the gradient flow of all samples by an adaptive
         stabilised Runge-Kutta method, "gd" by gradient descent with small steps; "sgd"
         and "adamw" train on mini-batches. "auto" is "flow" for up to 500 distinct
-        samples, or where a ``flow_time`` is given, else "adamw"; ``solver_`` tells.
+        samples, of a loss with a kink ("absolute_error", "quantile") for fewer than 20,
+        or where a ``flow_time`` is given, else "adamw"; ``solver_`` tells.
     flow_time : float, default=None
         Horizon T of "flow" and "gd"; the other solvers have none. None lets the data
         decide: training ends when the validation loss has risen, or the training loss
@@ -78,7 +79,8 @@ class ResODERegressor(RegressorMixin, TableResODE):
         followed again, on all samples, to the flow time of the weights that no later
         ones beat by more than the standard error of the difference; mini-batches end
         with the weights of lowest loss. "auto" does so for 200 distinct samples or
-        more, and holds out at least 100 of them, or 30 % of few. But a ``flow_time``
+        more, and holds out at least 100 of them, or 30 % of few; mini-batches of a loss
+        with a kink do so for 20 samples or more. But a ``flow_time``
         that is given is kept to, and a flow of 20 to 500 samples has its time chosen by
         cross-validation: five networks, trained as one, each hold out a fold of their
         own, and the time is that of their lowest mean loss. A sample that outweighs
@@ -154,8 +156,8 @@ class ResODERegressor(RegressorMixin, TableResODE):
         For ``loss="quantile"``, the quantile between 0 and 1 to predict; or several in
         ascending order, by one network. Then ``predict`` has a column for each, and
         they never cross. Where the noise is small beside y, the smoothing makes
-        intervals too wide (see :class:`odenet.losses.Quantile`), and a flow takes long:
-        there ``solver="adamw"`` is faster.
+        intervals too wide (see :class:`odenet.losses.Quantile`), and a flow takes long,
+        which ``solver="adamw"`` does not.
     backward : {"stored", "rebuilt"}, default="stored"
         Whether a gradient stores the states of all layers, or rebuilds them from the
         last one on the way back: slower, in memory that does not grow with depth.

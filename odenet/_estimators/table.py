@@ -237,8 +237,8 @@ class TableResODE(BaseResODE):
         targets.check_monotonic()
         return columns.signs_of_inputs(signs)
 
-    def _resolved_solver(self, n_rows=0):
-        return resolve_solver(self.solver, n_rows, self.flow_time)
+    def _resolved_solver(self, n_rows=0, loss=None):
+        return resolve_solver(self.solver, n_rows, self.flow_time, loss)
 
     def _plan(self, solver, predictor, **settings):
         if self.n_members > 1 and self.backward == "rebuilt":

@@ -97,6 +97,8 @@ def _add_predictor(graph, predictor):
     output = graph.cast(add_network(graph, network, x), np.float64)
     if network.has_models_axis:
         output = _combined(graph, targets, output, network.n_models)
+    if targets.temperature != 1:
+        output = graph.add("Div", output, graph.constant(targets.temperature))
     _ADD[type(targets)](graph, targets, output)
     if not targets.has_classes:
         return {}

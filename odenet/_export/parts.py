@@ -5,8 +5,9 @@ A fitted estimator owns inputs and targets. In files they are called ``_X_encode
 ``_black`` as well. Those were attributes of the estimators when the first files were
 written. The names stay, so that old files can be read. ``_y_loss`` is the loss that was
 fitted, in files of another one than the squared error. ``_class_shares`` are those of
-the classes; ``_label_shares`` tell of several labels instead. ``_calibration`` is what
-held-out samples say of the errors, in files of estimators that have some.
+the classes; ``_label_shares`` tell of several labels instead. ``_temperature`` is that
+of a classifier, unless it is 1. ``_calibration`` is what held-out samples say of the
+errors, in files of estimators that have some.
 """
 
 from odenet._losses.squared_error import SquaredError
@@ -48,6 +49,8 @@ def state_of_parts(state):
         named["_label_shares"] = list(targets.shares)
     elif targets.shares is not None:
         named["_class_shares"] = list(targets.shares)
+    if targets.temperature != 1:
+        named["_temperature"] = targets.temperature
     if parts.calibration is not None:
         named["_calibration"] = parts.calibration
     return state | named | {FROZEN: frozen}
@@ -74,6 +77,7 @@ def parts_of_state(state, estimator_name):
 
 def _targets_of_state(state, standardizer):
     """Take what belongs to the targets out of a state, and return them."""
+    temperature = state.pop("_temperature", 1.0)
     of_labels = state.pop("_label_shares", None)
     of_classes = state.pop("_class_shares", None)  # the first files had none
     if standardizer is not None:
@@ -83,4 +87,5 @@ def _targets_of_state(state, standardizer):
     if of_labels is not None:
         return LabelTargets(len(of_labels), **settings, shares=tuple(of_labels))
     shares = of_classes and tuple(of_classes)
-    return ClassTargets(state["classes_"], **settings, shares=shares)
+    settings |= {"shares": shares, "temperature": temperature}
+    return ClassTargets(state["classes_"], **settings)

@@ -18,6 +18,7 @@ from odenet._tables.encoder import Encoder
 from odenet._tables.normal_scores import NormalScores
 from odenet._tables.standardizer import Standardizer
 from odenet._tables.targets import ClassTargets
+from odenet._tables.temperature import LARGEST as LARGEST_TEMPERATURE
 from odenet._training.stop_reason import StopReason
 from odenet.solvers._base import Solver
 
@@ -188,6 +189,7 @@ SOMETIMES = {
     "image_shape_": _list_of(_integer(1, MOST_COLUMNS), tuple),
     "_black": _list_of(_number(), tuple),
     "_class_shares": _optional(_list_of(_number(0, 1))),
+    "_temperature": _number(1 / LARGEST_TEMPERATURE, LARGEST_TEMPERATURE),
     "_label_shares": _list_of(_number(0, 1)),
     "_sklearn_output_config": _dict_of(
         lambda value: value in ("default", "pandas", "polars")

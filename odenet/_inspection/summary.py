@@ -200,6 +200,8 @@ def _say_losses(model):
         best = times.index(model.flow_time_) if is_known else int(np.argmin(held_out))
         score = f"{score_name(model)} {model.validation_scores_[best]:.3g}"
         parts.append(f"{held_out[best]:.4g} (held out, {score})")
+    if getattr(model, "temperature_", 1.0) != 1:
+        parts.append(f"temperature {model.temperature_:.3g}")
     return ", ".join(parts)
 
 

@@ -38,6 +38,7 @@ class AbsoluteError(Loss):
     smoothing: float = SMOOTHING
 
     name = "absolute error"
+    has_kink = True
 
     def __post_init__(self):
         check_positive("smoothing", self.smoothing)

@@ -33,6 +33,10 @@ class Loss:
         wherever the output is.
     outputs_per_target : int
         How many outputs a network has for each target, in neighbouring columns.
+    has_kink : bool
+        Whether the slope of the loss changes within a small part of the target's
+        standard deviation. The flow of such a loss takes many small steps, so that
+        ``solver="auto"`` follows it for fewer samples only.
     n_predictions : int or None
         How many numbers are predicted of each target, on a last axis of the
         predictions. None is one, without such an axis.
@@ -65,6 +69,7 @@ class Loss:
     link = "identity"
     constant_curvature = None
     outputs_per_target = 1
+    has_kink = False
     n_predictions = None
 
     def check(self, y):

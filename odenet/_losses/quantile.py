@@ -64,6 +64,7 @@ class Quantile(Loss):
     smoothing: float = SMOOTHING
 
     name = "pinball loss"
+    has_kink = True
 
     def __post_init__(self):
         given = self.quantile

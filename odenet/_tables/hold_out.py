@@ -24,7 +24,7 @@ class Validation(Enum):
     FOLDS = "all, each held out in one of several folds"
 
 
-def validation(early_stopping, n_rows, *, flow=False, goes_on=False):
+def validation(early_stopping, n_rows, *, flow=False, goes_on=False, has_kink=False):
     """Decide which of so many distinct rows judge a training.
 
     Parameters
@@ -35,6 +35,8 @@ def validation(early_stopping, n_rows, *, flow=False, goes_on=False):
         Whether a flow is followed.
     goes_on : bool, default=False
         Whether an earlier training of the same rows is continued.
+    has_kink : bool, default=False
+        Whether the loss has a kink, so that "auto" trains few rows on mini-batches.
 
     Returns
     -------
@@ -45,7 +47,8 @@ def validation(early_stopping, n_rows, *, flow=False, goes_on=False):
     least, most = MIN_ROWS_TO_CROSS_VALIDATE, MAX_ROWS_TO_CROSS_VALIDATE
     if flow and not goes_on and least <= n_rows <= most:
         return Validation.FOLDS
-    if n_rows >= MIN_ROWS_TO_STOP_EARLY:
+    trains_few = has_kink and not flow
+    if n_rows >= (least if trains_few else MIN_ROWS_TO_STOP_EARLY):
         return Validation.PART
     return Validation.NONE
 

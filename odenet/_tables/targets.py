@@ -21,6 +21,7 @@ from odenet._tables.standardizer import (
     fit_standardizer,
     fit_to_the_mean,
 )
+from odenet._tables.temperature import fit_temperature
 
 # Longer than that of numbers: the curvature of the cross-entropy is far smaller.
 FLOW_TIME_OF_CLASSES = 1200.0
@@ -35,6 +36,7 @@ class Targets:
 
     checks = {}  # keyword arguments for scikit-learn's check of y
     is_calibrated = True  # whether held-out samples give intervals or sets
+    temperature = 1.0  # what outputs are divided by to be logits, where they are
     has_classes = False  # if so, there are ``classes``, ``logits`` and probabilities
     longest_flow_time = 300.0  # of a flow that held-out samples are to stop
 
@@ -77,6 +79,17 @@ class Targets:
 
     def fitted(self, y, weight, standardize):
         """Return targets that know the scale of the encoded y, where they need it."""
+        return self
+
+    def calibrated(self, outputs, y, weight):
+        """Return targets that know how sure outputs for held-out samples may be.
+
+        Parameters
+        ----------
+        outputs : ndarray of shape (n, n_outputs)
+        y, weight : ndarray
+            Encoded targets, and weights.
+        """
         return self
 
     def outputs_at_start(self):
@@ -330,6 +343,7 @@ class ClassTargets(Targets):
     label_smoothing: float = 0.0
     class_weight: Any = None
     shares: tuple | None = None  # of the classes in the weight of the training set
+    temperature: float = 1.0  # what the outputs are divided by to be logits
 
     has_classes = True
     longest_flow_time = FLOW_TIME_OF_CLASSES
@@ -351,9 +365,12 @@ class ClassTargets(Targets):
         return cls(classes).under(params)
 
     def under(self, params):
-        """Return the same classes with smoothing and weights as parameters say."""
+        """Return the same classes with smoothing and weights as parameters say.
+
+        The temperature is that of a network, which is to be trained now.
+        """
         settings = {name: params[name] for name in ("label_smoothing", "class_weight")}
-        return replace(self, **settings)
+        return replace(self, **settings, temperature=1.0)
 
     @property
     def n_outputs(self):
@@ -376,6 +393,15 @@ class ClassTargets(Targets):
             return self
         mass = mass / weight.mean() + 0.5
         return replace(self, shares=tuple((mass / mass.sum()).tolist()))
+
+    def calibrated(self, outputs, y, weight):
+        """Return the same classes with the temperature that held-out samples ask for.
+
+        Labels are not smoothed there.
+        """
+        samples = torch.tensor(outputs), self.tensor(y), torch.tensor(weight)
+        temperature = fit_temperature(self.loss.for_validation(), *samples)
+        return replace(self, temperature=temperature)
 
     def outputs_at_start(self):
         """Return the outputs of a network that knows the shares of the classes only."""
@@ -462,21 +488,22 @@ class ClassTargets(Targets):
         )
 
     def logits(self, outputs):
-        """Return outputs in the shape of ``decision_function``."""
-        return outputs.ravel() if len(self.classes) == 2 else outputs
+        """Return logits, at the temperature, in the shape of ``decision_function``."""
+        logits = outputs / self.temperature
+        return logits.ravel() if len(self.classes) == 2 else logits
 
     def probabilities(self, outputs):
         """Return the probability of every class, shape (n, n_classes)."""
+        logits = self.logits(outputs)
         if len(self.classes) > 2:
-            return softmax(outputs, axis=1)
-        logits = outputs.ravel()
+            return softmax(logits, axis=1)
         return np.column_stack([expit(-logits), expit(logits)])
 
     def log_probabilities(self, outputs):
         """Return logarithms of the probabilities, exact where those round to 0."""
+        logits = self.logits(outputs)
         if len(self.classes) > 2:
-            return log_softmax(outputs, axis=1)
-        logits = outputs.ravel()
+            return log_softmax(logits, axis=1)
         return np.column_stack([log_expit(-logits), log_expit(logits)])
 
     def nonconformity(self, outputs, y):
@@ -512,8 +539,9 @@ class SoftClassTargets(ClassTargets):
         return self
 
     def of_labels(self, params):
-        """Return the same classes, with their shares, for trainings by labels."""
-        return ClassTargets(self.classes, shares=self.shares).under(params)
+        """Return the same classes and temperature, for trainings by labels to come."""
+        targets = ClassTargets(self.classes, shares=self.shares).under(params)
+        return replace(targets, temperature=self.temperature)
 
     def mass(self, y, weight):
         """Return the weighted sum of the probabilities of every class."""

@@ -2,14 +2,23 @@
 
 import io
 import pickle
+import warnings
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.special import log_softmax, softmax
 from sklearn.base import clone
 from sklearn.datasets import make_friedman1
 
-from odenet import ResODEClassifier, ResODEImageClassifier, ResODERegressor
+from odenet import (
+    ResODEClassifier,
+    ResODEImageClassifier,
+    ResODERegressor,
+    distil,
+)
+from odenet._tables.temperature import PRECISION
+from odenet.solvers import AdamW
 
 SMALL = {"depth": 4, "width": 8, "random_state": 0}
 
@@ -149,3 +158,94 @@ def test_a_level_that_is_none_is_refused():
         model.predict_interval(X, 1.0)
     with pytest.raises(ValueError, match="with 60 held-out samples"):
         model.predict_interval(X, 0.99)
+
+
+def three_classes(n, seed=0):
+    """Noisy labels of three classes."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, 3))
+    y = np.digitize(X[:, 0] + rng.normal(size=n), [-0.5, 0.5])
+    return X, np.array(["a", "b", "c"])[y]
+
+
+def least_cost(logits, y):
+    """The temperature by NumPy, on a grid."""
+    grid = np.geomspace(0.3, 3, 5001)[:, None, None]
+    right = log_softmax(logits / grid, axis=2)[:, range(len(y)), y]
+    costs = -right.sum(axis=1) + PRECISION / 2 * np.log(grid[:, 0, 0]) ** 2
+    return grid[np.argmin(costs), 0, 0]
+
+
+def test_held_out_samples_choose_the_temperature(tmp_path):
+    X, y = three_classes(700)
+    A, a, B, b = X[:500], y[:500], X[500:], y[500:]
+    for solver in (AdamW(max_epochs=30, patience=30), "flow"):
+        model = ResODEClassifier(solver=solver, **SMALL, label_smoothing=0.3)
+        with warnings.catch_warnings(action="ignore"):
+            model.fit(A, a, X_val=B, y_val=b)
+        T = model.temperature_
+        logits = T * model.decision_function(B)
+        index = np.searchsorted(model.classes_, b)
+        assert pytest.approx(least_cost(logits, index), rel=2e-3) == T
+        assert T < 0.9  # of logits that label smoothing kept small
+        assert_allclose(model.predict_proba(B), softmax(logits / T, axis=1))
+        # sets are calibrated by the same probabilities
+        own = model.predict_log_proba(B)[range(200), index]
+        scores = model._predictor.calibration.scores[0][:, 0]
+        assert_allclose(np.sort(scores), np.sort(-own), rtol=1e-6)
+        ode = model.with_depth(512).to_ode()
+        assert_allclose(ode.predict_proba(B), model.predict_proba(B), atol=0.05)
+        for twin in (
+            pickle.loads(pickle.dumps(model)),
+            ResODEClassifier.load(_saved(model, tmp_path / "model.safetensors")),
+            model.with_depth(4),
+        ):
+            assert twin.temperature_ == T
+            assert_array_equal(twin.predict_proba(B), model.predict_proba(B))
+        session = pytest.importorskip("onnxruntime").InferenceSession
+        model.to_onnx(tmp_path / "model.onnx")
+        (served,) = session(tmp_path / "model.onnx").run(["probabilities"], {"X": B})
+        assert_allclose(served, model.predict_proba(B), atol=1e-5)
+        assert not hasattr(clone(model), "_predictor")
+
+
+def _saved(model, path):
+    """Save a model, and return the path."""
+    model.save(path)
+    return path
+
+
+def test_what_holds_out_nothing_for_good_has_no_temperature():
+    X, y = three_classes(120)
+    part = ResODEClassifier(**SMALL, solver=AdamW(max_epochs=2), early_stopping=True)
+    with warnings.catch_warnings(action="ignore"):
+        part.fit(X, y)
+        assert part.temperature_ != 1
+        twice = clone(part).fit(np.r_[X, X], np.r_[y, y])
+        thrice = clone(part).fit(X, y, sample_weight=np.full(120, 3.0))
+        assert part.temperature_ == twice.temperature_ == thrice.temperature_
+        members = clone(part).set_params(n_members=2).fit(X, y, X_val=X, y_val=y)
+        again = clone(part).set_params(warm_start=True).fit(X, y)
+        assert again.temperature_ == part.temperature_
+        again.fit(X, y)  # on rows that were trained on before
+    for params in (
+        {"solver": "flow", "flow_time": 2.0, "early_stopping": "auto"},
+        {"solver": "flow"},
+        {"solver": "flow", "early_stopping": "auto"},
+        {"early_stopping": False},
+    ):
+        other = clone(part).set_params(**params)
+        with warnings.catch_warnings(action="ignore"):
+            assert other.fit(X, y).temperature_ == 1, params
+    assert members.temperature_ == again.temperature_ == 1
+    part.set_params(early_stopping="auto").partial_fit(X, y)
+    assert part.temperature_ == 1
+
+
+def test_a_student_keeps_its_temperature():
+    X, y = three_classes(120)
+    teacher = ResODEClassifier(**SMALL, flow_time=5.0).fit(X, y)
+    student = ResODEClassifier(**SMALL, solver="adamw", early_stopping=True)
+    student = distil(teacher, X, student=student, random_state=0)
+    assert student.temperature_ != 1
+    assert student.temperature_ == pytest.approx(1, abs=0.2)

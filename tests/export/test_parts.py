@@ -1,5 +1,7 @@
 """What files call the parts of a predictor."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -88,3 +90,16 @@ def test_the_loss_that_was_fitted_is_in_files_of_another_than_the_default():
     assert state["_y_loss"] == Poisson()
     back = parts_of_state(state, "ResODERegressor")
     assert back["_frozen"]["parts"].targets.loss == Poisson()
+
+
+def test_a_temperature_is_in_files_of_another_than_one():
+    model = fitted(ResODEClassifier)
+    assert model.temperature_ == 1
+    assert "_temperature" not in state_of_parts(model.__getstate__())
+    parts = model._predictor
+    targets = replace(parts.targets, temperature=1.5)
+    model._predictor = replace(parts, targets=targets)
+    state = state_of_parts(model.__getstate__())
+    assert state["_temperature"] == 1.5
+    back = parts_of_state(state, "ResODEClassifier")["_frozen"]["parts"]
+    assert back.targets.temperature == 1.5

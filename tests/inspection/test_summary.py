@@ -366,6 +366,8 @@ def test_the_facts_are_read_from_public_attributes():
     ):
         flow.net_.loss = loss
         assert facts_of(flow)["loss"] == f"2 (training), 3 (held out, {name} 0.235)"
+    flow.temperature_ = 1.2345
+    assert facts_of(flow)["loss"].endswith("accuracy 0.235), temperature 1.23")
 
 
 @pytest.mark.parametrize("solver", ["flow", AdamW(max_epochs=30, patience=3)])

@@ -3,6 +3,7 @@ import re
 import pytest
 import torch
 from sklearn.base import BaseEstimator, clone
+from skorch.callbacks import Callback
 
 from odenet import (
     GradientFlow,
@@ -12,11 +13,21 @@ from odenet import (
     ResODERegressor,
     ResODERegressorCV,
 )
+from odenet._losses.base import Loss
+from odenet._losses.quantile import Quantile
+from odenet._losses.registry import LOSSES
 from odenet._optim.depth_adamw import DepthAdamW
 from odenet._optim.explicit_euler import ExplicitEuler
 from odenet._utils.sklearn_private import validate_parameters
 from odenet.solvers import SOLVERS, AdamW, Flow, GradientDescent, resolve_solver
 from odenet.solvers._registry import SolverNames
+
+
+class EndsAtOnce(Callback):
+    """Ends a training after its first epoch."""
+
+    def on_epoch_end(self, net, **kwargs):
+        net.ask_to_stop()
 
 
 @pytest.mark.parametrize("name", SOLVERS)
@@ -51,6 +62,37 @@ def test_name_stands_for_an_optimizer(name, optimizer):
 )
 def test_auto(n_rows, flow_time, expected):
     assert type(resolve_solver("auto", n_rows, flow_time)) is expected
+
+
+def test_auto_follows_the_flow_of_a_kink_for_fewer_samples():
+    """Of the losses by name, two have a kink; one of one's own has none."""
+    kinks = ["absolute_error", "quantile"]
+    assert [name for name, kind in LOSSES.items() if kind().has_kink] == kinks
+    for name, kind in [*LOSSES.items(), ("own", Loss)]:
+        most = 19 if name in kinks else 500
+        for n_rows, flow_time, expected in [
+            (most, None, Flow),
+            (most + 1, None, AdamW),
+            (10**6, 3.0, Flow),
+        ]:
+            solver = resolve_solver("auto", n_rows, flow_time, kind())
+            assert type(solver) is expected, (name, n_rows)
+    assert type(resolve_solver("flow", 10**6, None, LOSSES["quantile"]())) is Flow
+
+
+def test_an_estimator_tells_its_loss():
+    X = torch.randn(200, 2, generator=torch.Generator().manual_seed(0)).numpy()
+    model = ResODERegressor(2, width=2, callbacks=[EndsAtOnce()])
+    for loss, n_rows, expected in [
+        ("squared_error", 200, Flow),
+        ("absolute_error", 19, Flow),
+        ("absolute_error", 20, AdamW),
+        (Quantile([0.1, 0.9]), 200, AdamW),
+    ]:
+        model.set_params(loss=loss).fit(X[:n_rows], X[:n_rows, 0])
+        assert type(model.solver_) is expected, loss
+        is_judged = model.validation_loss_curve_ is not None
+        assert is_judged == (n_rows >= 20), loss
 
 
 @pytest.mark.parametrize(

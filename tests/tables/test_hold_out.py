@@ -23,6 +23,10 @@ def test_which_rows_judge():
     for early_stopping, n_rows, settings, expected in [
         ("auto", 199, {}, Validation.NONE),
         ("auto", 200, {}, Validation.PART),
+        ("auto", 19, {"has_kink": True}, Validation.NONE),
+        ("auto", 20, {"has_kink": True}, Validation.PART),
+        ("auto", 100, {"has_kink": True, "flow": True}, Validation.FOLDS),
+        (False, 100, {"has_kink": True}, Validation.NONE),
         ("auto", 19, {"flow": True}, Validation.NONE),
         ("auto", 20, {"flow": True}, Validation.FOLDS),
         ("auto", 500, {"flow": True}, Validation.FOLDS),

@@ -1,5 +1,7 @@
 """Targets, from those of a user to those of a network, and back to predictions."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -154,10 +156,44 @@ def test_three_classes_have_a_logit_each():
     assert targets.strata(index) is index
     outputs = np.array([[0.0, 1.0, -1.0], [3.0, 1.0, 2.0]])
     assert targets.decode(outputs).tolist() == [3, 1]
-    assert targets.logits(outputs) is outputs
+    np.testing.assert_array_equal(targets.logits(outputs), outputs)
     p = targets.probabilities(outputs)
     np.testing.assert_allclose(p, softmax(outputs, axis=1))
     np.testing.assert_allclose(targets.log_probabilities(outputs), np.log(p))
+
+
+def test_logits_are_outputs_over_the_temperature(rng):
+    outputs = rng.normal(size=(40, 3))
+    two, three = (
+        dataclasses.replace(of(ClassTargets, np.arange(n)), temperature=2.5)
+        for n in (2, 3)
+    )
+    p = expit(outputs[:, 0] / 2.5)
+    np.testing.assert_allclose(two.probabilities(outputs[:, :1])[:, 1], p)
+    np.testing.assert_allclose(two.log_probabilities(outputs[:, :1])[:, 1], np.log(p))
+    np.testing.assert_allclose(
+        three.probabilities(outputs), softmax(outputs / 2.5, axis=1)
+    )
+    np.testing.assert_allclose(three.logits(outputs), outputs / 2.5)
+    assert (three.decode(outputs) == outputs.argmax(axis=1)).all()
+    params = {"label_smoothing": 0.1, "class_weight": None}
+    assert three.under(params).temperature == 1  # of a network that is trained anew
+
+
+def test_held_out_samples_give_classes_a_temperature_and_numbers_none(rng):
+    """That of labels, which are not smoothed: doubled outputs, doubled temperature."""
+    y = rng.integers(3, size=5000)
+    outputs = np.log(np.where(np.eye(3)[y] > 0, 0.6, 0.2))
+    wrong = rng.random(5000) < 0.4
+    y = np.where(wrong, (y + rng.integers(1, 3, size=5000)) % 3, y)
+    targets, weight = of(ClassTargets, np.arange(3)), np.ones(5000)
+    assert targets.loss.label_smoothing > 0
+    for factor in (1, 2):
+        found = targets.calibrated(factor * outputs, y, weight)
+        assert found.temperature == pytest.approx(factor, rel=0.06)
+        assert dataclasses.replace(found, temperature=1.0) == targets
+    numbers = of(RegressionTargets, np.arange(3.0))
+    assert numbers.calibrated(outputs, outputs, weight) is numbers
 
 
 def test_logarithms_are_exact_where_probabilities_round_to_zero():

@@ -84,6 +84,10 @@ MORE = [
     ResODERegressor(**REFINED),
     ResODEClassifier(**ADAM),
     ResODEClassifier(**STOPPED_EARLY),
+    # Samples that are held out for good, which choose a temperature.
+    ResODEClassifier(
+        **SMALL, solver=SGD(schedule="cosine", max_epochs=20), early_stopping=True
+    ),
     ResODERegressor(**SMALL, n_members=3),
     ResODEClassifier(**SMALL, n_members=3, solver=AdamW(max_epochs=30)),
     ResODERegressorCV(**PATH, allow_nan=True),
