@@ -195,9 +195,11 @@ class TestConformalPrediction:
             regressor(), confidence_level=0.8, cv=3, random_state=0
         ).fit_conformalize(X, y)
         predictions, intervals = conformal.predict_interval(X)
-        np.testing.assert_array_equal(predictions, regressor().fit(X, y).predict(X))
         low, high = intervals[..., 0].T
         assert ((low <= y) & (y <= high)).mean() > 0.6
+        # Those of the folds, which are near that of all samples.
+        all_samples = regressor().fit(X, y).predict(X)
+        assert np.corrcoef(predictions, all_samples)[0, 1] > 0.95
 
     def test_mapie_wraps_a_fitted_classifier(self, X, labels):
         model = classifier().fit(X[:30], labels[:30])
