@@ -180,3 +180,13 @@ def test_settings_that_are_not_allowed_are_refused():
     ]:
         with pytest.raises(ValueError, match=f"'{name}' parameter of"):
             solver.validate()
+
+
+def test_solvers_say_how_they_train_weights_with_signs():
+    assert Flow().confined().method == "rkc"
+    with pytest.raises(ValueError, match="'rkc' or 'auto'.*'exponential'"):
+        Flow(method="exponential").confined()
+    for solver in (Flow(method="rkc"), GradientDescent(), SGD(), AdamW()):
+        assert solver.confined() is solver
+    with pytest.raises(ValueError, match="projects its flow"):
+        FullBatch().confined()

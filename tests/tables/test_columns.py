@@ -476,3 +476,16 @@ def test_categories_without_a_row_are_forgotten():
     columns, matrix = Columns({1: ("a", "b", None)}, False).settled(X, scored=False)
     assert columns.categories == {1: ("a", None)}
     assert matrix.tolist() == [[0, 1], [1, 0], [2, 1]]
+
+
+def test_inputs_have_the_signs_of_their_columns():
+    columns = Columns(
+        {1: ("a", "b", "c")},
+        allow_nan=True,
+        numeric=np.array([0, 2, 3]),
+        incomplete=np.array([2]),
+        scored=np.array([0, 3]),
+    )
+    signs = columns.signs_of_inputs(np.array([1, 0, -1, -1]))
+    assert signs.tolist() == [1, -1, -1, 0, 0, 0, 0, 1, -1]
+    assert len(signs) == columns.inputs[0]
