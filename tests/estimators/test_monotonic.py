@@ -90,9 +90,10 @@ def test_no_pair_is_in_the_wrong_order(make):
 @pytest.mark.slow
 @BOTH
 def test_no_pair_of_many_is_in_the_wrong_order(make):
-    X, y = data(make, n=1000)
+    X, y = data(make, n=300)
     for depth in (4, 64):
-        model = make(depth, random_state=0, monotonic_cst=SIGNS).fit(X, y)
+        settings = {"width": 16, "flow_time": 5.0, "random_state": 0}
+        model = make(depth, **settings, monotonic_cst=SIGNS).fit(X, y)
         for other in served(model):
             assert violations(other, X, n=100_000) == 0
 
