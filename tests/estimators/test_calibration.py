@@ -17,6 +17,7 @@ from odenet import (
     ResODERegressor,
     distil,
 )
+from odenet._estimators import calibration
 from odenet._tables.temperature import PRECISION
 from odenet.solvers import AdamW
 
@@ -249,3 +250,13 @@ def test_a_student_keeps_its_temperature():
     student = distil(teacher, X, student=student, random_state=0)
     assert student.temperature_ != 1
     assert student.temperature_ == pytest.approx(1, abs=0.2)
+
+
+def test_so_many_scores_are_kept_of_a_part(monkeypatch):
+    X, y = friedman(300)
+    monkeypatch.setattr(calibration, "MOST_SCORES", 20)
+    model = ResODERegressor(solver="adamw", early_stopping=True, **SMALL).fit(X, y)
+    kept = model._predictor.calibration
+    assert len(kept.scores[0]) == len(kept.weights[0]) == 20
+    with pytest.raises(ValueError, match="with 20 held-out samples"):
+        model.predict_interval(X, 0.99)

@@ -51,6 +51,7 @@ class TestPersistence:
         assert not any(isinstance(value, torch.Tensor) for value in state.values())
         joblib.dump(model, tmp_path / "model.joblib")
         n_bytes = sum(p.numel() * 4 for p in model.module_.parameters())
+        n_bytes += 16 * 1000  # scores and weights of held-out samples, at most
         assert (tmp_path / "model.joblib").stat().st_size < 1.2 * n_bytes + 20_000
 
     @pytest.mark.skipif(
