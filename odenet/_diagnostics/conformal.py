@@ -6,13 +6,15 @@ other, if the samples are exchangeable.
 """
 
 from dataclasses import dataclass
-from math import inf
+from math import ceil, floor, inf
 from numbers import Real
 
 import numpy as np
 
 # Bisections of the range of the scores: as many as float64 has binary digits, and some.
 BISECTIONS = 60
+# So that rounding, of 0.9 / (1 - 0.9) for instance, never asks for one sample more.
+ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -31,16 +33,19 @@ class Calibration:
         For every member those of the samples that it holds out; or a single array, of
         samples that none was trained on.
     weights : tuple of ndarray of shape (n_held_out,)
-        A weight of w counts as w samples; if some is below 1, in units of the smallest.
+        Whole numbers count as so many samples. Of others, the mean counts as one.
     """
 
     scores: tuple
     weights: tuple
 
     def of_member(self, i):
-        """Return the calibration of one of several members, by what it held out."""
+        """Return the calibration of one of several members, by what it held out.
+
+        It has none where the scores are those of all members together.
+        """
         if len(self.scores) == 1:
-            return self
+            return None
         return Calibration(self.scores[i : i + 1], self.weights[i : i + 1])
 
     def interval(self, low, high, confidence_level):
@@ -98,16 +103,17 @@ class Calibration:
                 f"{confidence_level!r}."
             )
         weights = np.concatenate(self.weights)
-        total, unit = weights.sum(), min(1.0, weights.min())
+        total = weights.sum()
+        unit = weights.mean() if (weights % 1).any() else 1.0  # that of the new sample
         mass = confidence_level * (total + unit)
-        if mass > total:
-            needed = int(np.ceil(confidence_level / (1 - confidence_level)))
+        if mass * (1 - ROUNDING) > total:
+            needed = ceil(confidence_level / (1 - confidence_level) - ROUNDING)
+            most = floor(1000 * total / (total + unit)) / 1000
             raise ValueError(
-                f"`confidence_level` must be at most {total / (total + unit):.3g} with "
-                f"{len(weights)} held-out samples, got {confidence_level!r}, which "
-                f"needs {needed}."
+                f"`confidence_level` must be at most {most} with {len(weights)} "
+                f"held-out samples, got {confidence_level!r}, which needs {needed}."
             )
-        return mass * (1 - 1e-12)  # so that rounding never asks for one sample more
+        return mass * (1 - ROUNDING)
 
 
 class _Cumulative:

@@ -43,12 +43,13 @@ def calibrated(predictor, parts):
     targets = predictor.targets
     if predictor.network.n_models == 1:
         targets = targets.calibrated(*told, parts[0].y, parts[0].weight)
-    scores = tuple(
-        targets.nonconformity(outputs, rows.y)[:MOST_SCORES]
-        for outputs, rows in zip(told, parts, strict=True)
-    )
-    weights = tuple(rows.weight[:MOST_SCORES] for rows in parts)
-    calibration = Calibration(scores, weights)
+    scores, weights = [], []
+    for outputs, rows in zip(told, parts, strict=True):
+        weight = rows.sample_weight  # as often as samples come, whatever a class counts
+        kept = np.flatnonzero(weight)[:MOST_SCORES]
+        scores.append(targets.nonconformity(outputs, rows.y)[kept])
+        weights.append(weight[kept])
+    calibration = Calibration(tuple(scores), tuple(weights))
     return replace(predictor, targets=targets, calibration=calibration)
 
 
@@ -63,10 +64,12 @@ def checked_calibration(estimator):
     calibration = estimator._predictor.calibration
     if calibration is None:
         raise ValueError(
-            "There are no held-out samples to learn the errors of predictions from: "
-            "fit with n_members=5, or pass X_val and y_val to fit. (A flow ends on all "
-            "samples, mini-batches with early_stopping keep some. A warm start, "
-            "partial_fit and save(share=True) leave none.)"
+            "There are no held-out samples to learn the errors of predictions from. "
+            "Fit with n_members=5 and early_stopping=True, or pass X_val and y_val to "
+            "fit. (One network that follows a flow ends on all samples; a given "
+            "flow_time and searches hold none out by themselves; and a warm start, "
+            "partial_fit, with_depth without imitate=True and save(share=True) leave "
+            "none.)"
         )
     return calibration
 

@@ -223,10 +223,13 @@ def _lesson(teacher, X):
         return np.asarray(teacher.predict(X)), Announced(classes=classes)
     probabilities = teacher.predict_proba(X)
     y = np.asarray(probabilities) if hasattr(probabilities, "shape") else None
-    if y is None or np.ndim(classes) != 1 or y.shape[1:] != np.shape(classes):
+    is_table = y is not None and np.ndim(classes) == 1
+    is_table = is_table and y.shape[1:] == np.shape(classes)
+    if not is_table or not np.allclose(y.sum(axis=1), 1.0, atol=1e-4):
         raise ValueError(
             "`teacher` must predict one label, with a column of probabilities for each "
-            f"of its classes; its classes are {classes!r}, and `predict_proba` returns "
+            "of its classes, whose sum is 1 (of several labels, distil a teacher for "
+            f"each); its classes are {classes!r}, and `predict_proba` returns "
             f"{'several arrays' if y is None else f'an array of shape {y.shape}'}."
         )
     y = y[:, np.argsort(classes)]

@@ -1,6 +1,7 @@
 """The estimator of images: a convolutional residual network."""
 
 import os
+from dataclasses import replace
 from functools import partial
 from numbers import Real
 
@@ -257,7 +258,10 @@ class ResODEImageClassifier(ClassificationMixin, BaseResODE):
             is.
         """
         check_is_fitted(self)
-        return around(self, self.module_.with_depth(depth, interpolation))
+        model = around(self, self.module_.with_depth(depth, interpolation))
+        if model.depth_ != self.depth_:  # it may err by far more
+            model._predictor = replace(model._predictor, calibration=None)
+        return model
 
     def _resolved_solver(self, n_rows=0, loss=None):
         return resolve_solver(
@@ -284,7 +288,7 @@ class ResODEImageClassifier(ClassificationMixin, BaseResODE):
         return Reading(rows, targets, shape)
 
     def _start(self, reading, generator):
-        X, y, weight, _ = reading.rows
+        X, y, weight = reading.rows[:3]
         network = ConvResidualNetwork(
             reading.layout,
             reading.targets.n_outputs,

@@ -429,9 +429,9 @@ class ResODERegressor(RegressorMixin, TableResODE):
         confidence_level : float, default=0.9
             The probability c, between 0 and 1. For samples like those of training, an
             interval holds the target at least so often on average if there is one
-            member, and with several at least 2 c - 1, which in practice is about c. The
-            held-out samples have also chosen when to stop, a single number, which no
-            theorem covers.
+            member, and with several at least :math:`2 c - 1 - \\sqrt{2 / n}` for n
+            samples, which in practice is c or more. The held-out samples have also
+            chosen when to stop, a single number, which no theorem covers.
 
         Returns
         -------

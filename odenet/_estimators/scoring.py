@@ -113,7 +113,7 @@ def held_out_score(estimator, predictor, rows, splits, X):
         return None
     scorer = check_scoring(estimator, estimator.scoring)
     (X,) = indexable(X)
-    has_counts = not (rows.weight % 1).any()
+    has_counts = not (rows.sample_weight % 1).any()
     return HeldOutScore(
         estimator,
         predictor,
@@ -133,17 +133,20 @@ def _to_score(part, scorer, has_counts):
     """Return the places, targets and weights with which rows are scored.
 
     Equal weights are left out. A scorer that takes none sees a row as often as its
-    weight says, if the weights are counts, of equal rows for instance.
+    weight says, without that of its class, if the weights are counts, of equal rows for
+    instance.
     """
-    if (part.weight == part.weight[0]).all():
+    takes_weight = takes_sample_weight(scorer)
+    weight = part.weight if takes_weight else part.sample_weight
+    if (weight == weight[0]).all():
         return part.index, part.y, None
-    if takes_sample_weight(scorer):
-        return part.index, part.y, part.weight
+    if takes_weight:
+        return part.index, part.y, weight
     if not has_counts:
         raise ValueError(
             f"`scoring`={scorer!r} takes no sample_weight, but there are weights that "
             "are no whole numbers: choose a scorer that does, or scoring='loss'."
         )
     # A row that is shared out between two parts has a fraction of its weight in each.
-    times = np.rint(part.weight).clip(min=1).astype(int)
+    times = np.rint(weight).clip(min=1).astype(int)
     return part.index.repeat(times), part.y.repeat(times, axis=0), None

@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from odenet._diagnostics.attribution import attribution
 from odenet._diagnostics.gap import (
     ExtrapolatedNetwork,
+    is_rough,
     ode_gap,
     warn_if_rough,
 )
@@ -187,7 +188,7 @@ class TableResODE(BaseResODE):
         return Reading(rows, targets, columns, notices)
 
     def _start(self, reading, generator):
-        X, y, weight, _ = reading.rows
+        X, y, weight = reading.rows[:3]
         columns = reading.layout
         signs = self._signs_of_inputs(columns, reading.targets)
         targets = reading.targets.fitted(y, weight, self.standardize)
@@ -211,6 +212,12 @@ class TableResODE(BaseResODE):
         network = draw()
         if self.n_members > 1:
             others = [draw() for _ in range(self.n_members - 1)]
+            if any(o.monotonicity != network.monotonicity for o in others):
+                raise ValueError(
+                    "`monotonic_cst` of several members needs a state with room for "
+                    f"all inputs: raise state_dim={network.state_dim} to "
+                    f"{n_inputs + targets.n_outputs + 1}, or use n_members=1."
+                )
             network = join_networks([network, *others])
         scaling = input_scaling(network, issparse(X)) if self.standardize else {}
         inputs = TableInputs(
@@ -301,7 +308,8 @@ class TableResODE(BaseResODE):
         -------
         model : estimator
             A fitted copy with ``depth`` and ``depth_`` changed, and the other fitted
-            attributes those of this one, which stays as it is.
+            attributes those of this one, which stays as it is. Intervals and sets
+            are kept with ``imitate`` or ``tol``, by which predictions change least.
 
         Raises
         ------
@@ -339,6 +347,8 @@ class TableResODE(BaseResODE):
             depth != self.depth_
         ):
             model.ode_gap_ = None
+            if not imitate or is_rough(self.module_):  # it may err by far more
+                model._predictor = replace(model._predictor, calibration=None)
         return model
 
     @property

@@ -143,7 +143,7 @@ class PathSearchMixin:
         ``data`` are X, y, weights, and what the scorer gets besides.
         """
         flow_times = self._flow_times(reading.targets)
-        _, y, weight, _ = reading.rows
+        _, y, weight = reading.rows[:3]
         targets = reading.targets.fitted(y, weight, self.standardize)
         classes = targets.classes if targets.has_classes else None
         announced = Announced(classes, columns=reading.layout)

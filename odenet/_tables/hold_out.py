@@ -65,8 +65,17 @@ def cross_validation_folds(rows, strata):
     """
     return [
         (share_out(rows, 1 - shares), share_out(rows, shares))
-        for shares in folds_of(rows.weight, N_FOLDS, strata)
+        for shares in _no_empty_folds(rows, strata, N_FOLDS)
     ]
+
+
+def _no_empty_folds(rows, strata, n_folds):
+    """Return shares of folds, which ignore the strata if these leave some fold empty.
+
+    So do strata of two rows each, of which a row is in the second and the fourth fold.
+    """
+    shares = folds_of(rows.weight, n_folds, strata)
+    return shares if shares.any(axis=1).all() else folds_of(rows.weight, n_folds)
 
 
 def shares_of_members(rows, strata, n_members):
@@ -84,7 +93,7 @@ def shares_of_members(rows, strata, n_members):
         The share of every row that a member holds out, of at least N_FOLDS folds. None
         if there are too few rows for every member to hold out some.
     """
-    shares = folds_of(rows.weight, max(N_FOLDS, n_members), strata)[:n_members]
+    shares = _no_empty_folds(rows, strata, max(N_FOLDS, n_members))[:n_members]
     return shares if shares.any(axis=1).all() else None
 
 

@@ -23,18 +23,37 @@ class Rows(NamedTuple):
     """Rows of a training set: a matrix, encoded targets, and weights.
 
     ``index`` says which row of the user's table each one was; of equal rows that were
-    merged, the first. Rows that come from no table have none.
+    merged, the first. Rows that come from no table have none. ``factor`` is the part of
+    the weights that is due to the classes; None is 1 for all.
     """
 
     X: np.ndarray | csr_array
     y: np.ndarray
     weight: np.ndarray
     index: np.ndarray | None = None
+    factor: np.ndarray | None = None
 
     def taken(self, which, weight):
         """Return rows by a mask or by their positions, with new weights."""
-        index = None if self.index is None else self.index[which]
-        return Rows(self.X[which], self.y[which], weight, index)
+        rest = (None if a is None else a[which] for a in (self.index, self.factor))
+        return Rows(self.X[which], self.y[which], weight, *rest)
+
+    @property
+    def sample_weight(self):
+        """The weights of the rows without the factors of their classes.
+
+        It is zero for a class of weight zero. Whole numbers stay whole.
+        """
+        if self.factor is None:
+            return self.weight
+        weight = np.divide(
+            self.weight,
+            self.factor,
+            out=np.zeros_like(self.weight),
+            where=self.factor > 0,
+        )
+        whole = np.rint(weight)
+        return np.where(np.isclose(weight, whole, rtol=1e-12), whole, weight)
 
 
 class Announced(NamedTuple):
@@ -247,8 +266,9 @@ def to_rows(X, y, sample_weight, targets):
     if callable(targets):
         targets = targets(y)
     encoded = targets.encode(y)
-    weight = targets.weigh(encoded, weight)
-    return Rows(X, encoded, weight, np.flatnonzero(kept)), targets
+    weighed = targets.weigh(encoded, weight)
+    factor = None if weighed is weight else weighed / weight
+    return Rows(X, encoded, weighed, np.flatnonzero(kept), factor), targets
 
 
 @contextmanager

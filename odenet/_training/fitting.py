@@ -12,7 +12,6 @@ from odenet._training.callbacks.progress_bar import ProgressBar
 from odenet._training.depth.along_flow import FlowSchedule
 from odenet._training.depth.in_stages import StagedSchedule
 from odenet._training.many_networks import (
-    JointNet,
     join_samples,
     joint_plan,
     share_samples,
@@ -45,7 +44,7 @@ def train(network, data, plan):
     plan = replace(plan, solver=plan.solver.settled(*task))
     if (n_members := network.n_models) > 1:
         data, plan = _for_members(data, plan, n_members)
-    training = _Training(network, plan)
+    training = _Training(network, plan, on_folds=data.shares is not None)
     way = _fit_by_folds if data.folds else _fit_by_a_part
     outcome = way(training, data, copy.deepcopy(network.state_dict()))
     outcome.net.monitor.schedule = None  # it holds the weights of the start
@@ -88,7 +87,8 @@ def sweep(network, samples, horizon, plan):
 class _Training:
     """The trainings of one fit, which share a network and a path of depths."""
 
-    def __init__(self, network, plan, began=None):
+    def __init__(self, network, plan, began=None, *, on_folds=False):
+        self.on_folds = on_folds
         self.network = network
         self.plan = plan
         self.began = perf_counter() if began is None else began
@@ -117,9 +117,7 @@ class _Training:
         net = make_net(
             self.network,
             plan,
-            monitor=Monitor(
-                early_stopping, schedule, on_folds=plan.net_class is JointNet
-            ),
+            monitor=Monitor(early_stopping, schedule, on_folds=self.on_folds),
             metric=plan.metric,
             horizon=horizon,
             recorder=plan.recorder,
@@ -167,7 +165,8 @@ def _fit_by_a_part(training, data, start):
         early_stopping=chooses,
         only_chooses=chooses and plan.solver.follows_flow,
     )
-    again = data.train is not None or len(plan.depths) > 1
+    has_kept_some = data.train is not None and not network.has_models_axis
+    again = has_kept_some or len(plan.depths) > 1
     if not again or not outcome.net.has_chosen_flow_time:
         return outcome
     ended = copy.deepcopy(network.state_dict())
@@ -209,7 +208,7 @@ def _choose_on_folds(training, folds):
     train, held_out = (join_samples(part) for part in zip(*folds, strict=True))
     n_samples = sum(len(part) for _, part in folds)
     network = join_networks([training.network] * len(folds))
-    return _Training(network, joint, began=training.began).run(
+    return _Training(network, joint, began=training.began, on_folds=True).run(
         train,
         held_out,
         plan.horizon(judged=True, n_samples=n_samples),

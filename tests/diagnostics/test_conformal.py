@@ -43,16 +43,24 @@ def test_weights_are_repetitions():
     scores, weight = np.arange(1.0, 8.0), np.array([1, 3, 2, 1, 2, 4, 1.0])
     zero = np.zeros((1, 1, 1))
     repeated = calibration(scores.repeat(weight.astype(int)))
-    for factor in (1.0, 0.01):  # below 1, in units of the smallest
-        weighted = calibration(scores, weights=(factor * weight,))
-        for level in (0.3, 0.5, 0.8, 0.9):
-            both = weighted, repeated
-            bounds, expected = (c.interval(zero, zero, level) for c in both)
-            assert_allclose(bounds, expected)
-            values = np.linspace(0, 9, 50)[None, :, None]
-            assert_array_equal(
-                weighted.contains(values, level), repeated.contains(values, level)
-            )
+    weighted = calibration(scores, weights=(weight,))
+    for level in (0.3, 0.5, 0.8, 0.9):
+        both = weighted, repeated
+        bounds, expected = (c.interval(zero, zero, level) for c in both)
+        assert_allclose(bounds, expected)
+        values = np.linspace(0, 9, 50)[None, :, None]
+        assert_array_equal(
+            weighted.contains(values, level), repeated.contains(values, level)
+        )
+
+
+def test_the_new_sample_has_the_mean_weight_of_others():
+    scores, zero = np.arange(5.0), np.zeros((1, 1, 1))
+    for weight in (np.full(5, 0.2), np.array([1e-9, 1.0, 1.0, 1.0, 1.0])):
+        weighted = calibration(scores, weights=(weight,))
+        with pytest.raises(ValueError, match="at most 0.833 with 5"):
+            weighted.interval(zero, zero, 0.84)
+        assert weighted.interval(zero, zero, 0.8)[0, 0, 1] >= 3.0
 
 
 def test_coverage_is_what_is_promised():
@@ -80,8 +88,7 @@ def test_bounds_that_cross_meet_in_the_middle():
 def test_a_member_has_the_scores_of_its_own_fold():
     both = calibration([1.0, 2.0], [3.0])
     assert_array_equal(both.of_member(1).scores[0], [[3.0]])
-    single = calibration([1.0, 2.0])
-    assert single.of_member(1) is single
+    assert calibration([1.0, 2.0]).of_member(1) is None  # of all members together
 
 
 def test_what_cannot_be_promised_is_refused():
@@ -92,3 +99,6 @@ def test_what_cannot_be_promised_is_refused():
     with pytest.raises(ValueError, match="which needs 99"):
         calibration(np.arange(98.0)).interval(zero, zero, 0.99)
     calibration(np.arange(99.0)).interval(zero, zero, 0.99)
+    with pytest.raises(ValueError, match="at most 0.888 with 8 .* needs 9"):
+        calibration(np.arange(8.0)).interval(zero, zero, 0.9)
+    calibration(np.arange(9.0)).interval(zero, zero, 0.9)

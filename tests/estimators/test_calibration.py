@@ -92,7 +92,7 @@ def test_one_network_is_calibrated_by_what_did_not_train_it():
     assert len(batches._predictor.calibration.scores[0]) == 40  # a tenth
     for params in ({}, {"early_stopping": True}, {"flow_time": 1.0}):
         flow = ResODERegressor(solver="flow", **SMALL, **params).fit(X, y)
-        with pytest.raises(ValueError, match="fit with n_members=5"):
+        with pytest.raises(ValueError, match="Fit with n_members=5"):
             flow.predict_interval(X)
 
 
@@ -106,7 +106,10 @@ def test_calibration_stays_with_the_model(tmp_path):
         pickle.loads(pickle.dumps(model)),
     ):
         assert_array_equal(copy.predict_interval(X), expected)
-    assert_allclose(model.with_depth(8).predict_interval(X), expected, atol=1.0)
+    served = model.with_depth(3, imitate=True).predict_interval(X)
+    assert_allclose(served, expected, atol=1.0)
+    with pytest.raises(ValueError, match="with_depth without imitate"):
+        model.with_depth(8).predict_interval(X)
     file = io.BytesIO()
     model.save(file, share=True)
     file.seek(0)
@@ -260,3 +263,25 @@ def test_so_many_scores_are_kept_of_a_part(monkeypatch):
     assert len(kept.scores[0]) == len(kept.weights[0]) == 20
     with pytest.raises(ValueError, match="with 20 held-out samples"):
         model.predict_interval(X, 0.99)
+
+
+def test_sets_hold_labels_whatever_their_weights_are():
+    X, y = friedman(2300)
+    labels = (y > 17).astype(int)
+    train, held_out, test = slice(200), slice(200, 500), slice(500, None)
+    given = {"X_val": X[held_out], "y_val": labels[held_out]}
+    for class_weight in ("balanced", {0: 1, 1: 20}):
+        model = ResODEClassifier(solver="adamw", class_weight=class_weight, **SMALL)
+        model.fit(X[train], labels[train], **given)
+        assert_allclose(model._predictor.calibration.weights[0], 1.0)
+        sets = model.predict_set(X[test], 0.9)
+        held = sets[np.arange(1800), labels[test]].mean()
+        assert 0.9 - 0.06 < held < 0.9 + 0.06
+
+
+def test_classes_of_two_rows_are_held_out_as_well():
+    X, y = np.random.default_rng(0).normal(size=(40, 2)), np.repeat(np.arange(20), 2)
+    for n_members in (1, 5):
+        model = ResODEClassifier(n_members=n_members, **SMALL).fit(X, y)
+        assert model.validation_loss_curve_
+    assert sum(map(len, model._predictor.calibration.scores)) == 40

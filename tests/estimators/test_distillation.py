@@ -334,7 +334,7 @@ def test_what_cannot_teach_or_learn_is_told(X, labels, numbers):
         distil(several, X)
     wrong = Oracle([0, 1]).fit(X)
     wrong.predict_proba = lambda X: np.full((len(X), 2), 0.7)
-    with pytest.raises(ValueError, match="have a sum of 1 over the classes"):
+    with pytest.raises(ValueError, match="whose sum is 1 .of several labels"):
         distil(wrong, X)
     with pytest.raises(ValueError, match="ResODEClassifier needs samples of at least"):
         distil(Oracle([4]).fit(X), X)

@@ -304,6 +304,15 @@ def test_what_needs_dense_rows_says_so(wide):
     assert student.predict(X).shape == (60,)
 
 
+def test_members_with_signs_need_a_state_with_room(wide):
+    X, y = wide
+    signs = np.eye(1, 300, dtype=int)[0]
+    settings = {**TINY, "state_dim": 8, "monotonic_cst": signs}
+    assert fit(ResODERegressor(**settings), X, y).module_.monotonicity is not None
+    with pytest.raises(ValueError, match="raise state_dim=8 to 302"):
+        ResODERegressor(**settings, n_members=2).fit(X, y)
+
+
 def fit_student(teacher, X):
     """A student of a teacher on sparse rows."""
     with warnings.catch_warnings():
