@@ -123,7 +123,12 @@ OWN_TARGETS = {
     "check_transformer_preserve_dtypes",
 }
 # Several quantiles predict a column for each, where a check compares shapes.
-SHAPES = {"check_regressors_train", "check_regressor_multioutput"}
+SHAPES = {
+    "check_estimator_sparse_array",
+    "check_estimator_sparse_matrix",
+    "check_regressor_multioutput",
+    "check_regressors_train",
+}
 
 
 def failures(estimator):
