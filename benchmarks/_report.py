@@ -8,19 +8,25 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from time import perf_counter
 
 import torch
 from tqdm import tqdm
 
 
-def parse_options(doc, **flags):
-    """Parse the options of all benchmarks, and flags given with their help."""
+def parse_options(doc, numbers=None, **flags):
+    """Parse the options of all benchmarks, and flags given with their help.
+
+    ``numbers`` are options with a number: by their names a default, of the same type,
+    and a help.
+    """
     parser = argparse.ArgumentParser(description=doc.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="small and short")
     parser.add_argument("--json", help="file for the results")
     parser.add_argument("--png", help="file for the figure")
+    for name, (default, text) in (numbers or {}).items():
+        parser.add_argument(f"--{name}", type=type(default), default=default, help=text)
     for name, text in flags.items():
         parser.add_argument(f"--{name}", action="store_true", help=text)
     return parser.parse_args()
@@ -165,17 +171,22 @@ def _peak_gflops(n_threads, quick):
     return 2 * size**3 / min(turns) / 1e9
 
 
+def averaged(rows):
+    """Return the means of the numbers of some results, by their names."""
+    return {name: mean(row[name] for row in rows) for name in rows[0]}
+
+
 def cell(value, width, digits=1, suffix=""):
     """Format a number of a table, with "-" for None."""
     text = "-" if value is None else f"{value:.{digits}f}{suffix}"
     return f"{text:>{width}}"
 
 
-def save(options, results, draw):
-    """Write the results and the figure to the files that the options name."""
+def save(options, results, draw=None):
+    """Write the results, and the figure if there is one, to files of the options."""
     if options.json:
         Path(options.json).write_text(json.dumps(results, indent=2))
-    if options.png:
+    if options.png and draw is not None:
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(8, 5), layout="constrained")

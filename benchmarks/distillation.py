@@ -16,14 +16,11 @@ Run:  python benchmarks/distillation.py [--rows 1000] [--swaps 0.3] [--quick]
                                         [--json FILE]
 """
 
-import argparse
-import json
 import warnings
-from statistics import mean
 from time import perf_counter
 
 import torch
-from _report import describe, machine
+from _report import averaged, describe, machine, parse_options, save
 from _tables import BUNDLED, available, load
 from sklearn.ensemble import (
     HistGradientBoostingClassifier,
@@ -81,18 +78,12 @@ def measure(table, seed, n_rows, depth):
     return found
 
 
-def averaged(rows):
-    """Return the means of the numbers of some results, by their names."""
-    return {name: mean(row[name] for row in rows) for name in rows[0]}
-
-
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=int, default=1000, help="rows of the teacher")
-    parser.add_argument("--swaps", type=float, default=distillation.SWAPS)
-    parser.add_argument("--quick", action="store_true", help="depth 2, few rows")
-    parser.add_argument("--json", help="file for the results")
-    options = parser.parse_args()
+    numbers = {
+        "rows": (1000, "rows of the teacher"),
+        "swaps": (distillation.SWAPS, "probability that a column is swapped"),
+    }
+    options = parse_options(__doc__, numbers)
     distillation.SWAPS = options.swaps
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # of training that could go on
@@ -119,9 +110,7 @@ def main():
                 )
                 line += f"{score:>8.4f}{like:>7.3f}{seconds:>5.0f}"
             print(line, flush=True)
-    if options.json:
-        with open(options.json, "w") as file:
-            json.dump({"machine": about, "results": results}, file)
+    save(options, {"machine": about, "results": results})
 
 
 if __name__ == "__main__":

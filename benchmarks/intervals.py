@@ -20,17 +20,14 @@ from row to row.
 Run:  python benchmarks/intervals.py [--rows 1000] [--seeds 3] [--quick] [--json FILE]
 """
 
-import argparse
-import json
 import warnings
-from statistics import mean
 from time import perf_counter
 
 import numpy as np
 import torch
-from _report import describe, machine
-from _tables import BUNDLED, SETS, available, load
-from members import splits
+from _report import averaged, describe, machine, parse_options, save
+from _tables import BUNDLED, available, load
+from members import TABLES, splits
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.model_selection import train_test_split
 
@@ -38,8 +35,6 @@ from odenet import ResODEClassifier, ResODERegressor
 from odenet._diagnostics.conformal import Calibration
 
 LEVELS = (0.8, 0.9, 0.95)
-TOO_LARGE = {"covertype_100k", "adult"}
-TABLES = (*(name for name in SETS if name not in TOO_LARGE), *BUNDLED)
 
 
 def by_odenet(X, y, X_test, seed, depth):
@@ -108,11 +103,6 @@ def measure_sets(table, n_rows, seed, depth):
     return found
 
 
-def averaged(rows):
-    """Return the means of the numbers of some results, by their names."""
-    return {name: mean(row[name] for row in rows) for name in rows[0]}
-
-
 def two_errors(table, n_rows, n_seeds, level=0.9):
     """Return twice the standard error of a share of the test rows."""
     n = min(n_rows, 3 * len(table.y) // 4)
@@ -131,12 +121,8 @@ def show(name, method, found, error, second):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=int, default=1000, help="rows to train with")
-    parser.add_argument("--seeds", type=int, default=3, help="splits of every table")
-    parser.add_argument("--quick", action="store_true", help="depth 2, few rows")
-    parser.add_argument("--json", help="file for the results")
-    options = parser.parse_args()
+    numbers = {"rows": (1000, "rows to train with"), "seeds": (3, "splits of a table")}
+    options = parse_options(__doc__, numbers)
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # of training that could go on
     quick, about = options.quick, machine(options.quick)
@@ -163,9 +149,7 @@ def main():
         found = averaged([measure_sets(table, n_rows, s, depth) for s in seeds])
         results.append({"table": table.name, "method": "odenet", **found})
         show(table.name, "odenet", found, error, "size")
-    if options.json:
-        with open(options.json, "w") as file:
-            json.dump({"machine": about, "results": results}, file, indent=1)
+    save(options, {"machine": about, "results": results})
 
 
 if __name__ == "__main__":

@@ -18,17 +18,15 @@ early stopping AdamW is far worse where there is much noise.
 Run:  python benchmarks/kinks.py [--absolute-error] [--quick] [--json FILE]
 """
 
-import json
 import os
 import warnings
 from math import exp, log
-from pathlib import Path
 from statistics import mean
 from time import perf_counter
 
 import numpy as np
 import torch
-from _report import describe, machine, parse_options
+from _report import describe, machine, parse_options, save
 from _tables import load
 from sklearn.metrics import mean_pinball_loss
 from sklearn.model_selection import train_test_split
@@ -128,8 +126,7 @@ def main():
                 rows.append(compare(table, n_rows, seeds, levels))
                 print_row(rows[-1])
     summarise(rows)
-    if options.json:
-        Path(options.json).write_text(json.dumps({"machine": about, "rows": rows}))
+    save(options, {"machine": about, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -24,8 +24,6 @@ never cross, those of separate fits do.
 Run:  python benchmarks/losses.py [--smoothing 0.02] [--quick] [--json FILE]
 """
 
-import argparse
-import json
 import warnings
 from inspect import signature
 from statistics import mean
@@ -33,7 +31,7 @@ from time import perf_counter
 
 import numpy as np
 import torch
-from _report import describe, machine
+from _report import averaged, describe, machine, parse_options, save
 from _tables import BUNDLED, available, load
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import PoissonRegressor, QuantileRegressor
@@ -132,11 +130,6 @@ def splits(X, y, n_rows=None):
     return lambda seed: train_test_split(X[:n_rows], y[:n_rows], random_state=seed)
 
 
-def averaged(rows):
-    """Return the means of the numbers of some results, by their names."""
-    return {name: mean(row[name] for row in rows) for name in rows[0]}
-
-
 def run_quantiles(tables, seeds, smoothing, depth):
     """Measure and print all quantiles; return the results."""
     pinball = "".join(f"{f'pinball {t}':>13}" for t in LEVELS)
@@ -181,11 +174,8 @@ def true_deviance(seeds, n_rows):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--smoothing", type=float, default=Quantile().smoothing)
-    parser.add_argument("--quick", action="store_true", help="depth 2, few rows")
-    parser.add_argument("--json", help="file for the results")
-    options = parser.parse_args()
+    smoothing = Quantile().smoothing, "width of the kinks"
+    options = parse_options(__doc__, {"smoothing": smoothing})
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # of training that could go on
     quick = options.quick
@@ -210,9 +200,7 @@ def main():
                 counted, true_deviance(seeds, n_rows or 2000), seeds, depth
             ),
         }
-    if options.json:
-        with open(options.json, "w") as file:
-            json.dump(results, file)
+    save(options, results)
 
 
 if __name__ == "__main__":

@@ -13,14 +13,12 @@ trained in any case; above, at most five times.
 Run:  python benchmarks/members.py [--rows 2000] [--quick] [--json FILE]
 """
 
-import argparse
-import json
 import warnings
 from statistics import mean, median
 from time import perf_counter
 
 import torch
-from _report import describe, machine
+from _report import describe, machine, parse_options, save
 from _tables import BUNDLED, SETS, available, load
 from sklearn.metrics import log_loss
 from sklearn.model_selection import train_test_split
@@ -65,11 +63,7 @@ def measure(table, n_rows, seed, depth):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=int, default=2000, help="rows to train with")
-    parser.add_argument("--quick", action="store_true", help="depth 2, few rows")
-    parser.add_argument("--json", help="file for the results")
-    options = parser.parse_args()
+    options = parse_options(__doc__, {"rows": (2000, "rows to train with")})
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # of training that could go on
     quick, about = options.quick, machine(options.quick)
@@ -101,9 +95,7 @@ def main():
         )
     better = sum(row["score 5"] > row["score 1"] for row in results)
     print(f"better scores of five members on {better} of {len(results)} tables")
-    if options.json:
-        with open(options.json, "w") as file:
-            json.dump({"machine": about, "results": results}, file, indent=1)
+    save(options, {"machine": about, "results": results})
 
 
 if __name__ == "__main__":

@@ -21,15 +21,12 @@ flow takes several times as many gradients, and ends at an error half as high ag
 Run:  python benchmarks/monotonic.py [--depth 64] [--quick] [--json FILE]
 """
 
-import argparse
-import json
 import warnings
-from statistics import mean
 from time import perf_counter
 
 import numpy as np
 import torch
-from _report import describe, machine
+from _report import averaged, describe, machine, parse_options, save
 from _tables import BUNDLED, available, load
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.metrics import r2_score
@@ -107,11 +104,7 @@ def measure(method, name, seed, depth, most_rows):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--depth", type=int, default=64)
-    parser.add_argument("--quick", action="store_true", help="depth 2, few rows")
-    parser.add_argument("--json", help="file for the results")
-    options = parser.parse_args()
+    options = parse_options(__doc__, {"depth": (64, "number of layers")})
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # of training that could go on
     quick = options.quick
@@ -126,14 +119,12 @@ def main():
         for name in names:
             for method in METHODS:
                 runs = [measure(method, name, s, depth, rows) for s in seeds]
-                found = {key: mean(run[key] for run in runs) for key in runs[0]}
+                found = averaged(runs)
                 results.append({"table": name, "method": method, **found})
                 line = f"{found['error']:>8.4f}{found['wrong']:>9.5f}"
                 line += f"{found['seconds']:>7.1f}"
                 print(f"{name:<20}{method:<18}{line}", flush=True)
-    if options.json:
-        with open(options.json, "w") as file:
-            json.dump({"machine": about, "results": results}, file)
+    save(options, {"machine": about, "results": results})
 
 
 if __name__ == "__main__":

@@ -20,17 +20,14 @@ mean. Without label smoothing log loss is higher, and accuracy lower.
 Run:  python benchmarks/probabilities.py [--precision 20] [--quick] [--json FILE]
 """
 
-import argparse
-import json
 import os
 import warnings
 from math import exp, log
-from pathlib import Path
 from statistics import mean
 
 import numpy as np
 import torch
-from _report import describe, machine
+from _report import averaged, describe, machine, parse_options, save
 from _tables import load
 from scipy.special import log_softmax
 from sklearn.model_selection import train_test_split
@@ -112,11 +109,8 @@ def summarise(rows):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--precision", type=float, default=temperature.PRECISION)
-    parser.add_argument("--quick", action="store_true", help="two layers, a few rows")
-    parser.add_argument("--json", help="file for the results")
-    options = parser.parse_args()
+    precision = temperature.PRECISION, "that of the belief in a temperature of 1"
+    options = parse_options(__doc__, {"precision": precision})
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # of training that could go on
     temperature.PRECISION = options.precision
@@ -135,13 +129,12 @@ def main():
         table, row = load(name), {}
         for smoothing in SMOOTHINGS:
             found = [measure(table, n_rows, s, smoothing, depth) for s in seeds]
-            row[smoothing] = {c: mean(f[c] for f in found) for c in found[0]}
+            row[smoothing] = averaged(found)
         rows.append(row)
         print_row(name, n_rows, row)
     summarise(rows)
-    if options.json:
-        tables = dict(zip(tables, rows, strict=True))
-        Path(options.json).write_text(json.dumps({"machine": about, "tables": tables}))
+    tables = dict(zip(tables, rows, strict=True))
+    save(options, {"machine": about, "tables": tables})
 
 
 if __name__ == "__main__":

@@ -32,11 +32,10 @@ from odenet._inspection.summary import (
     with_summary,
 )
 from odenet._tables.hold_out import (
-    MIN_ROWS_TO_STOP_EARLY,
     Validation,
     cross_validation_folds,
+    held_out_parts,
     hold_out,
-    share_out,
     shares_of_members,
     validation,
 )
@@ -202,7 +201,8 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             splits, table = {"held_out": judges}, given[0]
         else:
             splits = self._splits(reading.targets, rows, solver, past)
-        metric = held_out_score(self, predictor, judges, splits, table)
+        parts = held_out_parts(rows, splits) if splits else []
+        metric = held_out_score(self, predictor, judges, parts, table)
         predictor.network.to(device)
         data = training_data(predictor, rows, **splits)
         path = self._path(predictor.network, solver, past)
@@ -215,7 +215,7 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             outcome = train(predictor.network, data, plan)
             self._take(predictor, outcome, len(reading.rows.y), data.samples)
         if given is not None or past is None:
-            self._calibrate(rows, splits, has_own_samples=given is not None)
+            self._calibrate(parts, stay_out=given is not None)
         return _with_categories(
             reading, outcome, predictor if self.warm_start and past is None else None
         )
@@ -348,9 +348,8 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         if way is Validation.NONE:
             return {}
         is_auto = self.early_stopping == "auto"
-        at_least_some = is_auto and len(rows.y) >= MIN_ROWS_TO_STOP_EARLY
         train, held_out = hold_out(
-            rows, strata, self.validation_fraction, at_least_some=at_least_some
+            rows, strata, self.validation_fraction, at_least_some=is_auto
         )
         return {"train": train, "held_out": held_out}
 
@@ -376,22 +375,15 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
                 None if samples is None else gap_after_fit(self.module_, samples.X)
             )
 
-    def _calibrate(self, rows, splits, *, has_own_samples):
+    def _calibrate(self, parts, *, stay_out):
         """Let held-out samples say how far predictions err, unless they trained too.
 
         A single network that has followed a flow to the time that they chose is trained
-        on all samples in the end.
+        on all samples in the end, unless these are others.
         """
-        held_out, shares = splits.get("held_out"), splits.get("shares")
-        if not self._predictor.targets.is_calibrated:
-            return
-        if shares is not None:
-            parts = [share_out(rows, part) for part in shares]
-        elif held_out is not None and (has_own_samples or self.flow_time_ is None):
-            parts = [held_out]
-        else:
-            return
-        self._predictor = calibrated(self._predictor, parts)
+        stay_out = stay_out or self.flow_time_ is None or self.n_members > 1
+        if parts and stay_out and self._predictor.targets.is_calibrated:
+            self._predictor = calibrated(self._predictor, parts)
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "_predictor")

@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from odenet._diagnostics.conformal import Calibration
-from odenet._network.model_axis import network_at
+from odenet._network.model_axis import networks_of
 
 # So many scores of a part are kept, which bounds files and the seconds of a prediction.
 # Rows are in random order, so that the first ones promise as much as all would; the
@@ -32,16 +32,14 @@ def calibrated(predictor, parts):
     -------
     predictor : Predictor
     """
-    judged = [predictor] * len(parts)
-    if len(parts) > 1:
-        networks = (network_at(predictor.network, i) for i in range(len(parts)))
-        judged = [predictor.around(network) for network in networks]
+    network = predictor.network
+    judged = networks_of(network) if len(parts) > 1 else [network]
     told = [
-        one.outputs(rows.X, is_read=True)
+        predictor.around(one).outputs(rows.X, is_read=True)
         for one, rows in zip(judged, parts, strict=True)
     ]
     targets = predictor.targets
-    if predictor.network.n_models == 1:
+    if network.n_models == 1:
         targets = targets.calibrated(*told, parts[0].y, parts[0].weight)
     scores, weights = [], []
     for outputs, rows in zip(told, parts, strict=True):

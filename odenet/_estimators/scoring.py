@@ -11,9 +11,8 @@ from sklearn.metrics import check_scoring
 from sklearn.utils import indexable
 
 from odenet._inspection.summary import is_judged_by_score, scorer_name
-from odenet._network.model_axis import network_at
+from odenet._network.model_axis import networks_of
 from odenet._network.predictor import Predictor
-from odenet._tables.hold_out import share_out
 from odenet._utils.sklearn_private import safe_indexing, takes_sample_weight
 
 
@@ -41,12 +40,11 @@ class HeldOutScore:
     scorer : callable
         A scorer as scikit-learn has them.
     parts : sequence of tuple (X, y, weight)
-        The held-out samples of each network, as the user gave them; None in place of
-        weights that the scorer needs not know.
+        The held-out samples of each network along an axis of models, or those of all
+        together, as the user gave them; None in place of weights that the scorer needs
+        not know.
     shares : sequence of float
         How much the score of each network counts.
-    is_joint : bool
-        Whether each network along an axis of models has held out a part of its own.
     """
 
     estimator: Any
@@ -54,13 +52,10 @@ class HeldOutScore:
     scorer: Callable
     parts: Sequence[tuple]
     shares: Sequence[float]
-    is_joint: bool
 
     def __call__(self, network):
         """Return the score, averaged over the folds if there are any."""
-        networks = [network]
-        if self.is_joint:
-            networks = [network_at(network, i) for i in range(len(self.parts))]
+        networks = networks_of(network) if len(self.parts) > 1 else [network]
         pairs = zip(networks, self.parts, strict=True)
         scores = [self._of_one(network, *part) for network, part in pairs]
         return float(np.average(scores, weights=self.shares))
@@ -86,7 +81,7 @@ class HeldOutScore:
         return float(score)
 
 
-def held_out_score(estimator, predictor, rows, splits, X):
+def held_out_score(estimator, predictor, rows, parts, X):
     """Return what judges a training by ``scoring``; None if the loss does.
 
     Parameters
@@ -94,9 +89,9 @@ def held_out_score(estimator, predictor, rows, splits, X):
     estimator : BaseResODE
     predictor : Predictor
     rows : Rows
-        The distinct rows of the fit.
-    splits : dict
-        Rows that are held out, as fields of the training data.
+        The distinct rows that the parts are from.
+    parts : list of Rows
+        What is held out, as ``held_out_parts`` returns it.
     X : data frame or array-like
         The user's table that the held-out rows are from.
 
@@ -104,12 +99,7 @@ def held_out_score(estimator, predictor, rows, splits, X):
     -------
     score : HeldOutScore or None
     """
-    held_out = [part for _, part in splits.get("folds", ())]
-    if splits.get("shares") is not None:  # of members
-        held_out = [share_out(rows, part) for part in splits["shares"]]
-    is_joint = bool(held_out)
-    held_out = held_out or [splits.get("held_out")]
-    if held_out[0] is None or not is_judged_by_score(estimator):
+    if not parts or not is_judged_by_score(estimator):
         return None
     scorer = check_scoring(estimator, estimator.scoring)
     (X,) = indexable(X)
@@ -121,11 +111,10 @@ def held_out_score(estimator, predictor, rows, splits, X):
         [
             (safe_indexing(X, index), predictor.targets.decoded(y), weight)
             for index, y, weight in (
-                _to_score(part, scorer, has_counts) for part in held_out
+                _to_score(part, scorer, has_counts) for part in parts
             )
         ],
-        [part.weight.sum() for part in held_out],
-        is_joint=is_joint,
+        [part.weight.sum() for part in parts],
     )
 
 

@@ -23,7 +23,7 @@ from odenet._diagnostics.gap import (
 from odenet._diagnostics.serving_depth import serving_depth
 from odenet._estimators.base import BaseResODE, around
 from odenet._network.activations import ACTIVATIONS
-from odenet._network.model_axis import join_networks, network_at
+from odenet._network.model_axis import join_networks, networks_of
 from odenet._network.ode import NeuralODE
 from odenet._network.predictor import Predictor
 from odenet._network.residual import BACKWARDS
@@ -359,17 +359,12 @@ class TableResODE(BaseResODE):
         that of all together.
         """
         check_is_fitted(self)
-        network = self.module_
-        if not network.has_models_axis:
-            return [around(self, network)]
-        members = []
-        for i in range(network.n_models):
-            member = around(self, network_at(network, i))
-            calibration = self._predictor.calibration
-            if calibration is not None:
-                calibration = calibration.of_member(i)
-            member._predictor = replace(member._predictor, calibration=calibration)
-            members.append(member)
+        members = [around(self, network) for network in networks_of(self.module_)]
+        calibration = self._predictor.calibration
+        if calibration is not None and len(members) > 1:
+            for i, member in enumerate(members):
+                own = calibration.of_member(i)
+                member._predictor = replace(member._predictor, calibration=own)
         return members
 
     def _depth_within(self, tol, X):
@@ -592,11 +587,11 @@ class TableResODE(BaseResODE):
         (9, 60, 2)
         """
         check_is_fitted(self)
-        settings = {"by_depth": by_depth, "rtol": rtol}
-        if not self.module_.has_models_axis:
-            return attribution(self._predictor, X, baseline, **settings)
-        predictors = (member._predictor for member in self.members_)
-        return np.mean([attribution(p, X, baseline, **settings) for p in predictors], 0)
+        settings, contributions = {"by_depth": by_depth, "rtol": rtol}, []
+        for network in networks_of(self.module_):
+            predictor = self._predictor.around(network)
+            contributions.append(attribution(predictor, X, baseline, **settings))
+        return np.mean(contributions, axis=0)
 
 
 def _met_columns(X):

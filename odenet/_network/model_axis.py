@@ -27,8 +27,16 @@ def join_networks(networks):
 
 def network_at(joined, i):
     """Return the i-th of the networks that were joined, as a network of its own."""
-    network = copy.deepcopy(joined)
+    parts = {}  # in the place of copies of all weights
     for name, axis in AXIS_OF_MODELS.items():
-        weights = getattr(joined, name).detach()
-        network.set_weights({name: weights.select(axis, i)})
-    return network
+        p = getattr(joined, name)
+        part = p.detach().select(axis, i).clone()
+        parts[id(p)] = torch.nn.Parameter(part, p.requires_grad)
+    return copy.deepcopy(joined, parts)
+
+
+def networks_of(network):
+    """Return the networks that were joined; of a single one, itself in a list."""
+    if not network.has_models_axis:
+        return [network]
+    return [network_at(network, i) for i in range(network.n_models)]

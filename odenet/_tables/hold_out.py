@@ -97,6 +97,29 @@ def shares_of_members(rows, strata, n_members):
     return shares if shares.any(axis=1).all() else None
 
 
+def held_out_parts(rows, splits):
+    """Return the rows that judge a training.
+
+    Parameters
+    ----------
+    rows : Rows
+        Those of the training.
+    splits : dict
+        How they are split, as fields of the training data.
+
+    Returns
+    -------
+    parts : list of Rows
+        One for each of several networks that hold out parts of their own; a single one
+        that judges all; or none.
+    """
+    if splits.get("shares") is not None:
+        return [share_out(rows, part) for part in splits["shares"]]
+    parts = [held_out for _, held_out in splits.get("folds", ())]
+    held_out = splits.get("held_out")
+    return parts if held_out is None else [held_out]
+
+
 def hold_out(rows, strata, fraction, *, at_least_some):
     """Split rows, which must be in random order, into training and held-out rows.
 
@@ -110,14 +133,15 @@ def hold_out(rows, strata, fraction, *, at_least_some):
         The share of the weight of every stratum that is held out.
     at_least_some : bool
         Whether to hold out at least MIN_ROWS_TO_HOLD_OUT rows, if these are not more
-        than LARGEST_SHARE_TO_HOLD_OUT of all.
+        than LARGEST_SHARE_TO_HOLD_OUT of all. Of fewer rows than MIN_ROWS_TO_STOP_EARLY
+        it is the fraction in any case.
 
     Returns
     -------
     train, held_out : Rows or None
         Both are None if no row can be spared.
     """
-    if at_least_some:
+    if at_least_some and len(rows.y) >= MIN_ROWS_TO_STOP_EARLY:
         least = MIN_ROWS_TO_HOLD_OUT / len(rows.y)
         fraction = max(fraction, min(LARGEST_SHARE_TO_HOLD_OUT, least))
     shares = shares_to_hold_out(rows.weight, fraction, strata)

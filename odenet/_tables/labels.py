@@ -207,10 +207,6 @@ class LabelTargets(Targets):
         """Return words for what a sample is labelled with."""
         return f"{self.n_labels} labels"
 
-    def attributes(self):
-        """Return the numbers of the labels besides the number of outputs."""
-        return {"classes_": self.classes, **super().attributes()}
-
 
 def kind_of_classes(y):
     """Return the class of targets that a classifier makes of y, as it was passed.

@@ -159,7 +159,8 @@ class Targets:
 
     def attributes(self):
         """Return what an estimator shows of its targets after ``fit``."""
-        return {"n_outputs_": self.n_outputs}
+        shown = {"n_outputs_": self.n_outputs}
+        return {"classes_": self.classes, **shown} if self.has_classes else shown
 
 
 @dataclass(frozen=True)
@@ -509,10 +510,6 @@ class ClassTargets(Targets):
     def nonconformity(self, outputs, y):
         """Return minus the logarithm of the probability of every sample's class."""
         return -np.take_along_axis(self.log_probabilities(outputs), y[:, None], axis=1)
-
-    def attributes(self):
-        """Return the classes besides the number of outputs."""
-        return {"classes_": self.classes, **super().attributes()}
 
 
 class SoftClassTargets(ClassTargets):

@@ -42,36 +42,45 @@ def train(network, data, plan):
     """
     task = plan.loss, len(data.samples), network.head.shape[-2], plan.flow_time
     plan = replace(plan, solver=plan.solver.settled(*task))
+    samples = data.samples
     if (n_members := network.n_models) > 1:
-        data, plan = _for_members(data, plan, n_members)
+        samples = share_samples(samples, n_members)
+        data, plan = _for_members(data, samples, plan)
     training = _Training(network, plan, on_folds=data.shares is not None)
     way = _fit_by_folds if data.folds else _fit_by_a_part
     outcome = way(training, data, copy.deepcopy(network.state_dict()))
     outcome.net.monitor.schedule = None  # it holds the weights of the start
-    loss = outcome.net.objective(data.samples) / n_members
+    loss = outcome.net.objective(samples) / n_members
     return replace(outcome, loss=loss)
 
 
-def _for_members(data, plan, n_members):
+def _for_members(data, shared, plan):
     """Return data and plan by which members are trained as one network is.
 
-    Members that hold out samples do so for good. Of a flow, each has its own samples
-    and no others. Mini-batches are the same for all, and a member gives no weight to
-    the samples that it holds out: copies of the data would cost more memory.
+    Members that hold out samples do so for good: what they do not hold out is all that
+    they are trained on. Of a flow, each has its own samples and no others. Mini-batches
+    are the same for all, and a member gives no weight to the samples that it holds out:
+    copies of the data would cost more memory.
+
+    Parameters
+    ----------
+    data : TrainingData
+    shared : JointSamples
+        All samples, for every member.
+    plan : Plan
     """
-    samples, train, held_out = data.samples, None, data.held_out
+    n_members, samples, held_out = len(shared), data.samples, data.held_out
     if data.shares is not None:
         held_out = join_samples([samples.shared_out(part) for part in data.shares])
         kept = 1 - data.shares
         if plan.solver.follows_flow:
-            train = join_samples([samples.shared_out(part) for part in kept])
+            shared = join_samples([samples.shared_out(part) for part in kept])
         else:
-            train = share_samples(samples, n_members, kept)
+            shared = share_samples(samples, n_members, kept)
     elif held_out is not None:
         held_out = share_samples(held_out, n_members)
-    samples = share_samples(samples, n_members)
-    shared = replace(data, samples=samples, train=train, held_out=held_out)
-    return shared, joint_plan(plan, n_members)
+    data = replace(data, samples=shared, held_out=held_out)
+    return data, joint_plan(plan, n_members)
 
 
 def sweep(network, samples, horizon, plan):
@@ -165,15 +174,11 @@ def _fit_by_a_part(training, data, start):
         early_stopping=chooses,
         only_chooses=chooses and plan.solver.follows_flow,
     )
-    has_kept_some = data.train is not None and not network.has_models_axis
-    again = has_kept_some or len(plan.depths) > 1
+    again = data.train is not None or len(plan.depths) > 1
     if not again or not outcome.net.has_chosen_flow_time:
         return outcome
     ended = copy.deepcopy(network.state_dict())
-    samples = data.samples
-    if network.has_models_axis and data.train is not None:
-        samples = data.train  # what a member holds out stays so
-    return _follow_to_the_chosen_time(training, outcome, samples, start, ended)
+    return _follow_to_the_chosen_time(training, outcome, data.samples, start, ended)
 
 
 def _fit_by_folds(training, data, start):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from odenet import ResidualNetwork
-from odenet._network.model_axis import join_networks, network_at
+from odenet._network.model_axis import join_networks, network_at, networks_of
 from odenet.schemes import GaussianProcess
 
 
@@ -60,3 +60,17 @@ def test_rates_know_the_axis_of_models(networks):
         for p in group["params"]:
             assert p.shape[group["models_axis"]] == 3
     assert all("models_axis" not in g for g in networks[0].parameter_groups())
+
+
+def test_all_networks_come_back_with_parameters_of_their_own(networks):
+    joined = join_networks(networks)
+    joined.V.requires_grad_(False)
+    for network, again in zip(networks, networks_of(joined), strict=True):
+        assert not again.V.requires_grad
+        assert again.W.requires_grad
+        for name, p in again.named_parameters():
+            assert torch.equal(p, getattr(network, name))
+        with torch.no_grad():
+            again.W.zero_()
+    assert joined.W.abs().min() > 0
+    assert networks_of(networks[0]) == [networks[0]]

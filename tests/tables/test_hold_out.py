@@ -7,6 +7,7 @@ from odenet._tables.hold_out import (
     N_FOLDS,
     Validation,
     cross_validation_folds,
+    held_out_parts,
     hold_out,
     validation,
 )
@@ -112,3 +113,15 @@ def test_a_heavy_row_is_in_all_folds_with_its_share_of_the_weight():
         shared = [rows.weight[rows.X.ravel() == 7].item() for rows in (train, part)]
         assert shared == pytest.approx([400.0, 100.0])
         assert len(part.y) == pytest.approx(99 / 5 + 1, abs=1)
+
+
+def test_what_judges_is_told_by_the_split():
+    rows = rows_of(20)
+    shares = np.eye(4).repeat(5, axis=1)[:2]
+    parts = held_out_parts(rows, {"shares": shares})
+    assert [part.index.tolist() for part in parts] == [[*range(5)], [*range(5, 10)]]
+    folds = cross_validation_folds(rows, None)
+    assert held_out_parts(rows, {"folds": folds}) == [part for _, part in folds]
+    assert held_out_parts(rows, {"train": rows, "held_out": rows}) == [rows]
+    for splits in ({}, {"shares": None}, {"train": None, "held_out": None}):
+        assert held_out_parts(rows, splits) == []
