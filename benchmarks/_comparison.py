@@ -14,7 +14,7 @@ from _tables import published
 from scipy.stats import rankdata, studentized_range
 
 # The models of this package, and those that they are compared with first.
-OWN = ("odenet", "odenet CV")
+OWN = ("odenet", "odenet 5", "odenet CV")
 PERCEPTRONS = ("MLP", "MLP 1000")
 
 
@@ -45,23 +45,29 @@ def is_regression(rows, name):
 # Ranks
 
 
-def mean_ranks(rows, names, models):
+def mean_ranks(rows, names, models, key="score"):
     """Return the mean ranks of models over sets, with their critical difference."""
     if len(models) < 2:
         return None
-    means = {name: common_means(rows, name, models) for name in names}
+    means = {name: common_means(rows, name, models, key) for name in names}
     ranks = [
-        rankdata([s if is_regression(rows, name) else -s for s in scores.values()])
+        rankdata([sign(rows, name, key) * s for s in scores.values()])
         for name, scores in means.items()
         if scores
     ]
     if not ranks:
         return None
     return {
+        "key": key,
         "sets": len(ranks),
         "ranks": dict(zip(models, np.mean(ranks, axis=0).tolist(), strict=True)),
         "critical_difference": critical_difference(len(models), len(ranks)),
     }
+
+
+def sign(rows, name, key):
+    """Return 1 where lower values of a column are better, else -1."""
+    return 1 if key != "score" or is_regression(rows, name) else -1
 
 
 def critical_difference(n_models, n_sets, level=0.05):
@@ -73,15 +79,37 @@ def critical_difference(n_models, n_sets, level=0.05):
     return float(q * sqrt(n_models * (n_models + 1) / (6 * n_sets)))
 
 
-def all_ranks(rows, names, models):
+def all_ranks(rows, names, models, key="score"):
     """Rank the models that have all sets, and all models on the sets that all have."""
-    has = {(n, m): bool(values(rows, n, m, "score")) for n in names for m in models}
+    has = {(n, m): bool(values(rows, n, m, key)) for n in names for m in models}
+    models = [m for m in models if any(has[n, m] for n in names)]
     complete = [m for m in models if all(has[n, m] for n in names)]
     shared = [n for n in names if all(has[n, m] for m in models)]
-    both = [mean_ranks(rows, names, complete)]
+    both = [mean_ranks(rows, names, complete, key)]
     if complete != models:
-        both.append(mean_ranks(rows, shared, models))
+        both.append(mean_ranks(rows, shared, models, key))
     return [ranks for ranks in both if ranks]
+
+
+def wins(rows, names, model, key="score"):
+    """Count the sets on which a model is better than each other, and those of both.
+
+    Returns
+    -------
+    wins : dict
+        By the name of the other model, a number of wins, a tie being half a one, and a
+        number of sets.
+    """
+    found = {}
+    for other in dict.fromkeys(m for _, m, _ in rows if m != model):
+        pairs = [
+            (sign(rows, name, key), *means.values())
+            for name in names
+            if (means := common_means(rows, name, (model, other), key))
+        ]
+        won = sum((s * a < s * b) + 0.5 * (a == b) for s, a, b in pairs)
+        found[other] = won, len(pairs)
+    return found
 
 
 # Summary
@@ -161,13 +189,22 @@ def show(rows, models):
         title = "log loss/Brier score"
         show_grid(title, classified, models, partial(probability_cell, rows))
     ranks = all_ranks(rows, names, models)
-    for table in ranks:
+    of_losses = all_ranks(rows, classified, models, "log_loss") if classified else []
+    for table in (*ranks, *of_losses):
         show_ranks(**table)
     own = [model for model in OWN if model in models]
+    won = {model: wins(rows, names, model) for model in own}
+    for model, others in won.items():
+        show_wins(model, others)
     summaries = [summarise(rows, names, model, ranks) for model in own]
     for summary in summaries:
         show_summary(summary, ranks)
-    return {"ranks": ranks, "summaries": summaries}
+    return {
+        "ranks": ranks,
+        "log_loss_ranks": of_losses,
+        "wins": won,
+        "summaries": summaries,
+    }
 
 
 def show_grid(title, names, models, text, end=lambda name: ""):
@@ -199,10 +236,18 @@ def probability_cell(rows, name, model):
     return "/".join(f"{mean(own):.3f}" for own in both) if all(both) else "-"
 
 
-def show_ranks(sets, ranks, critical_difference):
-    print(f"\nmean ranks on {sets} sets, critical difference {critical_difference:.2f}")
+def show_ranks(key, sets, ranks, critical_difference):
+    print(
+        f"\nmean ranks by {key.replace('_', ' ')} on {sets} sets, critical difference "
+        f"{critical_difference:.2f}"
+    )
     for model, rank in sorted(ranks.items(), key=lambda item: item[1]):
         print(f"{rank:>6.2f}  {model}")
+
+
+def show_wins(model, others):
+    cells = ", ".join(f"{other} {won:g} of {n}" for other, (won, n) in others.items())
+    print(f"\nsets won by {model} against: {cells}")
 
 
 def show_summary(summary, ranks):

@@ -103,6 +103,15 @@ class Table:
     def has_categories(self):
         return not isinstance(self.X, np.ndarray)
 
+    @property
+    def categories(self):
+        """The names of the columns of categories."""
+        return (
+            list(self.X.columns[self.X.dtypes == "category"])
+            if self.has_categories
+            else []
+        )
+
     def rows(self, index):
         """Return the rows of X and y that an index names."""
         X = self.X.iloc if self.has_categories else self.X

@@ -1,11 +1,13 @@
 """How good are the estimators on tables, beside what else one would take?
 
 The tables have test scores, seconds and ranks of these models: odenet with default
-settings, and its search along the path ("odenet CV", on sets of at most 2000 training
-rows); a dummy (mean or majority); ridge or logistic regression ("linear");
-scikit-learn's perceptron with early stopping ("MLP") and with 1000 iterations; its
-HistGradientBoosting; and XGBoost, LightGBM and pytabkit's RealMLP, if they are
-installed. Beside them stand published scores, which come from other protocols.
+settings, with five members ("odenet 5"), and its search along the path ("odenet CV", on
+sets of at most 2000 training rows); a dummy (mean or majority); ridge or logistic
+regression ("linear"); scikit-learn's perceptron with early stopping ("MLP") and with
+1000 iterations; its HistGradientBoosting; and, if they are installed, XGBoost,
+LightGBM, CatBoost, and the networks of pytabkit: RealMLP-TD, its small variant
+RealMLP-TD-S, and the ensemble TabM-D. Beside them stand published scores, which come
+from other protocols.
 
 The data are the 19 tables of the folder ODENET_DATA, or without it those that
 scikit-learn has or fetches. The splits are the standard ones if there are any (uci_*;
@@ -19,9 +21,14 @@ seed. The perceptron and the linear model see standardised columns and one-hot
 categories; odenet and the trees see the raw table. The perceptron's target is
 standardised as well, because it would lose by the units of the target alone.
 
-Ranks compare means over the splits that all ranked models have. Two mean ranks that
-differ by less than the critical difference (Nemenyi, 5 %) are not told apart. A model
-that has failed, or lacks a set, is not ranked.
+Ranks compare means over the splits that all ranked models have, by the score, and on
+classes by the log loss as well. Two mean ranks that differ by less than the critical
+difference (Nemenyi, 5 %) are not told apart. A model that has failed, or lacks a set,
+is not ranked. Wins are the sets on which odenet's mean is better than another model's,
+of those that both have; a tie is half a win.
+
+Seconds are those of the processor. On one thread they are the seconds that pass on an
+idle machine, and other work beside it changes them less.
 
 Every result is a line in the file of results, and is not computed again. After an
 interruption, start the script again. After a change of the code, start it with another
@@ -43,7 +50,7 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from time import perf_counter
+from time import process_time
 
 import numpy as np
 import torch
@@ -71,7 +78,16 @@ from tqdm import tqdm
 import odenet
 
 # The packages of models that may be missing.
-PACKAGES = {"XGBoost": "xgboost", "LightGBM": "lightgbm", "RealMLP": "pytabkit"}
+PACKAGES = {
+    "XGBoost": "xgboost",
+    "LightGBM": "lightgbm",
+    "CatBoost": "catboost",
+    "RealMLP": "pytabkit",
+    "RealMLP-S": "pytabkit",
+    "TabM": "pytabkit",
+}
+# Those that make no short fit.
+SLOW = {"RealMLP", "RealMLP-S", "TabM"}
 MODELS = (*OWN, "dummy", "linear", *PERCEPTRONS, "HistGB", *PACKAGES)
 # The sets and the most rows of a quick run.
 QUICK_SETS, QUICK_ROWS = ("diabetes", "wine"), 150
@@ -94,6 +110,7 @@ def make_models(table, seed, quick=False):
     linear = LogisticRegression(max_iter=1000) if classify else RidgeCV()
     return {
         "odenet": partial(make_odenet, table, seed, quick),
+        "odenet 5": partial(make_odenet, table, seed, quick, n_members=5),
         "odenet CV": partial(make_odenet_cv, table, seed, quick),
         "dummy": DummyClassifier if classify else DummyRegressor,
         "linear": partial(prepared, table, linear),
@@ -102,15 +119,18 @@ def make_models(table, seed, quick=False):
         "HistGB": partial(trees, random_state=seed),
         "XGBoost": partial(make_xgboost, classify, seed),
         "LightGBM": partial(make_lightgbm, classify, seed),
-        "RealMLP": partial(make_realmlp, classify, seed),
+        "CatBoost": partial(make_catboost, table, seed),
+        "RealMLP": partial(make_pytabkit, "RealMLP_TD", classify, seed),
+        "RealMLP-S": partial(make_pytabkit, "RealMLP_TD_S", classify, seed),
+        "TabM": partial(make_pytabkit, "TabM_D", classify, seed),
     }
 
 
-def make_odenet(table, seed, quick):
+def make_odenet(table, seed, quick, n_members=1):
     classify = table.task == "classification"
     estimator = odenet.ResODEClassifier if classify else odenet.ResODERegressor
     small = {"depth": 2, "flow_time": 1.0} if quick else {}
-    return estimator(random_state=seed, **small)
+    return estimator(n_members=n_members, random_state=seed, **small)
 
 
 def make_odenet_cv(table, seed, quick):
@@ -156,10 +176,25 @@ def make_lightgbm(classify, seed):
     return estimator(n_jobs=1, random_state=seed, verbose=-1)
 
 
-def make_realmlp(classify, seed):
-    from pytabkit import RealMLP_TD_Classifier, RealMLP_TD_Regressor
+def make_catboost(table, seed):
+    from catboost import CatBoostClassifier, CatBoostRegressor
 
-    estimator = RealMLP_TD_Classifier if classify else RealMLP_TD_Regressor
+    classify = table.task == "classification"
+    estimator = CatBoostClassifier if classify else CatBoostRegressor
+    categories = table.categories
+    return estimator(
+        thread_count=1,
+        random_seed=seed,
+        verbose=False,
+        allow_writing_files=False,
+        cat_features=categories or None,
+    )
+
+
+def make_pytabkit(name, classify, seed):
+    import pytabkit
+
+    estimator = getattr(pytabkit, f"{name}_{'Classifier' if classify else 'Regressor'}")
     return estimator(device="cpu", n_threads=1, random_state=seed)
 
 
@@ -180,11 +215,11 @@ def measure(make, table, split, quick):
 
 
 def fit_and_score(model, train, test):
-    start = perf_counter()
+    start = process_time()
     model.fit(*train)
-    seconds, start = perf_counter() - start, perf_counter()
+    seconds, start = process_time() - start, process_time()
     predicted = np.ravel(model.predict(test[0]))
-    times = {"seconds": seconds, "predict_seconds": perf_counter() - start}
+    times = {"seconds": seconds, "predict_seconds": process_time() - start}
     scores = classification_scores if test[1].dtype.kind == "i" else regression_scores
     return {**scores(model, *test, predicted), **times, **facts(model)}
 
@@ -325,7 +360,7 @@ def installed(models, quick):
     for model in models:
         if model in PACKAGES and find_spec(PACKAGES[model]) is None:
             print(f"{model}: {PACKAGES[model]} is not installed, skipped")
-        elif not (quick and model == "RealMLP"):
+        elif not (quick and model in SLOW):
             found.append(model)
     return found
 
