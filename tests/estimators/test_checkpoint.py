@@ -84,6 +84,18 @@ FITS = {
         IMAGES,
         np.arange(24) % 2,
     ),
+    "members": (ResODERegressor(8, n_members=3, **TINY), X, Y),
+    "members, adamw": (
+        ResODEClassifier(
+            8,
+            n_members=3,
+            solver=AdamW(batch_size=8, max_epochs=12),
+            early_stopping=True,
+            **TINY,
+        ),
+        X,
+        LABELS,
+    ),
     "search": (ResODERegressorCV(**GRID, backward="rebuilt", **TINY), X, Y),
     "joint search": (ResODEClassifierCV(**GRID, **TINY), X, LABELS),
 }
