@@ -654,7 +654,9 @@ def around(estimator, network):
     owned = ("_predictor", "net_")
     rest = {name: v for name, v in vars(estimator).items() if name not in owned}
     vars(model).update(copy.deepcopy(rest))
-    model.depth = model.depth_ = network.depth
+    model.depth_ = network.depth
+    if "depth" in model.get_params(deep=False):  # a search has depths to choose from
+        model.depth = network.depth
     if network.n_models != model.n_members:
         model.n_members = network.n_models
     if model.depth_schedule is not None:

@@ -22,6 +22,7 @@ from odenet._diagnostics.gap import (
 )
 from odenet._diagnostics.serving_depth import serving_depth
 from odenet._estimators.base import BaseResODE, around
+from odenet._estimators.preparation import check_backward
 from odenet._network.activations import ACTIVATIONS
 from odenet._network.model_axis import join_networks, networks_of
 from odenet._network.ode import NeuralODE
@@ -188,6 +189,7 @@ class TableResODE(BaseResODE):
         return Reading(rows, targets, columns, notices)
 
     def _start(self, reading, generator):
+        check_backward(self)
         X, y, weight = reading.rows[:3]
         columns = reading.layout
         signs = self._signs_of_inputs(columns, reading.targets)
@@ -248,11 +250,6 @@ class TableResODE(BaseResODE):
         return resolve_solver(self.solver, n_rows, self.flow_time, loss)
 
     def _plan(self, solver, predictor, **settings):
-        if self.n_members > 1 and self.backward == "rebuilt":
-            raise ValueError(
-                "`backward` must be 'stored' for several members, which are trained as "
-                f"one network, got 'rebuilt' with n_members={self.n_members}."
-            )
         if predictor.network.monotonicity is not None:
             solver = solver.confined()
         return super()._plan(
