@@ -180,11 +180,12 @@ class TableResODE(BaseResODE):
         )
         rows, targets = to_rows(X, y, sample_weight, targets_of)
         if columns.numeric is None:
-            keeps = None
+            pooling = None
             if columns.categories:
-                keeps = Pooling(rows[:3], self.min_frequency, self.max_categories).keeps
+                limits = self.min_frequency, self.max_categories
+                pooling = Pooling(rows[:3], *limits)
             scored = self.standardize and not issparse(rows.X)
-            columns, X = columns.settled(rows.X, scored, keeps)
+            columns, X = columns.settled(rows.X, scored, pooling)
             rows = rows._replace(X=X)
         return Reading(rows, targets, columns, notices)
 

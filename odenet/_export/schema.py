@@ -402,6 +402,7 @@ def _are_columns(columns, n_columns):
         and _vector("i")(columns.numeric)
         and len(columns.numeric) == n_columns - len(categories)
         and np.array_equal(columns.numeric, other_columns(n_columns, categories))
+        and _optional(_number(0))(columns.fewest)
         and _is_indices(columns.incomplete, n_columns)
         and _is_indices(columns.scored, n_columns)
         and bool(np.isin(columns.scored, columns.numeric).all())
