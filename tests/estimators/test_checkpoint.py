@@ -213,6 +213,31 @@ def test_what_has_changed_is_told_and_training_begins_anew(path, monkeypatch):
             clone(first).set_params(checkpoint=path).fit(X, Y)
 
 
+def scorer_of(power):
+    """A local function: all of them have the same name."""
+
+    def score(estimator, X, y):
+        return -np.mean(np.abs(estimator.predict(X) - y) ** power)
+
+    return score
+
+
+def test_functions_are_compared_by_their_code(path):
+    first, _, _ = FITS["folds, then a flow"]
+    for one, other in [
+        (lambda e, X, y: e.score(X, y), lambda e, X, y: -e.score(X, y)),
+        (scorer_of(1), scorer_of(2)),
+    ]:
+        model = cut_short(clone(first).set_params(scoring=one), path)
+        with pytest.warns(UserWarning, match="differ: scoring.* Training began anew"):
+            model.set_params(scoring=other).fit(X, Y)
+    whole = clone(first).set_params(scoring=scorer_of(1)).fit(X, Y)
+    model = cut_short(clone(first).set_params(scoring=scorer_of(1)), path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert_same(model.set_params(scoring=scorer_of(1)).fit(X, Y), whole, X)
+
+
 def test_parameters_that_change_no_number_may_change(path):
     first, _, _ = FITS["flow"]
     whole = clone(first).fit(X, Y)
