@@ -5,6 +5,7 @@ import warnings
 from dataclasses import replace
 from types import FunctionType
 
+import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
@@ -485,7 +486,7 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         network     8 layers, state 16, width 64, gelu: 16,448 parameters
         """
         check_is_fitted(self)
-        said = facts(self, _contents_of(self._predictor))
+        said = facts(self, **_told_by(self._predictor))
         return summary_text(type(self).__name__, said)
 
     save = persistence.save
@@ -532,13 +533,23 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         """Add the facts to scikit-learn's picture of a fitted estimator."""
         if not hasattr(self, "_predictor"):
             return html
-        return with_summary(html, facts(self, _contents_of(self._predictor)))
+        return with_summary(html, facts(self, **_told_by(self._predictor)))
 
 
-def _contents_of(predictor):
-    """Return words for what a sample holds, and for its labels if it has several."""
-    parts = predictor.inputs.contents(), predictor.targets.contents()
-    return "; ".join(part for part in parts if part)
+def _told_by(predictor):
+    """Return what a predictor tells a summary, as keywords of ``facts``.
+
+    "contents" are words for what a sample holds, and for its labels if it has several.
+    """
+    inputs, targets = predictor.inputs, predictor.targets
+    contents = inputs.contents(), targets.contents()
+    told = {"contents": "; ".join(text for text in contents if text)}
+    if predictor.network.monotonicity is not None:
+        constrained = np.flatnonzero(predictor.network.monotonicity.inputs)
+        told["n_monotonic"] = len(np.unique(inputs.encoder.sources[constrained]))
+    if not targets.has_classes:
+        told["loss"] = targets.loss
+    return told
 
 
 def _with_categories(reading, outcome, first):
