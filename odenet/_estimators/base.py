@@ -470,7 +470,7 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
 
         The lines tell of the samples, of the network, of how it was trained, of its
         losses, of how smooth its weights are in depth, and of the gap to its neural
-        ODE.
+        ODE. A loss is named if it is another one than by default.
 
         Returns
         -------
