@@ -41,19 +41,8 @@ def merged(rows, seed):
     return rows.taken(*distinct_rows(rows.X, rows.y, rows.weight, seed))
 
 
-def check_backward(estimator):
-    """Raise if several members are to be trained by states that are computed anew."""
-    backward = estimator.get_params(deep=False).get("backward")
-    if estimator.n_members > 1 and backward == "rebuilt":
-        raise ValueError(
-            "`backward` must be 'stored' for several members, which are trained as one "
-            f"network, got 'rebuilt' with n_members={estimator.n_members}."
-        )
-
-
 def check_same_network(estimator, network):
     """Raise if parameters ask for another network than the one that is trained on."""
-    check_backward(estimator)
     asked = estimator.get_params(deep=False)
     traits = {n: trait for n, trait in STRUCTURE.items() if n in asked}
     fitted = {name: getattr(network, trait) for name, trait in traits.items()}

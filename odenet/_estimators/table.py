@@ -22,7 +22,6 @@ from odenet._diagnostics.gap import (
 )
 from odenet._diagnostics.serving_depth import serving_depth
 from odenet._estimators.base import BaseResODE, around
-from odenet._estimators.preparation import check_backward
 from odenet._network.activations import ACTIVATIONS
 from odenet._network.model_axis import join_networks, networks_of
 from odenet._network.ode import NeuralODE
@@ -190,7 +189,6 @@ class TableResODE(BaseResODE):
         return Reading(rows, targets, columns, notices)
 
     def _start(self, reading, generator):
-        check_backward(self)
         X, y, weight = reading.rows[:3]
         columns = reading.layout
         signs = self._signs_of_inputs(columns, reading.targets)
@@ -222,6 +220,7 @@ class TableResODE(BaseResODE):
                     f"{n_inputs + targets.n_outputs + 1}, or use n_members=1."
                 )
             network = join_networks([network, *others])
+            network.backward = self.backward  # as is asked for; `_plan` judges it
         scaling = input_scaling(network, issparse(X)) if self.standardize else {}
         inputs = TableInputs(
             type(self).__name__,
@@ -251,7 +250,13 @@ class TableResODE(BaseResODE):
         return resolve_solver(self.solver, n_rows, self.flow_time, loss)
 
     def _plan(self, solver, predictor, **settings):
-        if predictor.network.monotonicity is not None:
+        network = predictor.network
+        if network.backward == "rebuilt" and network.n_models > 1:
+            raise ValueError(
+                "`backward` must be 'stored' for several members, which are trained as "
+                f"one network, got 'rebuilt' with n_members={network.n_models}."
+            )
+        if network.monotonicity is not None:
             solver = solver.confined()
         return super()._plan(
             solver,
