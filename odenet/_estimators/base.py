@@ -5,6 +5,7 @@ import warnings
 from dataclasses import replace
 from types import FunctionType
 
+import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
@@ -469,7 +470,7 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
 
         The lines tell of the samples, of the network, of how it was trained, of its
         losses, of how smooth its weights are in depth, and of the gap to its neural
-        ODE.
+        ODE. A loss is named if it is another one than by default.
 
         Returns
         -------
@@ -485,7 +486,7 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         network     8 layers, state 16, width 64, gelu: 16,448 parameters
         """
         check_is_fitted(self)
-        said = facts(self, _contents_of(self._predictor))
+        said = facts(self, **_told_by(self._predictor))
         return summary_text(type(self).__name__, said)
 
     save = persistence.save
@@ -532,13 +533,23 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         """Add the facts to scikit-learn's picture of a fitted estimator."""
         if not hasattr(self, "_predictor"):
             return html
-        return with_summary(html, facts(self, _contents_of(self._predictor)))
+        return with_summary(html, facts(self, **_told_by(self._predictor)))
 
 
-def _contents_of(predictor):
-    """Return words for what a sample holds, and for its labels if it has several."""
-    parts = predictor.inputs.contents(), predictor.targets.contents()
-    return "; ".join(part for part in parts if part)
+def _told_by(predictor):
+    """Return what a predictor tells a summary, as keywords of ``facts``.
+
+    "contents" are words for what a sample holds, and for its labels if it has several.
+    """
+    inputs, targets = predictor.inputs, predictor.targets
+    contents = inputs.contents(), targets.contents()
+    told = {"contents": "; ".join(text for text in contents if text)}
+    if predictor.network.monotonicity is not None:
+        constrained = np.flatnonzero(predictor.network.monotonicity.inputs)
+        told["n_monotonic"] = len(np.unique(inputs.encoder.sources[constrained]))
+    if not targets.has_classes:
+        told["loss"] = targets.loss
+    return told
 
 
 def _with_categories(reading, outcome, first):
@@ -654,7 +665,9 @@ def around(estimator, network):
     owned = ("_predictor", "net_")
     rest = {name: v for name, v in vars(estimator).items() if name not in owned}
     vars(model).update(copy.deepcopy(rest))
-    model.depth = model.depth_ = network.depth
+    model.depth_ = network.depth
+    if "depth" in model.get_params(deep=False):  # a search has depths to choose from
+        model.depth = network.depth
     if network.n_models != model.n_members:
         model.n_members = network.n_models
     if model.depth_schedule is not None:

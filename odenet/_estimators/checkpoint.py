@@ -1,12 +1,11 @@
 """The checkpoint of a fit: whose it is, and whether a fit goes on from it."""
 
-import re
-
 import joblib
 import numpy as np
 import torch
 from scipy.sparse import issparse
 
+from odenet._estimators.comparison import comparable_text
 from odenet._estimators.preparation import seed_and_generator
 from odenet._export.checkpoint import CheckpointFile
 from odenet._training.callbacks.allowed import callback_of, only_watches
@@ -142,7 +141,9 @@ def _traits(estimator, seed, data):
     """Return texts that are the same for the same fit, by what they tell of."""
     params = estimator.get_params()
     traits = {
-        name: _text(value) for name, value in params.items() if name not in NOT_COMPARED
+        name: comparable_text(value)
+        for name, value in params.items()
+        if name not in NOT_COMPARED
     }
     given = params["random_state"] is not None
     return {
@@ -152,13 +153,6 @@ def _traits(estimator, seed, data):
         "version of odenet": __version__,
         "version of torch": torch.__version__,
     }
-
-
-def _text(value):
-    """Return a text of a parameter that is the same in every process."""
-    if hasattr(value, "get_params"):  # whose own parameters have traits of their own
-        return type(value).__qualname__
-    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
 
 
 def _changes(before, now):

@@ -153,7 +153,7 @@ class ClassificationMixin(ClassifierMixin):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or sparse matrix of shape (n_samples, n_features)
         confidence_level : float, default=0.9
             The probability, between 0 and 1, as of
             :meth:`odenet.ResODERegressor.predict_interval`.

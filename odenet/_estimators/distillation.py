@@ -51,7 +51,7 @@ def distil(
     ----------
     teacher : estimator
         A fitted classifier or regressor, with scikit-learn's methods.
-    X : array-like of shape (n_samples, n_features)
+    X : array-like or sparse matrix of shape (n_samples, n_features)
         The samples at which the teacher is asked. They need no targets: those that it
         was trained on, and any others of the same kind.
     student : ResODERegressor or ResODEClassifier, default=None

@@ -425,7 +425,7 @@ class ResODERegressor(RegressorMixin, TableResODE):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or sparse matrix of shape (n_samples, n_features)
         confidence_level : float, default=0.9
             The probability c, between 0 and 1. For samples like those of training, an
             interval holds the target at least so often on average if there is one

@@ -179,11 +179,12 @@ class TableResODE(BaseResODE):
         )
         rows, targets = to_rows(X, y, sample_weight, targets_of)
         if columns.numeric is None:
-            keeps = None
+            pooling = None
             if columns.categories:
-                keeps = Pooling(rows[:3], self.min_frequency, self.max_categories).keeps
+                limits = self.min_frequency, self.max_categories
+                pooling = Pooling(rows[:3], *limits)
             scored = self.standardize and not issparse(rows.X)
-            columns, X = columns.settled(rows.X, scored, keeps)
+            columns, X = columns.settled(rows.X, scored, pooling)
             rows = rows._replace(X=X)
         return Reading(rows, targets, columns, notices)
 
@@ -219,6 +220,7 @@ class TableResODE(BaseResODE):
                     f"{n_inputs + targets.n_outputs + 1}, or use n_members=1."
                 )
             network = join_networks([network, *others])
+            network.backward = self.backward  # as is asked for; `_plan` judges it
         scaling = input_scaling(network, issparse(X)) if self.standardize else {}
         inputs = TableInputs(
             type(self).__name__,
@@ -248,12 +250,13 @@ class TableResODE(BaseResODE):
         return resolve_solver(self.solver, n_rows, self.flow_time, loss)
 
     def _plan(self, solver, predictor, **settings):
-        if self.n_members > 1 and self.backward == "rebuilt":
+        network = predictor.network
+        if network.backward == "rebuilt" and network.n_models > 1:
             raise ValueError(
                 "`backward` must be 'stored' for several members, which are trained as "
-                f"one network, got 'rebuilt' with n_members={self.n_members}."
+                f"one network, got 'rebuilt' with n_members={network.n_models}."
             )
-        if predictor.network.monotonicity is not None:
+        if network.monotonicity is not None:
             solver = solver.confined()
         return super()._plan(
             solver,

@@ -288,7 +288,6 @@ def _check_shapes(state):
         shapes = SHAPES
         sizes["d"] = state["_X_encoder"].columns.inputs[0] + 1
         if weights["V"].ndim == 4:
-            sizes["n"] = state.get("n_members")
             shapes = SHAPES_OF_MEMBERS
     if weights.keys() != shapes.keys():
         raise ValueError(f"its weights are {sorted(weights)}")
@@ -349,7 +348,9 @@ def _calibration_fits(state):
         return False
     standardizer = state["_y_standardizer"]
     n_targets = 1 if standardizer is None else len(standardizer.mean)
-    return len(scores) == len(weights) in (1, state.get("n_members", 1)) and all(
+    V = state[FROZEN]["weights"]["V"]  # the parameter n_members is of the next fit
+    n_members = V.shape[1] if V.ndim == len(SHAPES_OF_MEMBERS["V"].split()) else 1
+    return len(scores) == len(weights) in (1, n_members) and all(
         isinstance(s, np.ndarray)
         and s.dtype.kind == "f"
         and s.shape == (len(w), n_targets)
@@ -401,6 +402,7 @@ def _are_columns(columns, n_columns):
         and _vector("i")(columns.numeric)
         and len(columns.numeric) == n_columns - len(categories)
         and np.array_equal(columns.numeric, other_columns(n_columns, categories))
+        and _optional(_number(0))(columns.fewest)
         and _is_indices(columns.incomplete, n_columns)
         and _is_indices(columns.scored, n_columns)
         and bool(np.isin(columns.scored, columns.numeric).all())

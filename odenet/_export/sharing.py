@@ -64,13 +64,16 @@ def without_single_values(model, state):
 
 def _check_categories(model, columns, n):
     """Raise an error if a category may be that of fewer than FEWEST samples."""
-    least = model.min_frequency or 1
-    if not columns.categories or (least if least >= 1 else least * n) >= FEWEST:
+    fewest = columns.fewest
+    if fewest is None:  # in old files only the parameter tells
+        least = model.min_frequency or 1
+        fewest = least if least >= 1 else least * n
+    if not columns.categories or fewest >= FEWEST:
         return
     raise ValueError(
         f"share=True tells no category of fewer than {FEWEST} samples, and the fit has "
-        f"kept some: fit with min_frequency={FEWEST} or more, got "
-        f"{model.min_frequency!r}, or use share=False."
+        f"kept those of {fewest:g} or more: fit with min_frequency={FEWEST} or more, "
+        "or use share=False."
     )
 
 

@@ -3,10 +3,13 @@
 The functions read public attributes of a fitted estimator only.
 """
 
+from dataclasses import fields, is_dataclass
 from html import escape
+from numbers import Real
 
 import numpy as np
 
+from odenet._losses.squared_error import SquaredError
 from odenet._training.history import history_columns
 from odenet._utils.sklearn_private import check_pandas_support
 
@@ -16,7 +19,7 @@ ROW = (  # a row of an HTML table: a name and a text
 )
 
 
-def facts(model, contents):
+def facts(model, contents, *, n_monotonic=0, loss=None):
     """Return facts about a fitted estimator, in the order in which they are shown.
 
     Parameters
@@ -24,6 +27,10 @@ def facts(model, contents):
     model : fitted estimator of odenet
     contents : str
         What a sample holds.
+    n_monotonic : int, default=0
+        Number of columns in which it is monotone.
+    loss : Loss, default=None
+        The loss of a regression; None is the one that all estimators of a kind have.
 
     Returns
     -------
@@ -35,9 +42,9 @@ def facts(model, contents):
     said = [("search", _say_search(model))] if hasattr(model, "cv_results_") else []
     said += [
         ("samples", _say_samples(model, contents)),
-        ("network", _say_network(model.module_)),
+        ("network", _say_network(model.module_, n_monotonic)),
         ("training", _say_training(model)),
-        ("loss", _say_losses(model)),
+        ("loss", _say_loss(loss) + _say_losses(model)),
         ("smoothness", _say_smoothness(model.depth_smoothness_, model.module_.depth)),
     ]
     if hasattr(model, "ode_gap"):  # The estimator of images has no neural ODE.
@@ -150,8 +157,8 @@ def _say_samples(model, contents):
     return contents if n_samples is None else f"{n_samples:,} of {contents}"
 
 
-def _say_network(network):
-    """Say how large a network is."""
+def _say_network(network, n_monotonic):
+    """Say how large a network is, and in how many columns it is monotone."""
     n_parameters = sum(p.numel() for p in network.parameters())
     imitated = network.imitated_depth
     several = f"{network.n_models} members of " if network.n_models > 1 else ""
@@ -159,7 +166,9 @@ def _say_network(network):
         f"{several}{network.depth} layers"
         + (f" that imitate {imitated}" if imitated is not None else "")
         + f", state {network.state_dim}, width {network.width}, "
-        f"{network.activation}: {n_parameters:,} parameters"
+        f"{network.activation}"
+        + (f", monotone in {n_monotonic} column(s)" if n_monotonic else "")
+        + f": {n_parameters:,} parameters"
     )
 
 
@@ -177,6 +186,20 @@ def _say_training(model):
         f"{how}, {model.n_grad_evals_:,} gradients, {seconds:.3g} s; "
         f"stopped by {model.stop_reason_}"
     )
+
+
+def _say_loss(loss):
+    """Say which loss it is, with its numbers, if it is another one than by default."""
+    if loss is None or loss == SquaredError():
+        return ""
+    name = type(loss).__name__ if loss.name == "loss" else loss.name
+    numbers = []
+    for field in fields(loss) if is_dataclass(loss) else ():
+        values = getattr(loss, field.name)
+        values = values if isinstance(values, tuple) else (values,)
+        if all(isinstance(value, Real) for value in values):
+            numbers.append(f"{field.name} {', '.join(f'{v:.4g}' for v in values)}")
+    return name + (f" ({'; '.join(numbers)})" if numbers else "") + ": "
 
 
 def _say_losses(model):

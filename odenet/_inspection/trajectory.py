@@ -71,7 +71,7 @@ class TrajectoryDisplay(Display):
         Parameters
         ----------
         estimator : fitted estimator of odenet
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or sparse matrix of shape (n_samples, n_features)
         y : array-like of shape (n_samples,), default=None
             The targets or classes that the colours show. By default, these are what
             the estimator predicts. If there are several targets or labels, the first

@@ -40,7 +40,8 @@ class Columns:
     where numbers are missing, and ``scored`` of those that the network is also given by
     their normal scores. ``pooled`` maps the index of a column to one of its rare
     categories, if it has any. They are not in the tuple, and share one mark with all
-    that are met later.
+    that are met later. ``fewest`` is the least number of samples of one that is in a
+    tuple; None if that is unknown, as in old files.
     """
 
     categories: dict
@@ -49,6 +50,7 @@ class Columns:
     incomplete: np.ndarray | None = None
     scored: np.ndarray | None = None
     pooled: dict = field(default_factory=dict)
+    fewest: float | None = None
 
     def read(self, X):
         """Return the matrix of a table, which comes from :func:`as_table`."""
@@ -67,19 +69,19 @@ class Columns:
             matrix[:, j] = _indices(values, categories, other)
         return matrix
 
-    def settled(self, X, scored, keeps=None):
+    def settled(self, X, scored, pooling=None):
         """Return the columns as a training set settles them, and its matrix.
 
         The matrix is changed in place. Categories that no row has are forgotten, so
         that rows without weight leave no trace. If columns are to be scored, these are
         the columns of more than two numbers: scores of two are the numbers, scaled.
-        ``keeps`` tells which categories are not pooled, as
-        :meth:`odenet._tables.rare_categories.Pooling.keeps` does; None keeps all.
+        A :class:`odenet._tables.rare_categories.Pooling` tells which categories are
+        kept; None keeps all.
         """
         categories, pooled = {}, {}
         for j, known in self.categories.items():
             met, indices = np.unique(X[:, j], return_inverse=True)
-            kept = keeps(indices) if keeps else np.full(len(met), True)
+            kept = pooling.keeps(indices) if pooling else np.full(len(met), True)
             categories[j] = tuple(known[int(i)] for i in met[kept])
             X[:, j] = np.where(kept, np.cumsum(kept) - 1, kept.sum())[indices]
             if not kept.all():
@@ -92,6 +94,7 @@ class Columns:
             scored=numeric[_are_many(X[:, numeric])] if scored else numeric[:0],
             incomplete=np.flatnonzero(self.allow_nan and np.isnan(X).any(axis=0)),
             pooled=pooled,
+            fewest=float(pooling.fewest) if pooling else None,
         )
         return columns, X
 

@@ -43,6 +43,12 @@ class Pooling:
         """The weights of the rows, as numbers of samples."""
         return self.rows[-1] / min(1.0, smallest_weight(*self.rows))
 
+    @cached_property
+    def fewest(self):
+        """The least number of samples of a category that is not rare."""
+        least = 1 if self.min_frequency is None else self.min_frequency
+        return least if isinstance(least, Integral) else least * self.weight.sum()
+
     def keeps(self, indices):
         """Tell which categories are not rare, by the index of every row's.
 
@@ -51,11 +57,8 @@ class Pooling:
         kept : ndarray of shape (n_categories,), of bool
         """
         count = np.bincount(indices, self.weight)
-        least = 1 if self.min_frequency is None else self.min_frequency
-        if not isinstance(least, Integral):
-            least = least * self.weight.sum()
         # Sums of weights such as 1/3 may be below an integer by a rounding.
-        kept = count >= least * (1 - 1e-12)
+        kept = count >= self.fewest * (1 - 1e-12)
         most = self.max_categories
         if most is not None and kept.sum() + (not kept.all()) > most:
             order = np.argsort(np.where(kept, -count, 0.0), kind="stable")

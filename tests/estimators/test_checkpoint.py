@@ -84,6 +84,18 @@ FITS = {
         IMAGES,
         np.arange(24) % 2,
     ),
+    "members": (ResODERegressor(8, n_members=3, **TINY), X, Y),
+    "members, adamw": (
+        ResODEClassifier(
+            8,
+            n_members=3,
+            solver=AdamW(batch_size=8, max_epochs=12),
+            early_stopping=True,
+            **TINY,
+        ),
+        X,
+        LABELS,
+    ),
     "search": (ResODERegressorCV(**GRID, backward="rebuilt", **TINY), X, Y),
     "joint search": (ResODEClassifierCV(**GRID, **TINY), X, LABELS),
 }
@@ -199,6 +211,31 @@ def test_what_has_changed_is_told_and_training_begins_anew(path, monkeypatch):
         patched.setattr("odenet._estimators.checkpoint.__version__", "1.x")
         with pytest.warns(UserWarning, match="version of odenet .*, now 1.x"):
             clone(first).set_params(checkpoint=path).fit(X, Y)
+
+
+def scorer_of(power):
+    """A local function: all of them have the same name."""
+
+    def score(estimator, X, y):
+        return -np.mean(np.abs(estimator.predict(X) - y) ** power)
+
+    return score
+
+
+def test_functions_are_compared_by_their_code(path):
+    first, _, _ = FITS["folds, then a flow"]
+    for one, other in [
+        (lambda e, X, y: e.score(X, y), lambda e, X, y: -e.score(X, y)),
+        (scorer_of(1), scorer_of(2)),
+    ]:
+        model = cut_short(clone(first).set_params(scoring=one), path)
+        with pytest.warns(UserWarning, match="differ: scoring.* Training began anew"):
+            model.set_params(scoring=other).fit(X, Y)
+    whole = clone(first).set_params(scoring=scorer_of(1)).fit(X, Y)
+    model = cut_short(clone(first).set_params(scoring=scorer_of(1)), path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert_same(model.set_params(scoring=scorer_of(1)).fit(X, Y), whole, X)
 
 
 def test_parameters_that_change_no_number_may_change(path):

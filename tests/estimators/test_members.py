@@ -177,6 +177,47 @@ def test_a_file_holds_all_members(tmp_path):
         assert "3 members of 8 layers" in model.summary()
 
 
+def test_parameters_of_the_next_fit_change_nothing_of_this_one(tmp_path):
+    """Not what is predicted, nor files, pickles, graphs, members and other depths."""
+    changes = [
+        {"n_members": 1, "width": 5, "activation": "tanh", "depth": "auto"}
+        | {"loss": "poisson", "monotonic_cst": [0, 1, 0], "dtype": "float64"},
+        {"n_members": 5, "state_dim": 7, "solver": "adamw", "depth_schedule": None}
+        | {"loss": "quantile", "quantile": [0.2, 0.7], "standardize": False},
+        {"backward": "rebuilt"},
+    ]
+    X, y = counts()
+    single = ResODERegressor(
+        8, width=8, flow_time=3.0, monotonic_cst=[1, 0, 0], random_state=0
+    )
+    search = ResODERegressorCV(
+        depths=[4], flow_times=[1.0], cv=2, n_members=2, width=8, random_state=0
+    )
+    for first in (ResODERegressor(**SMALL), single, search):
+        content = pickle.dumps(first.fit(X, y))
+        expected, n_members = first.predict(X), first.module_.n_models
+        for params in changes:
+            names = params.keys() & first.get_params().keys()
+            model = pickle.loads(content).set_params(**{n: params[n] for n in names})
+            model.save(tmp_path / "model")
+            loaded = model.load(tmp_path / "model")
+            for same in (model, loaded, pickle.loads(pickle.dumps(model))):
+                assert_array_equal(same.predict(X), expected)
+                assert len(same.members_) == n_members
+                assert {n: same.get_params()[n] for n in names} == {
+                    n: params[n] for n in names
+                }
+            if n_members == 3:
+                interval = first.predict_interval(X, 0.5)
+                assert_array_equal(loaded.predict_interval(X, 0.5), interval)
+            (y_served,) = served(model, X, "y")
+            assert_allclose(y_served, expected, rtol=1e-4, atol=1e-5)
+            shallow, expected_shallow = model.with_depth(2), first.with_depth(2)
+            shallow.save(tmp_path / "shallow")
+            for same in (shallow, model.load(tmp_path / "shallow")):
+                assert_array_equal(same.predict(X), expected_shallow.predict(X))
+
+
 def test_weights_are_repetitions():
     X, y = counts(40)
     weight = np.arange(40) % 3
@@ -275,6 +316,10 @@ def test_bad_input_is_refused():
             ResODERegressor(n_members=value).fit(X, y)
     with pytest.raises(ValueError, match="`backward` must be 'stored'"):
         ResODERegressor(n_members=2, backward="rebuilt", flow_time=1.0).fit(X, y)
+    rebuilt, _ = fitted(warm_start=True)
+    rebuilt.set_params(backward="rebuilt", flow_time=9.0)
+    with pytest.raises(ValueError, match="`backward` must be 'stored'"):
+        rebuilt.fit(X, y)
     single, _ = fitted(n_members=1)
     with pytest.raises(ValueError, match="n_members=5"):
         single.predict(X, return_std=True)

@@ -88,7 +88,18 @@ def test_what_cannot_be_told_is_refused(table, rng):
         model = ResODEClassifier(4, min_frequency=min_frequency, **SMALL)
         with pytest.raises(ValueError, match="fit with min_frequency=10 or more"):
             shared(model.fit(X, y))
-    shared(ResODEClassifier(4, min_frequency=0.1, **SMALL).fit(X, y))
+        model.set_params(min_frequency=10)  # which is for the next fit
+        for fitted in (model, round_trip(model)):
+            with pytest.raises(ValueError, match="fit with min_frequency=10 or more"):
+                shared(fitted)
+    model = ResODEClassifier(4, min_frequency=0.1, **SMALL).fit(X, y)
+    shared(model)
+    shared(model.set_params(min_frequency=2))
+    columns = model._predictor.inputs.encoder.columns
+    vars(columns)["fewest"] = None  # as in files of before it was known
+    with pytest.raises(ValueError, match="kept those of 2 or more"):
+        shared(model)
+    shared(model.set_params(min_frequency=10))
     few = ResODERegressor(4, **SMALL).fit(X[["many"]][:19], y[:19])
     with pytest.raises(ValueError, match="needs 20 samples or more.*got 19"):
         shared(few)

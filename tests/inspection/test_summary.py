@@ -28,8 +28,10 @@ from odenet._inspection.summary import (
     summary_text,
     with_summary,
 )
+from odenet._losses.base import Loss
 from odenet._losses.cross_entropy import CrossEntropy, LogisticLoss, MultilabelLoss
 from odenet._losses.squared_error import SquaredError
+from odenet.losses import Huber
 from odenet.solvers import SGD, AdamW
 
 IRIS = load_iris(return_X_y=True)
@@ -237,6 +239,39 @@ def test_the_summary_counts_the_labels(rng):
     assert "3 numbers; 2 labels" in model._repr_html_()
 
 
+def test_the_summary_names_losses_and_constraints(rng, tmp_path):
+    """In so far as they are not the default ones."""
+    X = rng.normal(size=(40, 3))
+    X[:, 2] = X[:, 2] > 0
+    y = np.exp(X[:, 0])
+    own, few = {"n_members": 2}, {"flow_time": 2.0, "width": 4, "random_state": 0}
+    for params, loss, constraint in [
+        ({}, "", ""),
+        ({"monotonic_cst": [1, 0, -1]} | own, "", ", monotone in 2 column(s)"),
+        ({"monotonic_cst": [0, 1, 0]}, "", ", monotone in 1 column(s)"),
+        ({"loss": "poisson"}, "Poisson deviance: ", ""),
+        ({"loss": Huber(2.0)} | own, "Huber loss (delta 2): ", ""),
+        ({"loss": "quantile"}, "pinball loss (quantile 0.5; smoothing 0.05): ", ""),
+        (
+            {"loss": "quantile", "quantile": [0.1, 0.5, 0.9]},
+            "pinball loss (quantile 0.1, 0.5, 0.9; smoothing 0.05): ",
+            "",
+        ),
+    ]:
+        model = ResODERegressor(4, **few, **params).fit(X, y)
+        model.save(tmp_path / "model")
+        loaded = ResODERegressor.load(tmp_path / "model")
+        model.set_params(loss="gamma", monotonic_cst=[1, 1, 1])  # for the next fit
+        for same in (model, loaded):
+            lines = [" ".join(line.split()) for line in same.summary().splitlines()]
+            assert f"loss {loss}{model.loss_:.4g} (training)" in lines[4]
+            assert f"{same.module_.activation}{constraint}: " in lines[2]
+    classifier = ResODEClassifier(4, **few, monotonic_cst=[1, 0, 0]).fit(X, y > 1)
+    assert ", monotone in 1 column(s): " in classifier.summary()
+    assert f"loss        {classifier.loss_:.4g} (training)" in classifier.summary()
+    assert facts_of(stub(), loss=OwnLoss())["loss"].startswith("OwnLoss: 1.75 (tr")
+
+
 def test_images_have_a_summary_without_a_gap():
     X, y = load_digits(return_X_y=True)
     model = ResODEImageClassifier(2, channels=2, solver=SGD(max_epochs=1))
@@ -335,8 +370,12 @@ def stub(**attributes):
     return SimpleNamespace(**settings | attributes)
 
 
-def facts_of(model):
-    return dict(facts(model, "2 numbers"))
+def facts_of(model, **told):
+    return dict(facts(model, "2 numbers", **told))
+
+
+class OwnLoss(Loss):
+    """A loss without a name of its own."""
 
 
 def test_the_facts_are_read_from_public_attributes():

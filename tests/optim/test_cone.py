@@ -59,6 +59,19 @@ def test_uncoupled_weights_stop_at_the_border(name):
         np.testing.assert_allclose(found, np.maximum(free, 0), atol=4e-3)
 
 
+def test_a_weight_that_barely_stands_still_is_not_stiff():
+    """The curvature is 1 of the weight that moves, and 10^4 of the one that does not.
+
+    A hundred-millionth of a step back, the latter would leave the border.
+    """
+    A = np.array([[1.0, -10.0], [0.0, 100.0]])
+    b = np.array([0.0, -0.1 - 1e-12])
+    flow = follow(OPTIMIZERS["rkc"], A, b, np.array([1.0, 0.0]), 1e-3)[1]
+    assert flow.spectral_radius == pytest.approx(1.0, rel=1e-3)
+    found, _ = follow(OPTIMIZERS["rkc"], A, b, np.array([1.0, 0.0]), 1.0)
+    np.testing.assert_allclose(found, [np.exp(-1.0), 0.0], rtol=1e-4)
+
+
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_flow_ends_at_non_negative_least_squares(name, rng):
     A, b = rng.normal(size=(8, 5)), rng.normal(size=8)

@@ -91,7 +91,9 @@ def in_a_fork(call, kill_after=None):
 @CAN_FORK
 @rounds(1, 3)
 @pytest.mark.usefixtures("every_epoch_is_kept")
-@pytest.mark.parametrize("kind", ["folds, then a flow", "adamw, early", "search"])
+@pytest.mark.parametrize(
+    "kind", ["folds, then a flow", "adamw, early", "members", "search"]
+)
 def test_a_killed_fit_goes_on_to_the_last_bit(kind, n, tmp_path):
     """SIGKILL at random times, in the midst of a write as well, until it has ended."""
     model, X, y = FITS[kind]

@@ -1,5 +1,6 @@
 """Sparse tables, as a user of the estimators meets them."""
 
+import inspect
 import pickle
 import warnings
 
@@ -21,6 +22,7 @@ from odenet import (
     ResODEImageClassifier,
     ResODERegressor,
     ResODERegressorCV,
+    TrajectoryDisplay,
     distil,
 )
 from odenet.solvers import SGD, AdamW, Flow, GradientDescent
@@ -318,3 +320,27 @@ def fit_student(teacher, X):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return distil(teacher, X, student=ResODERegressor(**TINY))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_docstrings_tell_of_sparse_matrices(wide):
+    """Those of all methods that take some: of all but ``attribution``."""
+    X, y = wide
+    told = "X : array-like or sparse matrix of shape"
+    called = set()
+    for kind in (ResODERegressor, ResODEClassifier):
+        content = pickle.dumps(kind(**BATCHES).fit(X, y, X_val=X, y_val=y))
+        for name, method in inspect.getmembers(kind, inspect.isfunction):
+            is_ours = method.__module__.startswith("odenet") and name[0] != "_"
+            names = inspect.signature(method).parameters
+            if not is_ours or "X" not in names or name == "attribution":
+                continue
+            more = {"y": y} if "y" in names else {}
+            more |= {"tol": 0.1} if name == "with_depth" else {}
+            getattr(pickle.loads(content), name)(X=X, **more)
+            assert told in method.__doc__, name
+            called.add(name)
+    assert {"fit", "partial_fit", "predict_interval", "predict_set"} < called
+    for function in (distil, TrajectoryDisplay.from_estimator):
+        assert told in function.__doc__
+    assert told not in ResODERegressor.attribution.__doc__
