@@ -34,11 +34,11 @@ class ResODEClassifier(ClassificationMixin, TableResODE):
         "iid" the network is no discretised ODE. A name stands for the scheme with
         ``scale=4``, so that a fit soon is more than linear; an object is used as it is,
         and ``Tied()`` is the start of the paper.
-    solver : {"auto", "flow", "gd", "sgd", "adamw"} or solver object, default="auto"
+    solver : {"auto", "flow", "gd", "sgd", "adamw", "soap"} or object, default="auto"
         How the network is trained: see :mod:`odenet.solvers`, whose objects carry the
         settings of each. "flow" follows the gradient flow of all samples by an adaptive
-        stabilised Runge-Kutta method, "gd" by gradient descent with small steps; "sgd"
-        and "adamw" train on mini-batches. "auto" is "flow" for up to 500 distinct
+        stabilised Runge-Kutta method, "gd" by gradient descent with small steps; "sgd",
+        "adamw" and "soap" train on mini-batches. "auto" is "flow" for up to 500 distinct
         samples, or where a ``flow_time`` is given, else "adamw"; ``solver_`` tells.
     flow_time : float, default=None
         Horizon T of "flow" and "gd"; the other solvers have none. None lets the data

@@ -9,5 +9,14 @@ from odenet.solvers._flow import Flow
 from odenet.solvers._gradient_descent import GradientDescent
 from odenet.solvers._registry import SOLVERS, resolve_solver
 from odenet.solvers._sgd import SGD
+from odenet.solvers._soap import SOAP
 
-__all__ = ["SOLVERS", "SGD", "AdamW", "Flow", "GradientDescent", "resolve_solver"]
+__all__ = [
+    "SGD",
+    "SOAP",
+    "SOLVERS",
+    "AdamW",
+    "Flow",
+    "GradientDescent",
+    "resolve_solver",
+]

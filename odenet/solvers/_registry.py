@@ -5,6 +5,7 @@ from odenet.solvers._adamw import AdamW
 from odenet.solvers._flow import Flow
 from odenet.solvers._gradient_descent import GradientDescent
 from odenet.solvers._sgd import SGD
+from odenet.solvers._soap import SOAP
 
 # "auto" is the flow for up to so many distinct samples: a round value. With 250 samples
 # the flow scored higher than AdamW on 11 of 12 tables, by .010 in the mean, with 500 on
@@ -21,7 +22,13 @@ MOST_FLOW_ROWS_OF_A_KINK = 19
 
 # One line for each solver. Estimators, files and tests read it when they need it, so
 # that solvers can also be added later.
-SOLVERS = {"flow": Flow, "gd": GradientDescent, "sgd": SGD, "adamw": AdamW}
+SOLVERS = {
+    "flow": Flow,
+    "gd": GradientDescent,
+    "sgd": SGD,
+    "adamw": AdamW,
+    "soap": SOAP,
+}
 
 
 def resolve_solver(solver, n_rows=0, flow_time=None, loss=None):
@@ -29,7 +36,7 @@ def resolve_solver(solver, n_rows=0, flow_time=None, loss=None):
 
     Parameters
     ----------
-    solver : {"auto", "flow", "gd", "sgd", "adamw"} or solver object
+    solver : {"auto", "flow", "gd", "sgd", "adamw", "soap"} or solver object
     n_rows : int, default=0
         Number of distinct training samples, for "auto".
     flow_time : float, default=None

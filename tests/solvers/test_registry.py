@@ -17,6 +17,7 @@ from odenet._losses.base import Loss
 from odenet._losses.quantile import Quantile
 from odenet._losses.registry import LOSSES
 from odenet._optim.depth_adamw import DepthAdamW
+from odenet._optim.depth_soap import DepthSOAP
 from odenet._optim.explicit_euler import ExplicitEuler
 from odenet._utils.sklearn_private import validate_parameters
 from odenet.solvers import SOLVERS, AdamW, Flow, GradientDescent, resolve_solver
@@ -45,6 +46,7 @@ def test_solver_is_a_small_object_with_parameters(name):
         ("gd", ExplicitEuler),
         ("sgd", torch.optim.SGD),
         ("adamw", DepthAdamW),
+        ("soap", DepthSOAP),
     ],
 )
 def test_name_stands_for_an_optimizer(name, optimizer):
@@ -53,6 +55,7 @@ def test_name_stands_for_an_optimizer(name, optimizer):
     assert type(made) is optimizer
     rates = [group["lr"] for group in made.param_groups]
     expected = {"flow": [1, 5], "gd": [1, 5], "sgd": [0.01], "adamw": [0.04, 0.04]}
+    expected["soap"] = [0.02, 0.02]
     assert rates == pytest.approx(expected[name])
 
 

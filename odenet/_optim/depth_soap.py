@@ -1,0 +1,133 @@
+"""SOAP for weights that are functions of depth."""
+
+import torch
+
+from odenet._optim.depth_adamw import DepthAdamW
+
+# Steps between two turns of the bases, and how much of the old second moments a step
+# keeps: those of the paper, where turns are a tenth of the work.
+STEPS_BETWEEN_TURNS = 10
+KEPT = 0.95
+# The least size of a coordinate, as a share of the root mean square of all. A turned
+# gradient has coordinates in which there is nothing but rounding, some 1e-7 of the
+# others: divided by its own size, that would be a step of full length, at random in
+# every layer. A round value in between.
+LEAST_SHARE = 1e-4
+# The most rows or columns of a side that has a basis: a round value. Turns take the
+# cube of it. A longer side, as of a table of many words, keeps its own coordinates.
+LONGEST_SIDE = 512
+
+
+class DepthSOAP(DepthAdamW):
+    r"""Adam in the eigenbasis of the gradients' second moments, one for all layers.
+
+    SOAP (Vyas, Morwani, Zhao, Kwun, Shapira, Brandfonbrener, Janson and Kakade, *SOAP:
+    Improving and Stabilizing Shampoo using Adam*, ICLR 2025) turns the gradient of a
+    matrix into the coordinates in which its entries are least correlated, the
+    eigenvectors of the running means of :math:`g g^T` and :math:`g^T g`, and runs Adam
+    there. Here these means, and the second moments of Adam, are means over depth too,
+
+    .. math::
+        \bar L \leftarrow \beta \bar L + (1 - \beta) \frac1L \sum_k g_k g_k^T, \qquad
+        \bar R \leftarrow \beta \bar R + (1 - \beta) \frac1L \sum_k g_k^T g_k,
+
+    so that a step is one linear map of the momentum, the same at all depths: it is as
+    smooth in depth as the gradient is, like that of :class:`DepthAdamW`.
+
+    Parameters
+    ----------
+    groups, learning_rate, betas, eps, weight_decay :
+        As of :class:`DepthAdamW`; parameters are matrices, with the axes of depth and
+        of models in front.
+    """
+
+    def _move(self, p, group):
+        """Move one parameter in its basis, and turn that at times."""
+        state, has_depth = self.state[p], bool(group.get("has_depth"))
+        if not state:
+            self._begin(state, p, has_depth)
+        state["n_steps"] += 1
+        momentum, decay = group["betas"]
+        gradient = _turned(p.grad, state["bases"])
+        square = gradient.square()
+        state["mean"].lerp_(gradient, 1 - momentum)
+        state["size"].lerp_(square.mean(dim=0) if has_depth else square, 1 - decay)
+        n_steps, rate = state["n_steps"], group["lr"]
+        scale = (state["size"] / (1 - decay**n_steps)).sqrt_()
+        usual = scale.square().mean(dim=(-2, -1), keepdim=True).sqrt_()
+        scale = scale.add_(usual, alpha=LEAST_SHARE).add_(group["eps"])
+        step = _turned_back(state["mean"] / scale, state["bases"])
+        if group["weight_decay"]:
+            p.mul_(1 - rate * group["weight_decay"])
+        p.add_(step, alpha=-rate / (1 - momentum**n_steps))
+        for kept, moment in zip(
+            state["moments"], _second_moments(p.grad, has_depth), strict=True
+        ):
+            if kept is not None:
+                kept.lerp_(moment, 1 - KEPT)
+        if n_steps % STEPS_BETWEEN_TURNS == 0:
+            self._turn(state)
+
+    def _begin(self, state, p, has_depth):
+        """Begin with the eigenvectors of the first gradient."""
+        state["n_steps"] = 0
+        state["moments"] = _second_moments(p.grad, has_depth)
+        state["bases"] = tuple(map(_eigenvectors, state["moments"]))
+        state["mean"] = torch.zeros_like(p)
+        state["size"] = torch.zeros_like(p[0] if has_depth else p)
+
+    def _turn(self, state):
+        """Turn the bases towards the eigenvectors, with what is known in them.
+
+        One step of the orthogonal iteration (Golub and Van Loan, *Matrix Computations*,
+        section 8.2.4), with the columns in the order of their moments.
+        """
+        if not all(m is None or m.isfinite().all() for m in state["moments"]):
+            return  # the training will see that it has diverged
+        before, bases = state["bases"], []
+        for axis, (basis, moment) in enumerate(
+            zip(before, state["moments"], strict=True)
+        ):
+            if basis is not None:
+                values = (basis.mT @ moment @ basis).diagonal(dim1=-2, dim2=-1)
+                order = values.argsort(dim=-1, descending=True)
+                basis = basis.take_along_dim(order.unsqueeze(-2), dim=-1)
+                along = order.unsqueeze(-2 if axis else -1)
+                state["size"] = state["size"].take_along_dim(along, dim=axis - 2)
+                basis = torch.linalg.qr(moment @ basis).Q
+            bases.append(basis)
+        state["mean"] = _turned(_turned_back(state["mean"], before), bases)
+        state["bases"] = tuple(bases)
+
+
+def _second_moments(gradient, has_depth):
+    """Return the means over depth of g g^T and g^T g, None for a side too long."""
+    g = gradient if has_depth else gradient[None]
+    n_rows, n_columns = g.shape[-2:]
+    return (
+        (g @ g.mT).mean(dim=0) if n_rows <= LONGEST_SIDE else None,
+        (g.mT @ g).mean(dim=0) if n_columns <= LONGEST_SIDE else None,
+    )
+
+
+def _eigenvectors(moment):
+    """Return the eigenvectors in the columns; of what is not finite, the identity."""
+    if moment is None:
+        return None
+    if not moment.isfinite().all():
+        return torch.eye(moment.shape[-1]).to(moment).expand_as(moment).clone()
+    return torch.linalg.eigh(moment).eigenvectors.flip(-1)
+
+
+def _turned(g, bases):
+    """Return a gradient in the coordinates of the bases."""
+    left, right = bases
+    g = g if left is None else left.mT @ g
+    return g if right is None else g @ right
+
+
+def _turned_back(g, bases):
+    """Return what :func:`_turned` was given."""
+    left, right = bases
+    g = g if left is None else left @ g
+    return g if right is None else g @ right.mT
