@@ -14,7 +14,7 @@ at random; on one thread.
 Expected: what is held out at random asks for a training that is far too long. The last
 rows and groups end it earlier, with a higher R2 in fewer seconds.
 
-Run:  python benchmarks/hold_out.py [--seeds 5] [--quick] [--json FILE]
+Run:  python benchmarks/hold_out.py [--seeds 5] [--groups] [--quick] [--json FILE]
 """
 
 import warnings
@@ -102,7 +102,8 @@ def measure(kind, n, seed, depth):
 
 
 def main():
-    options = parse_options(__doc__, {"seeds": (5, "number of draws")})
+    numbers, flags = {"seeds": (5, "number of draws")}, {"groups": "no series"}
+    options = parse_options(__doc__, numbers, **flags)
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # of training that could go on
     quick, about = options.quick, machine(options.quick)
@@ -110,7 +111,7 @@ def main():
     print(f"{describe(about)}\n{'data':<8}{'rows':>6}  {'held out':<9}", end="")
     print(f"{'R2':>7}{'seconds':>9}{'better':>8}")
     results = []
-    for kind in ("series", "groups"):
+    for kind in ("groups",) if options.groups else ("series", "groups"):
         for n in sizes:
             runs = [measure(kind, n, seed, depth) for seed in range(n_seeds)]
             for name in runs[0]:

@@ -1,6 +1,7 @@
 """What ``validation_split`` and ``groups`` hold out, and what follows from it."""
 
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -28,7 +29,8 @@ from odenet import (
     ResODERegressor,
     distil,
 )
-from odenet._estimators.splitting import are_apart
+from odenet._estimators.checkpoint import checkpoint_of
+from odenet._estimators.splitting import Asked, are_apart
 from odenet.solvers import SGD, AdamW, Flow
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -386,3 +388,16 @@ def test_a_student_of_mixed_rows_has_no_order():
         distil(teacher, X, student=student)
     fitted = distil(teacher, X, student=student, n_augmented=0)
     assert fitted.validation_loss_curve_
+
+
+def test_a_checkpoint_is_of_the_same_groups_and_splits(tmp_path):
+    X, y = table(20)
+    reading = SimpleNamespace(rows=(X, y, np.ones(20)), layout=None)
+    model = make(checkpoint=tmp_path / "fit")
+    n = np.arange(20)
+    all_asked = [Asked(groups=n // 2), Asked(groups=n // 4), Asked(pairs=((n, n),))]
+    for asked in all_asked:
+        first = checkpoint_of(model, reading, None, asked, None)
+        assert not first.records
+        first.keep([{"weights": n}])
+        assert checkpoint_of(model, reading, None, asked, None).records
