@@ -24,6 +24,7 @@ from odenet._estimators.preparation import (
     telling_whose,
 )
 from odenet._estimators.scoring import held_out_score
+from odenet._estimators.splitting import are_apart, asked_split, splits_of
 from odenet._export import onnx_model, persistence
 from odenet._export.parts import FROZEN
 from odenet._inspection.summary import (
@@ -78,6 +79,7 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     # What only some estimators leave to their users.
     warm_start = False
     scoring = "loss"
+    validation_split = "random"
     depth_schedule = flow_time = gap_tol = checkpoint = None
     n_members = 1
 
@@ -126,6 +128,7 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         X_val=None,
         y_val=None,
         sample_weight_val=None,
+        groups=None,
     ):
         """Train the network.
 
@@ -142,6 +145,9 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             Samples to stop early on, instead of a part of the training samples.
         sample_weight_val : array-like of shape (n_val_samples,), default=None
             Weights of these samples, in their loss and in their score.
+        groups : array-like of shape (n_samples,), default=None
+            Labels of groups, such as patients or shops: samples of a group are held
+            out together, or not at all. A splitter as ``validation_split`` gets them.
 
         Returns
         -------
@@ -154,12 +160,12 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             raise ValueError("`sample_weight_val` must be given with `X_val`, `y_val`.")
         given = None if X_val is None else (X_val, y_val, sample_weight_val)
         with losing_nothing(self):
-            notices = self._fit(X, y, sample_weight, given)
+            notices = self._fit(X, y, sample_weight, given, groups=groups)
         for text, category in notices:
             warnings.warn(text, category, stacklevel=3)
         return self
 
-    def _fit(self, X, y, sample_weight, given, announced=None):
+    def _fit(self, X, y, sample_weight, given, announced=None, groups=None):
         """Fit, and return what the user is to be warned of, with its category.
 
         ``given`` are the samples to stop early on, with their weights, or None.
@@ -170,17 +176,22 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         if self.warm_start and hasattr(self, "_predictor"):
             predictor, past = self._resumed(), self._past()
         reading = self._read(X, y, sample_weight, predictor, announced)
+        how, asked = self.validation_split, None
+        if groups is not None or not (isinstance(how, str) and how == "random"):
+            asked = asked_split(self, X, y, groups, is_needed=given is None)
+        task = X, y, reading, given, asked, predictor, past
         if self.checkpoint is None:
-            return self._train(X, y, reading, given, predictor, past)
-        with checkpoint_of(self, reading, given, predictor) as checkpoint:
-            notices = self._train(X, y, reading, given, predictor, past, checkpoint)
+            return self._train(*task)
+        with checkpoint_of(self, reading, given, asked, predictor) as checkpoint:
+            notices = self._train(*task, checkpoint)
             checkpoint.end(is_complete=self.stop_reason_ != StopReason.INTERRUPTED)
         return notices + [(text, UserWarning) for text in checkpoint.notices]
 
-    def _train(self, X, y, reading, given, predictor, past, checkpoint=None):
+    def _train(self, X, y, reading, given, asked, predictor, past, checkpoint=None):
         """Train, set the fitted attributes, and return what to warn of.
 
-        ``predictor`` and ``past`` are what an earlier fit has left, to go on from.
+        ``asked`` is what to hold out, or None. ``predictor`` and ``past`` are what an
+        earlier fit has left, to go on from.
         """
         recorder = None
         if checkpoint is None:
@@ -201,7 +212,7 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
                 judges = merged(self._read(*given, predictor).rows, seed)
             splits, table = {"held_out": judges}, given[0]
         else:
-            splits = self._splits(reading.targets, rows, solver, past)
+            splits = self._splits(reading, rows, solver, past, asked, seed)
         parts = held_out_parts(rows, splits) if splits else []
         metric = held_out_score(self, predictor, judges, parts, table)
         predictor.network.to(device)
@@ -216,7 +227,7 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             outcome = train(predictor.network, data, plan)
             self._take(predictor, outcome, len(reading.rows.y), data.samples)
         if given is not None or past is None:
-            self._calibrate(parts, stay_out=given is not None)
+            self._calibrate(parts, splits, stay_out=given is not None)
         return _with_categories(
             reading, outcome, predictor if self.warm_start and past is None else None
         )
@@ -322,7 +333,7 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         gap_tol = self.gap_tol if self.depth == "auto" else None
         return {"depths": depths, "gap_tol": gap_tol, "flow_time": self.flow_time}
 
-    def _splits(self, targets, rows, solver, past):
+    def _splits(self, reading, rows, solver, past, asked, seed):
         """Hold out some of the rows, if that is due, to judge the training.
 
         Returns
@@ -330,6 +341,7 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         splits : dict
             Fields of the training data, as rows.
         """
+        targets = reading.targets
         chooses_time = solver.follows_flow and self.flow_time is None
         keeps_to_time = solver.follows_flow and not chooses_time
         if keeps_to_time and self.early_stopping == "auto":
@@ -342,6 +354,10 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             has_kink=targets.loss.has_kink,
         )
         strata = targets.strata(rows.y)
+        if asked is not None and way is not Validation.NONE:
+            all_splits = solver.follows_flow and past is None
+            task = self, asked, way, reading.rows, rows, strata, seed
+            return splits_of(*task, all_splits=all_splits)
         if self.n_members > 1 and way is not Validation.NONE:
             return {"shares": shares_of_members(rows, strata, self.n_members)}
         if way is Validation.FOLDS:
@@ -376,13 +392,16 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
                 None if samples is None else gap_after_fit(self.module_, samples.X)
             )
 
-    def _calibrate(self, parts, *, stay_out):
+    def _calibrate(self, parts, splits, *, stay_out):
         """Let held-out samples say how far predictions err, unless they trained too.
 
-        A single network that has followed a flow to the time that they chose is trained
-        on all samples in the end, unless these are others.
+        Networks that have followed a flow to the time that a part of the samples chose
+        are trained on all in the end, unless these are others, or each has held out
+        its own. Then no sample must be held out twice.
         """
-        stay_out = stay_out or self.flow_time_ is None or self.n_members > 1
+        stay_out = stay_out or self.flow_time_ is None
+        if (shares := splits.get("shares")) is not None:
+            stay_out = are_apart(shares)
         if parts and stay_out and self._predictor.targets.is_calibrated:
             self._predictor = calibrated(self._predictor, parts)
 

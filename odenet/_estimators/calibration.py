@@ -64,10 +64,11 @@ def checked_calibration(estimator):
         raise ValueError(
             "There are no held-out samples to learn the errors of predictions from. "
             "Fit with n_members=5 and early_stopping=True, or pass X_val and y_val to "
-            "fit. (One network that follows a flow ends on all samples; a given "
-            "flow_time and searches hold none out by themselves; and a warm start, "
-            "partial_fit, with_depth without imitate=True and save(share=True) leave "
-            "none.)"
+            "fit. (Networks that follow a flow end on all samples, unless each of "
+            "several holds out a part of its own; splits that hold out a sample twice "
+            "say too much of it; a given flow_time and searches hold none out by "
+            "themselves; and a warm start, partial_fit, with_depth without "
+            "imitate=True and save(share=True) leave none.)"
         )
     return calibration
 

@@ -99,7 +99,7 @@ class Checkpoint:
             )
 
 
-def checkpoint_of(estimator, reading, given, predictor):
+def checkpoint_of(estimator, reading, given, asked, predictor):
     """Return the checkpoint of a fit.
 
     Parameters
@@ -109,6 +109,8 @@ def checkpoint_of(estimator, reading, given, predictor):
         The training set.
     given : tuple of array-like or None, or None
         Samples to stop early on, with their weights.
+    asked : Asked or None
+        What is held out to stop early on, where the parameters do not tell.
     predictor : Predictor or None
         If it is trained further.
     """
@@ -120,9 +122,10 @@ def checkpoint_of(estimator, reading, given, predictor):
     ]
     weights = {} if predictor is None else predictor.network.state_dict()
     weights = {name: Z.cpu().numpy() for name, Z in weights.items()}
-    return Checkpoint(
-        estimator, seed, [*reading.rows[:3], reading.layout, held_out, weights]
-    )
+    data = [*reading.rows[:3], reading.layout, held_out, weights]
+    if asked is not None:
+        data.append([asked.groups, asked.pairs])
+    return Checkpoint(estimator, seed, data)
 
 
 def _check_callbacks(callbacks):

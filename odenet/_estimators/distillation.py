@@ -90,8 +90,9 @@ def distil(
         If the teacher is neither a classifier nor a regressor, or if the student is not
         of the same kind, or searches for its parameters.
     ValueError
-        If X does not fit the teacher, if ``n_augmented`` is no number of rows, or if
-        the probabilities of the teacher are not those of one label.
+        If X does not fit the teacher, if ``n_augmented`` is no number of rows, if
+        there are extra rows and ``validation_split`` of the student is not "random", or
+        if the probabilities of the teacher are not those of one label.
 
     Warns
     -----
@@ -121,6 +122,7 @@ def distil(
         student.set_params(random_state=seed)
     _check_n_augmented(n_augmented)
     if n_augmented != 0:
+        _check_order(student, X)
         rng = np.random.default_rng(seed)
         X, sample_weight = _with_extra_rows(X, sample_weight, n_augmented, rng)
     y, announced = _lesson(teacher, X)
@@ -180,6 +182,18 @@ def _check_n_augmented(n_augmented):
             '`n_augmented` must be "auto", or an integer that is not negative, got '
             f"{n_augmented!r}."
         )
+
+
+def _check_order(student, X):
+    """Raise if a student holds out rows by their places, which extra rows have not."""
+    how = student.validation_split
+    if issparse(X) or (isinstance(how, str) and how == "random"):
+        return
+    raise ValueError(
+        "`validation_split` of the student must be 'random' where extra rows are mixed "
+        f"from several, got {how!r}: pass n_augmented=0, or set the student's "
+        "validation_split='random'."
+    )
 
 
 def _with_extra_rows(X, sample_weight, n_augmented, rng):

@@ -24,7 +24,7 @@ from odenet._tables.labels import kind_of_classes
 from odenet._tables.reading import Reading, to_rows
 from odenet._tables.standardizer import Standardizer
 from odenet._training.augmentation import Augmentation
-from odenet._utils.sklearn_private import Count, Interval, StrOptions
+from odenet._utils.sklearn_private import Count, Interval, Splits, StrOptions
 from odenet.solvers import SGD, AdamW, resolve_solver
 
 PAPERS_SGD = SGD(
@@ -77,6 +77,11 @@ class ResODEImageClassifier(ClassificationMixin, BaseResODE):
         them.
     validation_fraction : float, default=0.1
         Share of every class that is held out.
+    validation_split : {"random", "last"}, splitter or iterable, default="random"
+        Which samples are held out: drawn at random (whole groups, if ``fit`` gets
+        ``groups``), the last ones in the order of X, or the held-out part of the last
+        split of a splitter of scikit-learn, or of a list of pairs (train, held_out) of
+        indices, which takes the place of ``validation_fraction``.
     standardize : bool, default=True
         Whether to scale the channels inside the model.
     class_weight : dict, "balanced" or list of dict, default=None
@@ -182,6 +187,7 @@ class ResODEImageClassifier(ClassificationMixin, BaseResODE):
         "random_flip": ["boolean"],
         "early_stopping": ["boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "validation_split": [StrOptions({"random", "last"}), Splits()],
         "standardize": ["boolean"],
         "class_weight": [dict, list, StrOptions({"balanced"}), None],
         "label_smoothing": [Interval(Real, 0, 1, closed="left")],
@@ -206,6 +212,7 @@ class ResODEImageClassifier(ClassificationMixin, BaseResODE):
         random_flip=False,
         early_stopping=False,
         validation_fraction=0.1,
+        validation_split="random",
         standardize=True,
         class_weight=None,
         label_smoothing=0.0,
@@ -226,6 +233,7 @@ class ResODEImageClassifier(ClassificationMixin, BaseResODE):
         self.random_flip = random_flip
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
+        self.validation_split = validation_split
         self.standardize = standardize
         self.class_weight = class_weight
         self.label_smoothing = label_smoothing

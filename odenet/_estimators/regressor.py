@@ -87,6 +87,23 @@ class ResODERegressor(RegressorMixin, TableResODE):
         many others is in both parts, with its share of the weight in each.
     validation_fraction : float, default=0.1
         Share of the samples (of every class, of their weight) that is held out.
+    validation_split : {"random", "last"}, splitter or iterable, default="random"
+        Which samples are held out; ``early_stopping`` says whether any are. "random"
+        draws them one by one, or whole groups if ``fit`` gets ``groups``. "last" takes
+        the last rows in the order of X, for rows in the order of time: a share of
+        ``validation_fraction`` (for "auto" 100 rows at least, as above), or, where
+        "auto" cross-validates, the last half in five blocks, each held out from a
+        training on all rows before it. Members all hold out the same last rows.
+
+        A splitter of scikit-learn, such as ``GroupKFold`` or ``TimeSeriesSplit``, or a
+        list of pairs (train, held_out) of indices of rows, takes the place of
+        ``validation_fraction``. It sees all rows, and no weights. A flow has its time
+        chosen on all of its splits, however many rows there are, and is then followed
+        on all samples. Mini-batches take the last split, and train on its ``train``
+        only. The i-th of several members holds out the part of the i-th split, from
+        the first again if there are too few, and where some split leaves out rows
+        (as ``TimeSeriesSplit`` does), or there is only one, all take the last split.
+        ``X_val`` takes the place of all this. ``partial_fit`` holds out nothing.
     n_members : int, default=1
         Number of networks, of independent starts, whose predictions are averaged. They
         are trained as one network with an axis of models. Where samples are held out,
@@ -178,7 +195,8 @@ class ResODERegressor(RegressorMixin, TableResODE):
         the horizon ``flow_time``, with the standardisation of the first fit.
     random_state : int, RandomState instance or None, default=None
         Seed of the weights, of the held-out samples and of the mini-batches. The same
-        int gives the same model on the same machine, whatever the order of the rows.
+        int gives the same model on the same machine, whatever the order of the rows
+        (unless ``validation_split`` depends on it).
         The global random states are neither read nor set.
     verbose : int, default=0
         1 shows a progress bar.
@@ -290,6 +308,7 @@ class ResODERegressor(RegressorMixin, TableResODE):
         smoothness_penalty=0.0,
         early_stopping="auto",
         validation_fraction=0.1,
+        validation_split="random",
         n_members=1,
         scoring="loss",
         standardize=True,
@@ -323,6 +342,7 @@ class ResODERegressor(RegressorMixin, TableResODE):
             smoothness_penalty=smoothness_penalty,
             early_stopping=early_stopping,
             validation_fraction=validation_fraction,
+            validation_split=validation_split,
             n_members=n_members,
             scoring=scoring,
             standardize=standardize,

@@ -41,6 +41,7 @@ from odenet._utils.sklearn_private import (
     Count,
     Interval,
     RealNotInt,
+    Splits,
     StrOptions,
     check_monotonic_cst,
 )
@@ -68,6 +69,7 @@ class TableResODE(BaseResODE):
         "smoothness_penalty": [Interval(Real, 0, None, closed="left")],
         "early_stopping": ["boolean", StrOptions({"auto"})],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "validation_split": [StrOptions({"random", "last"}), Splits()],
         "n_members": [Count()],
         "scoring": [StrOptions({"loss", *get_scorer_names()}), callable, None],
         "standardize": ["boolean"],
@@ -102,6 +104,7 @@ class TableResODE(BaseResODE):
         smoothness_penalty=0.0,
         early_stopping="auto",
         validation_fraction=0.1,
+        validation_split="random",
         n_members=1,
         scoring="loss",
         standardize=True,
@@ -132,6 +135,7 @@ class TableResODE(BaseResODE):
         self.smoothness_penalty = smoothness_penalty
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
+        self.validation_split = validation_split
         self.n_members = n_members
         self.scoring = scoring
         self.standardize = standardize

@@ -18,7 +18,8 @@ class ResODEClassifierCV(PathSearchMixin, ResODEClassifier):
         time that some fold has not reached is NaN in ``cv_results_`` and cannot be
         chosen.
     cv : int, splitter or iterable, default=None
-        Folds, as in scikit-learn; None is five.
+        Folds, as in scikit-learn; None is five. If ``fit`` gets ``groups``, None and a
+        number keep them together.
     scoring : str or callable, default=None
         Scorer of scikit-learn; None is minus the log loss, over all classes. That of
         several labels is summed over them.

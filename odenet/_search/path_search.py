@@ -18,7 +18,12 @@ from sklearn.metrics import (
     get_scorer,
     get_scorer_names,
 )
-from sklearn.model_selection import check_cv
+from sklearn.model_selection import (
+    GroupKFold,
+    StratifiedGroupKFold,
+    StratifiedKFold,
+    check_cv,
+)
 from sklearn.utils import Bunch, indexable
 from sklearn.utils.metadata_routing import (
     MetadataRouter,
@@ -50,6 +55,7 @@ NOT_SHARED = {
     "gap_tol",
     "early_stopping",
     "validation_fraction",
+    "validation_split",
     "scoring",
     "callbacks",
     "warm_start",
@@ -96,8 +102,10 @@ class PathSearchMixin:
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples, in training and in the scores.
         **params : dict
-            Metadata for the splitter (such as ``groups``) and for the scorer. They
-            need ``sklearn.set_config(enable_metadata_routing=True)``.
+            ``groups``, for the splitter of ``cv``: if that is None or a number, it is
+            a ``GroupKFold`` (of classes ``StratifiedGroupKFold``) of so many folds.
+            With ``sklearn.set_config(enable_metadata_routing=True)``, all metadata that
+            the splitter and the scorer ask for.
 
         Returns
         -------
@@ -122,7 +130,8 @@ class PathSearchMixin:
         X, y, sample_weight = indexable(X, y, sample_weight)
         estimator = self._estimator(depths[-1])
         reading = read_training_set(clone(estimator), X, y, sample_weight)
-        splits = list(self._splitter(y).split(X, y, **routed.splitter.split))
+        splitter = self._splitter(y, **routed.splitter.split)
+        splits = list(splitter.split(X, y, **routed.splitter.split))
         data = X, y, sample_weight, routed.scorer.score
         if self.checkpoint is None:
             return self._choose_and_fit(estimator, depths, reading, splits, data)
@@ -232,9 +241,14 @@ class PathSearchMixin:
         params.update(depth=depth, early_stopping=False, random_state=seed)
         return kind(**params)
 
-    def _splitter(self, y):
+    def _splitter(self, y, groups=None, **_):
         """Return the splitter of ``cv``, stratified for a classifier by default."""
-        return check_cv(self.cv, y, classifier=is_classifier(self))
+        splitter = check_cv(self.cv, y, classifier=is_classifier(self))
+        if groups is None or not (self.cv is None or isinstance(self.cv, Integral)):
+            return splitter
+        is_stratified = isinstance(splitter, StratifiedKFold)
+        kind = StratifiedGroupKFold if is_stratified else GroupKFold
+        return kind(splitter.get_n_splits())
 
     def _scorer(self, targets=None):
         """Return the scorer of ``scoring``.
@@ -255,6 +269,7 @@ class PathSearchMixin:
             params = {**params, "sample_weight": sample_weight}
         if get_config()["enable_metadata_routing"]:
             return process_routing(self, "fit", **params)
+        groups = {"groups": params.pop("groups")} if "groups" in params else {}
         unknown = sorted(set(params) - {"sample_weight"})
         if unknown:
             raise ValueError(
@@ -263,7 +278,7 @@ class PathSearchMixin:
             )
         if not _takes_weights(self.scoring):
             params = {}
-        return Bunch(splitter=Bunch(split={}), scorer=Bunch(score=params))
+        return Bunch(splitter=Bunch(split=groups), scorer=Bunch(score=params))
 
     def get_metadata_routing(self):
         """Return where ``fit`` sends its metadata: to the splitter and the scorer.

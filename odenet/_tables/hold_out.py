@@ -2,6 +2,8 @@
 
 from enum import Enum
 
+import numpy as np
+
 from odenet._tables.rows import folds_of, shares_to_hold_out
 
 # Below so many rows the standard error of a held-out loss is larger than what early
@@ -14,6 +16,12 @@ N_FOLDS, MIN_ROWS_TO_CROSS_VALIDATE, MAX_ROWS_TO_CROSS_VALIDATE = 5, 20, 500
 # The default share, a tenth, of 200 to 1000 rows would be too few rows to choose by. So
 # at least so many are held out, but at most this share of all.
 MIN_ROWS_TO_HOLD_OUT, LARGEST_SHARE_TO_HOLD_OUT = 100, 0.3
+
+
+# A flow of few rows in order has its time chosen on the last half of them, in so many
+# blocks, each by a network that is trained on all rows before it. The half is a choice:
+# networks of fewer rows ask for shorter flow times than that of all.
+N_BLOCKS, FIRST_BLOCK_BEGINS = N_FOLDS, 0.5
 
 
 class Validation(Enum):
@@ -141,13 +149,131 @@ def hold_out(rows, strata, fraction, *, at_least_some):
     train, held_out : Rows or None
         Both are None if no row can be spared.
     """
-    if at_least_some and len(rows.y) >= MIN_ROWS_TO_STOP_EARLY:
-        least = MIN_ROWS_TO_HOLD_OUT / len(rows.y)
-        fraction = max(fraction, min(LARGEST_SHARE_TO_HOLD_OUT, least))
+    fraction = share_to_hold_out(fraction, len(rows.y), at_least_some=at_least_some)
     shares = shares_to_hold_out(rows.weight, fraction, strata)
     if not shares.any():
         return None, None
     return share_out(rows, 1 - shares), share_out(rows, shares)
+
+
+def share_to_hold_out(fraction, n_rows, *, at_least_some):
+    """Return the share of so many distinct rows to hold out, see :func:`hold_out`."""
+    if at_least_some and n_rows >= MIN_ROWS_TO_STOP_EARLY:
+        least = MIN_ROWS_TO_HOLD_OUT / n_rows
+        fraction = max(fraction, min(LARGEST_SHARE_TO_HOLD_OUT, least))
+    return fraction
+
+
+def last_part(weight, fraction):
+    """Split rows in order into those to train on and the last ones.
+
+    Parameters
+    ----------
+    weight : ndarray of shape (n,)
+        If all are whole numbers, a row counts as so many of weight 1, between which it
+        may be cut; other rows stay whole.
+    fraction : float
+        The share of the weight that is held out, or a little more.
+
+    Returns
+    -------
+    train, held_out : ndarray of shape (n,)
+        The weight that every row has in each part.
+    """
+    train, held_out = _in_order(weight, [1 - fraction])
+    return train, held_out
+
+
+def blocks_in_order(weight):
+    """Split rows in order into blocks, and those before each to train on.
+
+    Returns
+    -------
+    parts : list of tuple (train, held_out) of ndarray of shape (n,)
+        As of :func:`last_part`, the last block at the end.
+    """
+    begins = np.linspace(FIRST_BLOCK_BEGINS, 1.0, N_BLOCKS, endpoint=False)
+    first, *blocks = _in_order(weight, begins)
+    before = np.cumsum([first, *blocks], axis=0)
+    parts = zip(before[:-1], blocks, strict=True)
+    return [(train, held_out) for train, held_out in parts if held_out.any()]
+
+
+def _in_order(weight, shares):
+    """Cut rows in order at shares of their weight; return the weight in every piece."""
+    end = np.cumsum(weight)
+    cuts = np.multiply(shares, end[-1])
+    if (weight % 1).any():
+        cuts = end[np.maximum(np.searchsorted(end, cuts, side="right") - 1, 0)]
+        piece = np.searchsorted(cuts, end)
+        return [np.where(piece == i, weight, 0.0) for i in range(len(cuts) + 1)]
+    cuts = np.maximum(np.floor(cuts), 1.0)
+    bounds = np.clip([0.0, *cuts, end[-1]], (end - weight)[:, None], end[:, None])
+    return list(np.diff(bounds, axis=1).T)
+
+
+def folds_of_groups(loads, n_folds, rng):
+    """Deal out groups to folds of about equal weight, in every stratum alike.
+
+    The heaviest groups come first, each to the fold that is most unlike it so far.
+
+    Parameters
+    ----------
+    loads : ndarray of shape (n_groups, n_strata)
+        The weight of every group, as shares of the total weights of the strata.
+    n_folds : int
+        At most the number of groups.
+    rng : Generator
+        Decides between groups of equal weight.
+
+    Returns
+    -------
+    fold : ndarray of shape (n_groups,)
+        In which fold every group is; none is empty.
+    """
+    fold = np.empty(len(loads), dtype=int)
+    filled = np.zeros((n_folds, loads.shape[1]))
+    chance = rng.permutation(len(loads))
+    for group in np.lexsort((chance, -loads.sum(axis=1))):
+        alike = filled @ loads[group]
+        fold[group] = np.lexsort((filled.sum(axis=1), alike))[0]
+        filled[fold[group]] += loads[group]
+    return fold
+
+
+def groups_to_hold_out(loads, fraction, rng):
+    """Choose groups at random, of about a fraction of the weight of every stratum.
+
+    A group is chosen if that brings what is held out nearer to the fraction, and if
+    others are left to train on, which have every stratum. If no group is so light, it
+    is the lightest.
+
+    Parameters
+    ----------
+    loads, rng
+        As of :func:`folds_of_groups`.
+    fraction : float
+
+    Returns
+    -------
+    is_chosen : ndarray of shape (n_groups,), bool
+        None is chosen if every group has a stratum of its own.
+    """
+    is_chosen = np.zeros(len(loads), dtype=bool)
+    has = loads > 0
+    held_out, n_left = np.zeros(loads.shape[1]), has.sum(axis=0)
+    order = rng.permutation(len(loads))
+    for group in order:
+        distance = np.square(fraction - held_out).sum()
+        is_nearer = np.square(fraction - held_out - loads[group]).sum() < distance
+        if is_nearer and (n_left > has[group])[has[group]].all():
+            is_chosen[group] = True
+            held_out += loads[group]
+            n_left = n_left - has[group]
+    if not is_chosen.any():
+        can_go = order[[(n_left > has[g])[has[g]].all() for g in order]]
+        is_chosen[can_go[np.argsort(loads[can_go].sum(axis=1))[:1]]] = True
+    return is_chosen
 
 
 def share_out(rows, factors):

@@ -41,8 +41,26 @@ def distinct_rows(X, y, weight, seed):
     weight : ndarray
         Their total weights.
     """
+    order, is_first = _sorted_rows(X, y, seed)
+    total = np.add.reduceat(weight[order], np.flatnonzero(is_first))
+    return order[is_first], total
+
+
+def places_of_rows(X, y, seed):
+    """Return which of the distinct rows, as these are ordered, every row is one of.
+
+    The arguments are those of :func:`distinct_rows`.
+    """
+    order, is_first = _sorted_rows(X, y, seed)
+    places = np.empty(len(order), dtype=np.intp)
+    places[order] = np.cumsum(is_first) - 1
+    return places
+
+
+def _sorted_rows(X, y, seed):
+    """Return an order of rows in which equal ones are together, and which are first."""
     if issparse(X):
-        return _distinct_sparse_rows(X, y, weight, seed)
+        return _sorted_sparse_rows(X, y, seed)
     # Rows are compared by their bits: 0 and -0 must be the same, and all kinds of NaN.
     rows = np.column_stack([X, y]).astype(np.float64) + 0.0
     rows[np.isnan(rows)] = np.nan
@@ -52,11 +70,10 @@ def distinct_rows(X, y, weight, seed):
     if is_first.sum() > len(np.unique(keys)):
         order = np.lexsort((*bits.T, keys))
         is_first = _are_first(bits[order])
-    first = order[is_first]
-    return first, np.add.reduceat(weight[order], np.flatnonzero(is_first))
+    return order, is_first
 
 
-def _distinct_sparse_rows(X, y, weight, seed):
+def _sorted_sparse_rows(X, y, seed):
     """Do the same for a sparse matrix, whose entries are the only ones to be looked at.
 
     In the unlikely case that distinct rows have the same key, other keys are tried.
@@ -70,9 +87,8 @@ def _distinct_sparse_rows(X, y, weight, seed):
         is_first = _are_first(bits)
         is_first[1:] |= differs
         if is_first.sum() == len(np.unique(keys)):
-            break
+            return order, is_first
         seed += 1
-    return order[is_first], np.add.reduceat(weight[order], np.flatnonzero(is_first))
 
 
 def smallest_weight(X, y, weight):

@@ -57,10 +57,10 @@ def train(network, data, plan):
 def _for_members(data, shared, plan):
     """Return data and plan by which members are trained as one network is.
 
-    Members that hold out samples do so for good: what they do not hold out is all that
-    they are trained on. Of a flow, each has its own samples and no others. Mini-batches
-    are the same for all, and a member gives no weight to the samples that it holds out:
-    copies of the data would cost more memory.
+    Members that hold out samples of their own do so for good: what they do not hold out
+    is all that they are trained on. Of a flow, each has its own samples and no others.
+    Mini-batches are the same for all, and a member gives no weight to the samples that
+    it holds out: copies of the data would cost more memory.
 
     Parameters
     ----------
@@ -70,6 +70,7 @@ def _for_members(data, shared, plan):
     plan : Plan
     """
     n_members, samples, held_out = len(shared), data.samples, data.held_out
+    train = data.train
     if data.shares is not None:
         held_out = join_samples([samples.shared_out(part) for part in data.shares])
         kept = 1 - data.shares
@@ -79,7 +80,8 @@ def _for_members(data, shared, plan):
             shared = share_samples(samples, n_members, kept)
     elif held_out is not None:
         held_out = share_samples(held_out, n_members)
-    data = replace(data, samples=shared, held_out=held_out)
+        train = None if train is None else share_samples(train, n_members)
+    data = replace(data, samples=shared, train=train, held_out=held_out)
     return data, joint_plan(plan, n_members)
 
 

@@ -4,6 +4,7 @@ No other file of the package imports a name that scikit-learn calls private: if 
 release moves one, only this file changes.
 """
 
+from collections.abc import Iterable
 from inspect import signature
 from numbers import Integral
 
@@ -16,6 +17,7 @@ from sklearn.utils._optional_dependencies import (
     check_pandas_support,
 )
 from sklearn.utils._param_validation import (
+    HasMethods,
     Interval,
     RealNotInt,
     StrOptions,
@@ -42,6 +44,7 @@ __all__ = [
     "Count",
     "Interval",
     "RealNotInt",
+    "Splits",
     "StrOptions",
     "adapter_of",
     "check_matplotlib_support",
@@ -75,6 +78,21 @@ class Count(Interval):
     def is_satisfied_by(self, val):
         """Tell whether a value is allowed; to Python, True is an integer."""
         return not isinstance(val, bool | np.bool_) and super().is_satisfied_by(val)
+
+
+class Splits(HasMethods):
+    """A constraint for parameters: a splitter, or an iterable of splits."""
+
+    def __init__(self):
+        super().__init__(["split", "get_n_splits"])
+
+    def is_satisfied_by(self, val):
+        """Tell whether a value is allowed; a text is an iterable of nothing useful."""
+        is_iterable = isinstance(val, Iterable) and not isinstance(val, str | bytes)
+        return is_iterable or super().is_satisfied_by(val)
+
+    def __str__(self):
+        return f"{super().__str__()} or an iterable"
 
 
 def validate_parameters(constraints, estimator):

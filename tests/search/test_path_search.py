@@ -97,12 +97,12 @@ def test_parallel_folds_change_nothing(backend):
         np.testing.assert_array_equal(one.cv_results_[name], two.cv_results_[name])
 
 
-def test_groups_go_to_the_splitter_by_metadata_routing():
+def test_groups_go_to_the_splitter():
     X, y = diabetes()
     groups = np.arange(150) // 50
     model = make(cv=GroupKFold(3))
-    with pytest.raises(ValueError, match=r"\['groups'\] can be passed .* routing"):
-        model.fit(X, y, groups=groups)
+    with pytest.raises(ValueError, match=r"\['shops'\] can be passed .* routing"):
+        model.fit(X, y, shops=groups)
     with sklearn.config_context(enable_metadata_routing=True):
         model.fit(X, y, groups=groups)
         scores = model.cv_results_["split0_test_score"]
@@ -110,6 +110,9 @@ def test_groups_go_to_the_splitter_by_metadata_routing():
     np.testing.assert_array_equal(
         scores, make(cv=splits).fit(X, y).cv_results_["split0_test_score"]
     )
+    for cv in (GroupKFold(3), 3):  # without metadata routing, as in a grid search
+        model = make(cv=cv).fit(X, y, groups=groups)
+        np.testing.assert_array_equal(scores, model.cv_results_["split0_test_score"])
 
 
 def test_bad_parameters_are_named():

@@ -6,9 +6,14 @@ import pytest
 from odenet._tables.hold_out import (
     N_FOLDS,
     Validation,
+    blocks_in_order,
     cross_validation_folds,
+    folds_of_groups,
+    groups_to_hold_out,
     held_out_parts,
     hold_out,
+    last_part,
+    share_to_hold_out,
     validation,
 )
 from odenet._tables.reading import Rows
@@ -125,3 +130,77 @@ def test_what_judges_is_told_by_the_split():
     assert held_out_parts(rows, {"train": rows, "held_out": rows}) == [rows]
     for splits in ({}, {"shares": None}, {"train": None, "held_out": None}):
         assert held_out_parts(rows, splits) == []
+
+
+def test_the_last_part_is_cut_between_rows_of_weight_one():
+    train, held_out = last_part(np.array([1.0, 2, 3, 4]), 0.5)
+    assert train.tolist() == [1, 2, 2, 0]
+    assert held_out.tolist() == [0, 0, 1, 4]
+    train, held_out = last_part(np.array([0.5, 1, 1.5, 2]), 0.5)  # no row is cut
+    assert train.tolist() == [0.5, 1, 0, 0]
+    assert held_out.tolist() == [0, 0, 1.5, 2]
+    for weight in ([1.0, 1.0], [0.3, 0.2], [9.0, 0.5], [5.0, 1.0]):
+        for fraction in (0.01, 0.99):
+            parts = last_part(np.array(weight), fraction)
+            assert all(part.sum() > 0 for part in parts)
+            np.testing.assert_array_equal(sum(parts), weight)
+
+
+def test_blocks_follow_each_other():
+    for weight in (np.ones(40), np.full(40, 0.5), np.arange(40.0)):
+        parts = blocks_in_order(weight)
+        assert len(parts) == N_FOLDS
+        for train, held_out in parts:
+            assert held_out.any()
+            last, first = train.nonzero()[0][-1], held_out.nonzero()[0][0]
+            assert last <= first
+            assert train.sum() >= 0.49 * weight.sum() - weight.max()
+        np.testing.assert_array_equal(sum(parts[-1]), weight)
+    heavy = np.append(np.full(20, 0.1), 100.5)
+    assert [held.nonzero()[0].tolist() for _, held in blocks_in_order(heavy)] == [[20]]
+
+
+def test_folds_of_groups_are_of_about_equal_weight():
+    rng = np.random.default_rng(0)
+    loads = rng.uniform(0.5, 1.5, size=(40, 2))
+    loads /= loads.sum(axis=0)
+    fold = folds_of_groups(loads, 5, rng)
+    shares = np.array([loads[fold == i].sum(axis=0) for i in range(5)])
+    np.testing.assert_allclose(shares, 0.2, atol=0.03)
+    one_class_each = np.repeat(np.eye(2), 3, axis=0) / 3
+    fold = folds_of_groups(one_class_each, 3, rng)
+    assert np.bincount(fold).tolist() == [2, 2, 2]
+    for i in range(3):
+        assert one_class_each[fold == i].sum(axis=0).tolist() == [1 / 3, 1 / 3]
+    equal = np.full((6, 1), 1 / 6)
+    drawn = {tuple(folds_of_groups(equal, 3, rng)) for _ in range(20)}
+    assert len(drawn) > 1
+
+
+def test_groups_that_are_held_out_have_about_the_fraction():
+    rng = np.random.default_rng(0)
+    loads = rng.uniform(0.5, 1.5, size=(100, 2))
+    loads /= loads.sum(axis=0)
+    drawn = [groups_to_hold_out(loads, 0.2, rng) for _ in range(10)]
+    for chosen in drawn:
+        np.testing.assert_allclose(loads[chosen].sum(axis=0), 0.2, atol=0.04)
+    assert len({tuple(chosen) for chosen in drawn}) == 10
+    few = np.array([[0.6], [0.25], [0.15]])  # all too heavy: the lightest
+    assert groups_to_hold_out(few, 0.05, rng).tolist() == [False, False, True]
+    for _ in range(10):  # others are left to train on
+        chosen = groups_to_hold_out(np.full((2, 1), 0.5), 0.9, rng)
+        assert chosen.sum() == 1
+    only = np.array([[1.0, 0.5], [0.0, 0.25], [0.0, 0.25]])
+    assert not groups_to_hold_out(only, 0.9, rng)[0]  # the only one of its stratum
+    assert not groups_to_hold_out(np.eye(3), 0.5, rng).any()
+
+
+def test_the_share_of_few_rows_is_larger_where_they_are_to_suffice():
+    for n, at_least_some, expected in [
+        (199, True, 0.1),
+        (200, True, 0.3),
+        (500, True, 0.2),
+        (500, False, 0.1),
+        (2000, True, 0.1),
+    ]:
+        assert share_to_hold_out(0.1, n, at_least_some=at_least_some) == expected

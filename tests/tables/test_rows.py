@@ -3,7 +3,7 @@ import pytest
 import scipy.sparse as sp
 
 from odenet._tables import rows as rows_module
-from odenet._tables.rows import distinct_rows, shares_to_hold_out
+from odenet._tables.rows import distinct_rows, places_of_rows, shares_to_hold_out
 
 
 def merge_repeated(X, y, weight, seed):
@@ -190,3 +190,15 @@ def test_sparse_rows_of_equal_keys_are_told_apart(rng, monkeypatch):
     merged = merge_repeated(sp.csr_array(X), y, weight, seed=0)
     assert tried == [0, 1, 2]
     assert as_dict(*merged) == as_dict(*merge_repeated(X, y, weight, seed=0))
+
+
+def test_every_row_finds_its_place_among_the_distinct_ones():
+    rng = np.random.default_rng(0)
+    X = rng.integers(3, size=(50, 2)).astype(float)
+    y = rng.integers(2, size=50).astype(float)
+    for table in (X, sp.csr_array(X)):
+        first, weight = distinct_rows(table, y, np.ones(50), seed=3)
+        places = places_of_rows(table, y, seed=3)
+        np.testing.assert_array_equal(X[first][places], X)
+        np.testing.assert_array_equal(y[first][places], y)
+        np.testing.assert_array_equal(np.bincount(places), weight)

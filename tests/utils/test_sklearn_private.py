@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LinearRegression
 from sklearn.metrics import check_scoring, get_scorer, make_scorer, max_error
+from sklearn.model_selection import KFold
 
 import odenet
 from odenet._utils import sklearn_private
@@ -91,3 +92,12 @@ def test_which_scorers_take_weights():
 def test_the_missing_value_of_pandas_is_known():
     assert is_pandas_na(pd.NA)
     assert not is_pandas_na(None)
+
+
+def test_splits_are_what_scikit_learn_takes_for_cv():
+    constraint = sklearn_private.Splits()
+    for value in (KFold(3), [(0, 1)], iter([])):
+        assert constraint.is_satisfied_by(value)
+    for value in ("random", b"last", 0.2, 5, None):
+        assert not constraint.is_satisfied_by(value)
+    assert str(constraint).endswith("'split' and 'get_n_splits' or an iterable")
