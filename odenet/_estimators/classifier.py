@@ -38,8 +38,9 @@ class ResODEClassifier(ClassificationMixin, TableResODE):
         How the network is trained: see :mod:`odenet.solvers`, whose objects carry the
         settings of each. "flow" follows the gradient flow of all samples by an adaptive
         stabilised Runge-Kutta method, "gd" by gradient descent with small steps; "sgd",
-        "adamw" and "soap" train on mini-batches. "auto" is "flow" for up to 500 distinct
-        samples, or where a ``flow_time`` is given, else "adamw"; ``solver_`` tells.
+        "adamw" and "soap" train on mini-batches. "auto" is "flow" for up to 500
+        distinct samples, or where a ``flow_time`` is given, else "adamw"; ``solver_``
+        tells.
     flow_time : float, default=None
         Horizon T of "flow" and "gd"; the other solvers have none. None lets the data
         decide: training ends when the validation loss has risen, or the training loss
