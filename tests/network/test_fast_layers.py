@@ -250,18 +250,26 @@ def test_steady_rows_are_evaluated_in_equal_parts(monkeypatch):
     The layers have the same order in memory whatever that of the weights is.
     """
     monkeypatch.setattr(fast_layers, "MIN_ROWS", 100)
-    calls, mm = [], torch.mm
+    sizes, strides = [], set()
+    mm, scaled_layers = torch.mm, fast_layers.scaled_layers
 
-    def spy(h, W_k, **kwargs):
-        calls.append((len(h), W_k.shape[1], W_k.stride()))
+    def count(h, W_k, **kwargs):
+        sizes.append((len(h), W_k.shape[1]))
         return mm(h, W_k, **kwargs)
+
+    def look(*weights):
+        layers = scaled_layers(*weights)
+        strides.update((V_k.stride(), W_k.stride()) for V_k, W_k in layers)
+        return layers
 
     for width in (704, 700):
         (h, V, W), _ = make_problem(120, 2000, width, depth=1)
         expected = plain_stack(h, V, W, GELU, 1.0)
         V, W = (Z.mT.contiguous().mT for Z in (V, W))
         with monkeypatch.context() as patched:
-            patched.setattr(torch, "mm", spy)
+            patched.setattr(torch, "mm", count)
+            patched.setattr(fast_layers, "scaled_layers", look)
             last = steady_stack(h, V, W, GELU, 1.0)
         assert_equal_to_rounding([last], [expected])
-    assert calls == [(64, 704, (1, 2000))] * 4
+    assert sizes == [(64, 704)] * 4
+    assert strides == {((1, 704), (1, 2000))}
