@@ -96,8 +96,7 @@ class Predictor:
             return self.evaluate(X, "forward", is_read=is_read)
         served = SingleLayers(self.network)
         like = served.embedding
-        results = self._in_parts(served, X, is_read, self.network.V, like)
-        return to_numpy(torch.cat(results, dim=-2))
+        return self._in_parts(served, X, is_read, self.network.V, like, axis=-2)
 
     def evaluate(self, X, method, *args, axis=0, is_read=False):
         """Call a method of the network at the rows of a table.
@@ -125,23 +124,29 @@ class Predictor:
         network = self.network_for_evaluation()
         V, function = network.V, getattr(network, method)
         axis += V.dim() == WITH_MODELS
-        results = self._in_parts(function, X, is_read, V, V, *args)
+        results = self._in_parts(function, X, is_read, V, V, *args, axis=axis)
         if hasattr(network, "n_evals_"):  # of an ODE, which may be a copy
             self.network.n_evals_ = network.n_evals_
-        return to_numpy(torch.cat(results, dim=axis))
+        return results
 
-    def _in_parts(self, function, X, is_read, V, like, *args):
+    def _in_parts(self, function, X, is_read, V, like, *args, axis):
         """Return what a function returns of the inputs, part by part of the rows.
 
-        They are in the dtype and on the device of the tensor ``like``.
+        They are in the dtype and on the device of the tensor ``like``. Results are
+        written into one array at once: small ones between the large ones of the next
+        part would keep the system from using memory again.
         """
         X = X if is_read else self.inputs.read(X)
-        n, size, results = X.shape[0], self.inputs.rows_at_once, []
+        n, size, results = X.shape[0], self.inputs.rows_at_once, None
         with torch_threads(V[0].numel() * min(n, size)), torch.no_grad():
             for i in range(0, n, size):
-                x = as_rows(self.inputs(X[i : i + size]), like)
-                results.append(function(x, *args))
-        return results
+                part = function(as_rows(self.inputs(X[i : i + size]), like), *args)
+                if results is None:
+                    shape = list(part.shape)
+                    shape[axis] = n
+                    results = part.new_empty(shape)
+                results.narrow(axis, i, part.shape[axis]).copy_(part)
+        return to_numpy(results)
 
     def network_for_evaluation(self):
         """Return the network in the dtype of evaluation; a copy if it has another."""
