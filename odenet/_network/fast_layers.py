@@ -3,17 +3,22 @@
 :func:`residual_stack` chooses among three, equal up to rounding: with gradients a
 workspace, forward and backward written by hand; without them a loop that stores no
 state; and, wherever torch transforms or traces the operations, the formulas themselves
-(:mod:`odenet._network.layers`).
+(:mod:`odenet._network.layers`). :func:`steady_stack` serves predictions by the same
+loop, in such a way that not even the rounding of a row depends on the other rows.
 """
 
 import sys
+from functools import lru_cache
+from math import ceil, sqrt
 
 import torch
+import torch.nn.functional as F
 from torch.autograd import forward_ad
 
 from odenet._network.activations import elementwise
 from odenet._network.layers import plain_stack, scaled_layers, steps_ahead
 from odenet._network.workspace import give_back, is_worth_keeping, take_workspace
+from odenet._utils.devices import torch_threads
 
 # Samples are evaluated part by part, so that the states and the inner values of a
 # layer, together so many entries, stay in a cache. For 2^16, 2^18, 2^20 and 2^22
@@ -25,6 +30,16 @@ CACHED = 2**18
 # gradient of 4,000 samples and 8 layers of q = 256, m = 512 took 812, 674, 624, 588,
 # 580 and 579 ms in parts of 128, 256, 512, 1024, 2048 and 4096.
 MIN_ROWS = 1024
+# Predictions take rows by multiples of this number. Products of fewer than 8 rows are
+# summed in another order, and the functions of torch take numbers by at most 32 at
+# once: the rest, which no multiple of 32 leaves, goes through other code.
+ROW_UNIT = 32
+# Their widths are multiples of this one, by hidden units without weights. At widths of
+# 2, 4, 5, 8, 17 and 33 the last bit of a row depended on its place in the product, by
+# MKL on an AMD EPYC; at 16, 32, 64 and 100 it did not.
+WIDTH_UNIT = 16
+# Shapes of layers for which a process keeps the answer of `is_steady`: a round value.
+MOST_SHAPES = 256
 
 
 def residual_stack(h, V, W, activation, scale, depth=None):
@@ -130,22 +145,73 @@ def _plain_gradients(ctx, inputs, g):
     return [next(gradients) if needs else None for needs in ctx.needs_input_grad[:3]]
 
 
-def _unrecorded(h, V, W, activation, scale, depth):
+def _unrecorded(h, V, W, *settings):
     """Return the last state without storing others, part by part of the samples."""
     parts = h.split(rows_at_once(V))
+    return torch.cat(_run_parts(parts, V, W, *settings, view=elementwise))
+
+
+def steady_stack(h, V, W, activation, scale, depth=None):
+    """Return the last state h_L of rows of which none depends on those beside it.
+
+    Takes what :func:`residual_stack` does, and computes it without gradients. Each row
+    is the same to the last bit, in whatever batch it comes, where :func:`is_steady`
+    finds it so: every product has a multiple of ``ROW_UNIT`` rows, the last of which
+    may be zeros, and one kernel serves few rows and many.
+    """
+    if h.dim() == 3:
+        models, settings = zip(h, V.unbind(1), W.unbind(1), strict=True), (scale, depth)
+        return torch.stack([steady_stack(*m, activation, *settings) for m in models])
+    n, m = len(h), V.shape[-1]
+    n_units = ceil(n / ROW_UNIT)
+    n_parts = ceil(n_units / (rows_at_once(V) // ROW_UNIT))
+    size = ROW_UNIT * ceil(n_units / n_parts)
+    parts = F.pad(h, (0, 0, 0, ROW_UNIT * n_units - n)).split(size)
+    more = -m % WIDTH_UNIT
+    # The order of weights in memory, which a solver chooses, would change roundings.
+    V, W = F.pad(V, (0, more)).contiguous(), F.pad(W, (0, 0, 0, more)).contiguous()
+    scale *= sqrt((m + more) / m)  # which the layers divide by the root of the width
+    settings = activation, scale, depth
+    return torch.cat(_run_parts(parts, V, W, *settings, view=torch.Tensor.detach))[:n]
+
+
+@lru_cache(MOST_SHAPES)
+@torch.no_grad()
+def is_steady(q, m, activation, n_threads):
+    """Tell whether rows of float32 have no bit that depends on the batch, as tried out.
+
+    Libraries choose the order of a sum by the shape of a product and the place of a row
+    in it. Tried is a layer of this shape, at as many rows as are evaluated at once, on
+    all of the threads that torch uses, beside some of the rows on one thread.
+    """
+    generator = torch.Generator().manual_seed(0)
+    V, W = (torch.randn(1, *s, generator=generator) for s in ((q, m), (m, q)))
+    h = torch.randn(rows_at_once(V), q, generator=generator)
+    settings = V, W, activation, 1.0
+    expected = steady_stack(h, *settings)
+    with torch_threads(0):
+        for rows in (range(1), range(5, 12), range(len(h) - 1, 0, -3)):
+            if not torch.equal(steady_stack(h[rows], *settings), expected[rows]):
+                return False
+    return True
+
+
+def _run_parts(parts, V, W, activation, scale, depth, view):
+    """Return the last states of the rows of every part, in a list."""
     layers, ahead = scaled_layers(V, W, scale), steps_ahead(len(V), depth)
     if ahead:
-        lasts = [_run_ahead(part, layers, activation, ahead) for part in parts]
-    else:
-        lasts = [_run(part, layers, activation) for part in parts]
-    return torch.cat(lasts)
+        return [_run_ahead(part, layers, activation, ahead, view) for part in parts]
+    return [_run(part, layers, activation, view) for part in parts]
 
 
-def _run(h, layers, activation):
-    """Return the last state of some samples; the given one stays as it is."""
+def _run(h, layers, activation, view):
+    """Return the last state of some samples; the given one stays as it is.
+
+    The activation takes a ``view`` of its numbers, which chooses the kernel.
+    """
     h = h.clone()
     z, a = (h.new_empty(len(h), layers[0][0].shape[0]) for _ in range(2))
-    flat_z, flat_a = elementwise(z), elementwise(a)
+    flat_z, flat_a = view(z), view(a)
     for V_k, W_k in layers:
         torch.mm(h, W_k, out=z)
         activation.write(flat_z, flat_a)
@@ -153,14 +219,14 @@ def _run(h, layers, activation):
     return h
 
 
-def _run_ahead(h, layers, activation, ahead):
+def _run_ahead(h, layers, activation, ahead, view):
     """Do the same for layers that are evaluated at a point ahead of the state.
 
     The first layer is evaluated twice: before it runs, at h_0, to look ahead.
     """
     point = h
     z, a = (h.new_empty(len(h), layers[0][0].shape[0]) for _ in range(2))
-    flat_z, flat_a = elementwise(z), elementwise(a)
+    flat_z, flat_a = view(z), view(a)
     for k, (V_k, W_k) in enumerate([layers[0], *layers]):
         torch.mm(point, W_k, out=z)
         activation.write(flat_z, flat_a)

@@ -116,7 +116,8 @@ def test_contributions_are_those_of_a_brute_quadrature(table, y):
 
 
 def test_a_linear_network_contributes_by_its_coefficients(X, y):
-    model = ResODERegressor(**FLOW, activation="identity", standardize=False)
+    settings = {"activation": "identity", "standardize": False, "dtype": "float64"}
+    model = ResODERegressor(**FLOW, **settings)
     model.fit(X, np.column_stack([y, X[:, 1]]))
     rows = np.vstack([np.zeros(3), np.eye(3)])
     intercept, *coefficients = model.predict(rows)

@@ -104,7 +104,8 @@ def test_files_of_all_versions_can_be_read(path):
     X = fitted(name)[1]
     model = getattr(write, name).load(path)
     expected = json.loads(path.with_suffix(".json").read_text())
-    np.testing.assert_allclose(write.outputs(model, X), expected, rtol=1e-9)
+    # The layers of float32 are evaluated in float32, of which 1e-6 is some roundings.
+    np.testing.assert_allclose(write.outputs(model, X), expected, rtol=1e-5, atol=1e-6)
     assert model.history_["train_loss"].notna().any()
 
 

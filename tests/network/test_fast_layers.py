@@ -8,7 +8,12 @@ from torch.autograd import forward_ad
 
 from odenet._network import fast_layers, workspace
 from odenet._network.activations import ACTIVATIONS
-from odenet._network.fast_layers import residual_stack, rows_at_once
+from odenet._network.fast_layers import (
+    is_steady,
+    residual_stack,
+    rows_at_once,
+    steady_stack,
+)
 from odenet._network.layers import plain_stack
 from odenet._network.scratch import current_scratch, scratch
 from tests.network.problems import (
@@ -200,3 +205,71 @@ def test_samples_are_evaluated_in_parts_that_fit_a_cache(imitated, monkeypatch):
     with torch.no_grad():
         last = residual_stack(*inputs, GELU, 0.25, imitated)
     assert_equal_to_rounding([last], expected[:1])
+
+
+@torch.no_grad()
+def test_steady_rows_are_the_same_to_the_bit_in_every_batch():
+    """Also in float32, where a product of one row is summed in another order.
+
+    1,000 rows of width 40 are enough for the kernel of many numbers, 1 to 33 are not.
+    The weights have two orders in memory.
+    """
+    shapes = [(18, 40), (5, 4), (9, 17)]
+    cases = product([(), (2,)], shapes, ACTIVATIONS.items(), (None, 64))
+    for models, shape, (name, activation), depth in cases:
+        if not is_steady(*shape, activation, torch.get_num_threads()):
+            continue
+        more = {"models": models, "seed": 1, "dtype": torch.float32}
+        (h, V, W), _ = make_problem(1000, *shape, **more)
+        settings = activation, 0.25, depth
+        all_rows = steady_stack(h, V, W, *settings)
+        assert_equal_to_rounding([all_rows], [plain_stack(h, V, W, *settings)])
+        V, W = (Z.mT.contiguous().mT for Z in (V, W))
+        for rows in (range(1), range(5, 7), range(100, 131), range(999, 400, -1)):
+            found = steady_stack(h[..., rows, :].clone(), V, W, *settings)
+            assert torch.equal(found, all_rows[..., rows, :]), (name, shape, rows)
+
+
+def test_a_product_whose_rows_depend_on_the_batch_is_found_out(monkeypatch):
+    """As on machines that sum few rows in another order than many."""
+    steady, mm = is_steady.__wrapped__, torch.mm
+    before = steady(18, 40, GELU, 1)
+
+    def other_order(h, *args, **kwargs):
+        return mm(h, *args, **kwargs).mul_(1 + 1e-6 * (len(h) < 100))
+
+    monkeypatch.setattr(torch, "mm", other_order)
+    assert not steady(18, 40, GELU, 1)
+    assert before or torch.backends.mkl.is_available() is False
+
+
+@torch.no_grad()
+def test_steady_rows_are_evaluated_in_equal_parts(monkeypatch):
+    """Of a multiple of 32 rows, which fit a cache, by layers of a multiple of 16 units.
+
+    The layers have the same order in memory whatever that of the weights is.
+    """
+    monkeypatch.setattr(fast_layers, "MIN_ROWS", 100)
+    sizes, strides = [], set()
+    mm, scaled_layers = torch.mm, fast_layers.scaled_layers
+
+    def count(h, W_k, **kwargs):
+        sizes.append((len(h), W_k.shape[1]))
+        return mm(h, W_k, **kwargs)
+
+    def look(*weights):
+        layers = scaled_layers(*weights)
+        strides.update((V_k.stride(), W_k.stride()) for V_k, W_k in layers)
+        return layers
+
+    for width in (704, 700):
+        (h, V, W), _ = make_problem(120, 2000, width, depth=1)
+        expected = plain_stack(h, V, W, GELU, 1.0)
+        V, W = (Z.mT.contiguous().mT for Z in (V, W))
+        with monkeypatch.context() as patched:
+            patched.setattr(torch, "mm", count)
+            patched.setattr(fast_layers, "scaled_layers", look)
+            last = steady_stack(h, V, W, GELU, 1.0)
+        assert_equal_to_rounding([last], [expected])
+    assert sizes == [(64, 704)] * 4
+    assert strides == {((1, 704), (1, 2000))}
