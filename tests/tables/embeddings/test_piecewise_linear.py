@@ -87,6 +87,7 @@ def test_inputs_are_monotone_and_bounded(rng):
 def test_numbers_of_all_sizes_are_no_nan():
     for X in (
         [-1.7e308, 0.0, 1.7e308],
+        [-1.7e308, 1.7e308, 1.75e308],
         [0.0, 5e-324, 1e-323],
         [1e308, 1.1e308, 1.2e308],
     ):
