@@ -27,7 +27,6 @@ from _tables import available, load
 from sklearn.metrics import root_mean_squared_error
 
 from odenet import ResODEClassifier, ResODERegressor
-from odenet._tables.columns import Columns
 from odenet.solvers import AdamW, Flow
 
 SETS = (  # tables of the folder ODENET_DATA with fits of seconds
@@ -47,13 +46,6 @@ BUNDLED, QUICK = ("diabetes", "breast_cancer"), ("diabetes",)
 MARGIN = 0.01  # the share of the error by which a row counts as better or worse
 # The settings that a regressor does not have.
 CLASSIFIER_ONLY = ("label_smoothing", "class_weight")
-
-settled = Columns.settled
-
-
-def settled_without_scores(columns, X, scored, keeps=None):
-    return settled(columns, X, scored=False, keeps=keeps)
-
 
 # The settings of the estimator in each row, or values of constants by their places.
 ROWS = {
@@ -76,9 +68,7 @@ ROWS = {
     "state_dim=64": {"state_dim": 64},
     "W of scale 1": {"odenet._network.start.START_SCALE": 1.0},
     "inputs of share 1": {"odenet._network.start.STATE_SHARE": 1.0},
-    "no normal scores": {
-        "odenet._tables.columns.Columns.settled": settled_without_scores
-    },
+    "no normal scores": {"numeric_embedding": None},
     "label_smoothing=0": {"label_smoothing": 0.0},
     "label_smoothing=0.1": {"label_smoothing": 0.1},
 }

@@ -17,6 +17,7 @@ from odenet._estimators.checkpoint import checkpoint_of
 from odenet._estimators.frozen import freeze, thaw
 from odenet._estimators.preparation import (
     check_same_constraints,
+    check_same_embedding,
     check_same_network,
     losing_nothing,
     merged,
@@ -291,6 +292,7 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         check_same_network(self, self.module_)
         params = self.get_params(deep=False)
         check_same_constraints(self, self._predictor)
+        check_same_embedding(self, self._predictor)
         predictor = copy.deepcopy(self._predictor)
         network, targets = predictor.network, predictor.targets
         network.backward = params.get("backward", network.backward)
@@ -524,7 +526,8 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     def __getstate__(self):
         """Return arrays and plain values: no tensor, no device, no samples.
 
-        Values of the columns are there as knots of their normal scores.
+        Values of the columns are there as knots of their normal scores, and as edges of
+        their bins.
         """
         state = super().__getstate__().copy()
         if "_predictor" in state:

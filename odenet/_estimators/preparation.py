@@ -67,12 +67,27 @@ def check_same_constraints(estimator, predictor):
     if monotonic_cst is None and monotonicity is None:
         return
     signs = check_monotonic_cst(estimator, monotonic_cst)
-    signs = predictor.inputs.columns.signs_of_inputs(signs)
+    encoder = predictor.inputs.encoder
+    signs = encoder.columns.signs_of_inputs(signs, encoder.embedding)
     fitted = np.zeros_like(signs) if monotonicity is None else monotonicity.inputs
     if not np.array_equal(signs, fitted):
         raise ValueError(
             "`monotonic_cst` must stay the same while training goes on, got "
             f"{monotonic_cst!r}: use warm_start=False to start anew."
+        )
+
+
+def check_same_embedding(estimator, predictor):
+    """Raise if ``numeric_embedding`` asks for another one than that was fitted."""
+    wish = estimator.get_params(deep=False).get("numeric_embedding", "auto")
+    if wish == "auto":
+        return
+    embedding = predictor.inputs.encoder.embedding
+    fitted = None if embedding is None else embedding.name
+    if fitted != (None if wish == "scores" else wish):
+        raise ValueError(
+            f"`numeric_embedding` must stay {fitted or 'scores'!r} while training goes "
+            f"on, got {wish!r}: use warm_start=False to start anew."
         )
 
 

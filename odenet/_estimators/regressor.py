@@ -31,8 +31,8 @@ class ResODERegressor(RegressorMixin, TableResODE):
         Inner width m of a residual.
     state_dim : int, default=None
         Dimension q of the state. None is min(n_inputs + 1, 128) + n_outputs, and at
-        least 16. A category counts as an input, up to 16 of a column, and the scores
-        of ``standardize`` do.
+        least 16. A category counts as an input, up to 16 of a column, and normal
+        scores do, but neither bins nor waves of ``numeric_embedding``.
     activation : {"gelu", "tanh", "silu", "softplus", "relu", "identity"}, \
             default="gelu"
         Activation of a residual. With "relu" the theorems do not hold.
@@ -122,11 +122,10 @@ class ResODERegressor(RegressorMixin, TableResODE):
     standardize : bool, default=True
         Whether to scale the columns of X and of y inside the model, which is undone in
         ``predict``. Inputs beyond some standard deviations are drawn in smoothly, to
-        4 at most; columns that are constant in training are ignored. A column of more
-        than two numbers is given to the network by its normal scores as well, which
-        depend on the order of its values only. A sparse X is neither centred nor
-        ranked: all columns are multiplied by one number, with which the mean square
-        norm of a row is 1.
+        4 at most; columns that are constant in training are ignored. See
+        ``numeric_embedding`` for what the network is given besides. A sparse X is
+        neither centred nor ranked: all columns are multiplied by one number, with which
+        the mean square norm of a row is 1.
     categorical_features : "from_dtype", array-like of bool, int or str, or None, \
             default="from_dtype"
         The columns that hold categories, by a mask, by indices or by names.
@@ -148,6 +147,21 @@ class ResODERegressor(RegressorMixin, TableResODE):
         Whether numbers may be missing (NaN). One that is takes the mean of its column,
         and where training has met NaN in a column, a further column inside the model
         says which numbers are missing.
+    numeric_embedding : {"auto", "scores", "piecewise_linear", "periodic"} or None, \
+            default="auto"
+        What the network is given of a column of more than two numbers, beside its
+        standardised value, which is all that None gives. "scores" are its normal
+        scores, which depend on the order of its values only. "piecewise_linear" adds to
+        these the shares of bins that a value has passed, in which any function that is
+        linear in every bin is linear: up to 24 bins between quantiles of the training
+        set, one for 50 distinct samples. "periodic" adds to the scores sines and
+        cosines of 8 frequencies, which are drawn once, with a standard deviation of 0.1
+        periods per standard deviation of the column (both are by Gorishniy, Rubachev
+        and Babenko, NeurIPS 2022). The network starts as if bins and waves were not
+        there. "auto" is "scores", and None without ``standardize``: bins are better
+        where the target has steps, and worse elsewhere. A sparse X takes "auto" and
+        None only, which are the same there. No column can have both waves and a
+        constraint of ``monotonic_cst``.
     monotonic_cst : array-like of int of shape (n_features,) or dict, default=None
         The features with which predictions must not fall (1) or must not rise (-1), as
         in scikit-learn's gradient boosting; 0 leaves a feature free. A dict maps names
@@ -319,6 +333,7 @@ class ResODERegressor(RegressorMixin, TableResODE):
         min_frequency=2,
         max_categories=None,
         allow_nan=False,
+        numeric_embedding="auto",
         monotonic_cst=None,
         loss="squared_error",
         quantile=0.5,
@@ -353,6 +368,7 @@ class ResODERegressor(RegressorMixin, TableResODE):
             min_frequency=min_frequency,
             max_categories=max_categories,
             allow_nan=allow_nan,
+            numeric_embedding=numeric_embedding,
             monotonic_cst=monotonic_cst,
             backward=backward,
             callbacks=callbacks,

@@ -27,10 +27,10 @@ from odenet._network.model_axis import join_networks, networks_of
 from odenet._network.ode import NeuralODE
 from odenet._network.predictor import Predictor
 from odenet._network.residual import BACKWARDS
-from odenet._network.start import input_scaling, start_network
+from odenet._network.start import LIMIT, input_scaling, start_network
 from odenet._tables.column_checks import notices_of
 from odenet._tables.columns import read_columns
-from odenet._tables.encoder import fit_encoder
+from odenet._tables.encoder import fit_embedding, fit_encoder
 from odenet._tables.labels import kind_of_classes
 from odenet._tables.rare_categories import Pooling
 from odenet._tables.reading import Reading, TableInputs, read_table, to_rows
@@ -50,6 +50,9 @@ from odenet.schemes import SCHEMES
 from odenet.solvers import resolve_solver
 from odenet.solvers._base import Solver
 from odenet.solvers._registry import SolverNames
+
+FURTHER_INPUTS = {"piecewise_linear", "periodic"}  # beside values and scores
+EMBEDDINGS = {"auto", "scores", *FURTHER_INPUTS}
 
 
 class TableResODE(BaseResODE):
@@ -77,6 +80,7 @@ class TableResODE(BaseResODE):
         "min_frequency": [Count(), Interval(RealNotInt, 0, 1, closed="neither"), None],
         "max_categories": [Count(), None],
         "allow_nan": ["boolean"],
+        "numeric_embedding": [StrOptions(EMBEDDINGS), None],
         "monotonic_cst": ["array-like", dict, None],
         "backward": [StrOptions(set(BACKWARDS))],
         "callbacks": [list, None],
@@ -112,6 +116,7 @@ class TableResODE(BaseResODE):
         min_frequency=2,
         max_categories=None,
         allow_nan=False,
+        numeric_embedding="auto",
         monotonic_cst=None,
         backward="stored",
         callbacks=None,
@@ -143,6 +148,7 @@ class TableResODE(BaseResODE):
         self.min_frequency = min_frequency
         self.max_categories = max_categories
         self.allow_nan = allow_nan
+        self.numeric_embedding = numeric_embedding
         self.monotonic_cst = monotonic_cst
         self.backward = backward
         self.callbacks = callbacks
@@ -165,6 +171,7 @@ class TableResODE(BaseResODE):
         return tags
 
     def _read_anew(self, X, y, sample_weight, announced):
+        scored = _has_scores(self, X)
         is_regressor = isinstance(self, RegressorMixin)
         usual = RegressionTargets if is_regressor else kind_of_classes(y)
         kind = announced.targets or usual
@@ -187,15 +194,15 @@ class TableResODE(BaseResODE):
             if columns.categories:
                 limits = self.min_frequency, self.max_categories
                 pooling = Pooling(rows[:3], *limits)
-            scored = self.standardize and not issparse(rows.X)
             columns, X = columns.settled(rows.X, scored, pooling)
             rows = rows._replace(X=X)
-        return Reading(rows, targets, columns, notices)
+        return Reading(rows, targets, columns, notices, announced.embedding)
 
     def _start(self, reading, generator):
         X, y, weight = reading.rows[:3]
-        columns = reading.layout
-        signs = self._signs_of_inputs(columns, reading.targets)
+        columns, embedding = reading.layout, embedding_of(self, reading, generator)
+        n_embedded = 0 if embedding is None else embedding.n_inputs
+        signs = self._signs_of_inputs(columns, embedding, reading.targets)
         targets = reading.targets.fitted(y, weight, self.standardize)
         n_inputs, marks = columns.inputs
         draw = partial(
@@ -205,6 +212,7 @@ class TableResODE(BaseResODE):
             categories=marks,
             met=_met_columns(X) if issparse(X) else None,
             signs=signs,
+            n_embedded=n_embedded,
             state_dim=self.state_dim,
             init=self.init,
             depth=DEEPEST if self.depth == "auto" else self.depth,
@@ -225,16 +233,18 @@ class TableResODE(BaseResODE):
                 )
             network = join_networks([network, *others])
             network.backward = self.backward  # as is asked for; `_plan` judges it
-        scaling = input_scaling(network, issparse(X)) if self.standardize else {}
+        scaling = {}
+        if self.standardize:
+            scaling = input_scaling(network, issparse(X), n_embedded)
         inputs = TableInputs(
             type(self).__name__,
             self.n_features_in_,
             getattr(self, "feature_names_in_", None),
-            fit_encoder(columns, X, weight, **scaling),
+            fit_encoder(columns, X, weight, embedding=embedding, **scaling),
         )
         return Predictor(network, inputs, targets)
 
-    def _signs_of_inputs(self, columns, targets):
+    def _signs_of_inputs(self, columns, embedding, targets):
         """Return the signs that ``monotonic_cst`` gives the inputs, or None."""
         if self.monotonic_cst is None:
             return None
@@ -248,7 +258,17 @@ class TableResODE(BaseResODE):
                 f"order, got {signs[wrong].tolist()} for {[names[j] for j in wrong]}."
             )
         targets.check_monotonic()
-        return columns.signs_of_inputs(signs)
+        found = columns.signs_of_inputs(signs, embedding)
+        if embedding is not None and not embedding.is_monotone:
+            wrong = np.unique(embedding.sources[signs[embedding.sources] != 0])
+            if len(wrong):
+                raise ValueError(
+                    "`numeric_embedding` must be monotone for `monotonic_cst`, as "
+                    "'piecewise_linear' and 'scores' are, got "
+                    f"{self.numeric_embedding!r} for the constrained columns "
+                    f"{wrong.tolist()}."
+                )
+        return found
 
     def _resolved_solver(self, n_rows=0, loss=None):
         return resolve_solver(self.solver, n_rows, self.flow_time, loss)
@@ -599,6 +619,41 @@ class TableResODE(BaseResODE):
             predictor = self._predictor.around(network)
             contributions.append(attribution(predictor, X, baseline, **settings))
         return np.mean(contributions, axis=0)
+
+
+def _has_scores(estimator, X):
+    """Tell whether columns of numbers are given by their scores as well."""
+    name = estimator.numeric_embedding
+    if name == "auto":
+        return estimator.standardize and not issparse(X)
+    if name is not None and issparse(X):
+        raise ValueError(
+            "X is sparse, and the numbers of a sparse table are not embedded: pass a "
+            "dense table, or numeric_embedding='auto' or None, got "
+            f"numeric_embedding={name!r}."
+        )
+    return name is not None
+
+
+def embedding_of(estimator, reading, generator):
+    """Return the embedding of numbers that was announced, or else fit it.
+
+    Parameters
+    ----------
+    estimator : TableResODE
+    reading : Reading
+        With merged rows.
+    generator : torch.Generator
+
+    Returns
+    -------
+    embedding : PiecewiseLinear, Periodic or None
+    """
+    name = estimator.numeric_embedding
+    if reading.embedding is not None or name not in FURTHER_INPUTS:
+        return reading.embedding
+    X, _, weight = reading.rows[:3]
+    return fit_embedding(name, reading.layout, X, weight, generator, LIMIT)
 
 
 def _met_columns(X):

@@ -7,6 +7,7 @@ from numbers import Real
 
 import numpy as np
 
+from odenet._tables.embeddings.piecewise_linear import PiecewiseLinear
 from odenet._tables.standardizer import LARGEST, Standardizer
 
 
@@ -56,6 +57,11 @@ def add_inputs(graph, encoder, n_features, feature_names, outputs):
     places = np.searchsorted(columns.numeric, columns.scored)
     for place, knots in zip(places, encoder.scores.knots, strict=True):
         parts.append(_add_scores(graph, graph.take(numbers, [place]), *knots))
+    if len(places) and encoder.embedding is not None:
+        embedded = graph.take(numbers, places)
+        is_bins = isinstance(encoder.embedding, PiecewiseLinear)
+        add = _add_bins if is_bins else _add_waves
+        parts.append(add(graph, embedded, encoder.embedding))
     return graph.cast(graph.concat(parts), np.float32)
 
 
@@ -210,11 +216,48 @@ def _add_scores(graph, column, values, scores):
     between two knots the rise of the score times the share of the segment below x.
     There are at least three knots, because no column of fewer numbers has scores.
     """
-    low, high = graph.constant(values[:-1]), graph.constant(values[1:])
-    inside = graph.add("Min", graph.add("Max", column, low), high)
-    passed = graph.add("Sub", inside, low)
-    share = graph.add("Div", passed, graph.constant(np.diff(values)))
+    share = _add_shares(graph, column, values)
     steps = graph.constant(np.diff(scores)[:, None])
     return graph.add(
         "Add", graph.add("MatMul", share, steps), graph.constant(scores[0])
     )
+
+
+def _add_shares(graph, column, edges):
+    """Add the share of every segment between two edges that is below x."""
+    low, high = graph.constant(edges[:-1]), graph.constant(edges[1:])
+    inside = graph.add("Min", graph.add("Max", column, low), high)
+    passed = graph.add("Sub", inside, low)
+    return graph.add("Div", passed, graph.constant(np.diff(edges)))
+
+
+def _add_bins(graph, numbers, embedding):
+    """Add the shares of the bins of all columns that are embedded."""
+    shares = graph.concat(
+        [
+            _add_shares(graph, graph.take(numbers, [i]), edges)
+            for i, edges in enumerate(embedding.edges)
+        ]
+    )
+    centred = graph.add("Sub", shares, graph.constant(embedding.means))
+    return graph.add("Mul", centred, graph.constant(embedding.sizes))
+
+
+def _add_waves(graph, numbers, embedding):
+    """Add the sines and cosines of all columns that are embedded.
+
+    The products of the columns with their frequencies are one product of matrices.
+    """
+    n_columns, n = embedding.frequencies.shape
+    z = _add_standardizer(graph, numbers, embedding.standardizer)
+    factors = np.zeros((n_columns, n_columns, n))
+    i = np.arange(n_columns)
+    factors[i, i] = 2 * np.pi * embedding.frequencies
+    factors = graph.constant(factors.reshape(n_columns, n_columns * n))
+    angles = graph.add("MatMul", z, factors)
+    sines = graph.add("Sin", angles)
+    cosines = graph.add("Sub", graph.add("Cos", angles), graph.constant(1.0))
+    waves = graph.concat([sines, cosines])
+    places = np.arange(2 * n_columns * n).reshape(2, n_columns, n).swapaxes(0, 1)
+    waves = graph.take(waves, places.ravel())
+    return graph.add("Mul", waves, graph.constant(embedding.size))

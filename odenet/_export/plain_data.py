@@ -15,6 +15,8 @@ import torch
 from odenet._diagnostics.conformal import Calibration
 from odenet._losses.registry import LOSSES
 from odenet._tables.columns import Columns
+from odenet._tables.embeddings.periodic import Periodic
+from odenet._tables.embeddings.piecewise_linear import PiecewiseLinear
 from odenet._tables.encoder import Encoder
 from odenet._tables.normal_scores import NormalScores
 from odenet._tables.standardizer import Standardizer
@@ -22,7 +24,15 @@ from odenet.schemes import SCHEMES
 from odenet.solvers import SOLVERS
 
 # The fitted parts of estimators, which no registry lists.
-PARTS = (Calibration, Columns, Encoder, NormalScores, Standardizer)
+PARTS = (
+    Calibration,
+    Columns,
+    Encoder,
+    NormalScores,
+    Periodic,
+    PiecewiseLinear,
+    Standardizer,
+)
 # The dtypes that safetensors can hold; it has no complex numbers, dates or texts.
 NUMBERS = (
     "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64"

@@ -14,6 +14,8 @@ from odenet._export.parts import FROZEN
 from odenet._losses.base import Loss
 from odenet._losses.squared_error import SquaredError
 from odenet._tables.columns import Columns, other_columns
+from odenet._tables.embeddings.periodic import Periodic
+from odenet._tables.embeddings.piecewise_linear import PiecewiseLinear
 from odenet._tables.encoder import Encoder
 from odenet._tables.normal_scores import NormalScores
 from odenet._tables.standardizer import Standardizer
@@ -286,7 +288,7 @@ def _check_shapes(state):
         sizes["i"] = state["image_shape_"][2]
     else:
         shapes = SHAPES
-        sizes["d"] = state["_X_encoder"].columns.inputs[0] + 1
+        sizes["d"] = state["_X_encoder"].n_inputs + 1
         if weights["V"].ndim == 4:
             shapes = SHAPES_OF_MEMBERS
     if weights.keys() != shapes.keys():
@@ -378,6 +380,7 @@ def _encoder_fits(state):
             encoder.standardizer,
             encoder.columns.inputs[0] - len(encoder.columns.scored),
         )
+        and _is_embedding(encoder.embedding, encoder.columns.scored)
     )
 
 
@@ -443,4 +446,38 @@ def _is_scores(value, n):
         and _is_floats(scores, len(values))
         and bool((values[1:] > values[:-1]).all())
         for values, scores in pairs
+    )
+
+
+def _is_embedding(value, columns):
+    """Tell whether an embedding is one of some columns, or none."""
+    if value is None:
+        return True
+    if not isinstance(value, (Periodic, PiecewiseLinear)):
+        return False
+    if not (_number(0)(value.gain) and 0 < value.gain < inf):
+        return False
+    if not _vector("i")(value.columns) or not np.array_equal(value.columns, columns):
+        return False
+    if isinstance(value, Periodic):
+        c = value.frequencies
+        return (
+            isinstance(c, np.ndarray)
+            and c.dtype.kind == "f"
+            and c.ndim == 2
+            and len(c) == len(columns)
+            and bool(np.isfinite(c).all())
+            and _is_standardizer(value.standardizer, len(columns))
+        )
+    return (
+        isinstance(value.edges, tuple)
+        and len(value.edges) == len(columns)
+        and all(
+            _vector("f")(edges)
+            and len(edges) > 1
+            and _is_floats(edges, len(edges))
+            and bool((edges[1:] > edges[:-1]).all())
+            for edges in value.edges
+        )
+        and _is_floats(value.means, value.n_inputs)
     )

@@ -10,6 +10,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from odenet._network.start import input_scaling
+from odenet._tables.embeddings.piecewise_linear import PiecewiseLinear
 from odenet._tables.encoder import Encoder
 from odenet._tables.normal_scores import MOST_KNOTS, NormalScores
 
@@ -20,9 +21,10 @@ FEWEST = 10
 def without_single_values(model, state):
     """Return the state of an estimator without a value of fewer than FEWEST samples.
 
-    Knots of ranks become means of their neighbours. One of the rare categories of a
-    column, which is kept to tell texts from numbers, becomes another of its kind. The
-    errors of predictions of held-out samples are left out.
+    Knots of ranks become means of their neighbours, and edges of bins are interpolated
+    between these. One of the rare categories of a column, which is kept to tell texts
+    from numbers, becomes another of its kind. The errors of predictions of held-out
+    samples are left out.
 
     Parameters
     ----------
@@ -52,13 +54,20 @@ def without_single_values(model, state):
         )
     columns = encoder.columns
     _check_categories(model, columns, n)
-    gain = input_scaling(model.module_)["gain"]
+    embedding = encoder.embedding
+    n_embedded = encoder.n_inputs - columns.inputs[0]
+    gain = input_scaling(model.module_, n_embedded=n_embedded)["gain"]
     knots = tuple(_shared(*pair, gain, n) for pair in encoder.scores.knots)
     pooled = {
         j: _stand_in(rare, columns.categories[j]) for j, rare in columns.pooled.items()
     }
     columns = replace(columns, pooled=pooled)
-    encoder = replace(encoder, columns=columns, scores=NormalScores(knots))
+    if isinstance(embedding, PiecewiseLinear):
+        maps = zip(embedding.edges, encoder.scores.knots, knots, strict=True)
+        embedding = replace(embedding, edges=tuple(_shared_edges(*m) for m in maps))
+    encoder = replace(
+        encoder, columns=columns, scores=NormalScores(knots), embedding=embedding
+    )
     return state | {"_X_encoder": encoder, "_columns": columns}
 
 
@@ -102,6 +111,17 @@ def _shared(values, scores, gain, n):
         means = np.bincount(groups, counts * knots) / np.bincount(groups, counts)
         shared.append(np.where(is_told, knots[first], means))
     return tuple(shared)
+
+
+def _shared_edges(edges, knots, shared):
+    """Return edges of bins with about the same scores, between knots that are told."""
+    moved = np.interp(np.interp(edges, *knots), *shared[::-1])
+    if (np.diff(moved) <= 0).any():
+        raise ValueError(
+            "share=True has too few numbers of its own for the bins of a column: fit "
+            "with numeric_embedding='scores', or use share=False."
+        )
+    return moved
 
 
 def _masses(scores):

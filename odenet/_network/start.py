@@ -45,6 +45,7 @@ def start_network(
     categories=(),
     met=None,
     signs=None,
+    n_embedded=0,
     **settings,
 ):
     """Draw the network of a fit.
@@ -72,6 +73,9 @@ def start_network(
     signs : ndarray of shape (n_inputs,), default=None
         1 for inputs with which outputs are to increase, -1 for those with which they
         are to decrease, and 0 for others.
+    n_embedded : int, default=0
+        Number of further inputs, after the others, that A maps to zero at the start:
+        the state needs no dimensions for them.
     **settings : dict
         As of :class:`ResidualNetwork`.
 
@@ -100,6 +104,11 @@ def start_network(
     elif met is not None:
         A = network.embedding.detach()
         A[:, :-1] *= torch.from_numpy(met).to(A)
+    if n_embedded:
+        A = network.embedding.detach()
+        none = A.new_zeros(len(A), n_embedded)
+        A = torch.cat([A[:, :-1], none, A[:, -1:]], dim=1)
+        network.embedding = torch.nn.Parameter(A)
     if signs is not None:
         network.confine(monotone_parts(network, signs))
     if outputs.any():
@@ -120,7 +129,7 @@ def monotone_parts(network, signs):
     parts : Monotonicity
     """
     A, B = network.embedding.detach(), network.head.detach()
-    constrained = torch.tensor(signs.astype(bool))
+    constrained = torch.tensor(signs.astype(bool)) & (A[:, :-1] != 0).any(dim=0)
     u = (B != 0).any(dim=0)
     u[A[:, :-1][:, constrained].abs().argmax(dim=0)] = True
     spare = torch.nonzero((A == 0).all(dim=1) & ~u).flatten()
@@ -180,12 +189,13 @@ def _sparse_embedding(network, met, generator):
     return A.mT
 
 
-def input_scaling(network, are_sparse=False):
+def input_scaling(network, are_sparse=False, n_embedded=0):
     """Return the standard deviation and the bound of the inputs of a network.
 
     The squared norm of h_0 = A (x, 1) is to be about STATE_SHARE * q, whatever the
     number of inputs, so that the products W h / sqrt(q) have a size of their own.
-    Sparse inputs have a norm in their place.
+    Sparse inputs have a norm in their place. ``n_embedded`` inputs are mapped to zero
+    at the start.
 
     Returns
     -------
@@ -194,7 +204,7 @@ def input_scaling(network, are_sparse=False):
     """
     if are_sparse:
         return {"norm": SPARSE_NORM}
-    n_columns = network.embedding.shape[-1]  # the inputs and the constant 1
+    n_columns = network.embedding.shape[-1] - n_embedded  # inputs and the constant 1
     gain = sqrt(STATE_SHARE * max(1.0, network.state_dim / n_columns))
     return {"gain": gain, "limit": LIMIT}
 

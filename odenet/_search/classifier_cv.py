@@ -41,8 +41,8 @@ class ResODEClassifierCV(PathSearchMixin, ResODEClassifier):
         trains one on every fold. All samples train all members, to the flow time
         chosen.
     categorical_features, min_frequency, max_categories, allow_nan, \
-            monotonic_cst : optional
-        As in :class:`ResODEClassifier`; the folds share the categories of all samples.
+            numeric_embedding, monotonic_cst : optional
+        As in :class:`ResODEClassifier`; the folds share categories and bins.
     checkpoint : str or path-like, default=None
         A file in which an unfinished search keeps the folds that are done, and then the
         state of the last fit: see :class:`ResODEClassifier`.
@@ -110,6 +110,7 @@ class ResODEClassifierCV(PathSearchMixin, ResODEClassifier):
         min_frequency=2,
         max_categories=None,
         allow_nan=False,
+        numeric_embedding="auto",
         monotonic_cst=None,
         class_weight=None,
         label_smoothing=0.05,
@@ -140,6 +141,7 @@ class ResODEClassifierCV(PathSearchMixin, ResODEClassifier):
         self.min_frequency = min_frequency
         self.max_categories = max_categories
         self.allow_nan = allow_nan
+        self.numeric_embedding = numeric_embedding
         self.monotonic_cst = monotonic_cst
         self.class_weight = class_weight
         self.label_smoothing = label_smoothing

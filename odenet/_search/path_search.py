@@ -36,7 +36,12 @@ from tqdm.auto import tqdm
 
 from odenet._estimators.base import read_training_set
 from odenet._estimators.checkpoint import Checkpoint
-from odenet._estimators.preparation import losing_nothing
+from odenet._estimators.preparation import (
+    losing_nothing,
+    merged,
+    seed_and_generator,
+)
+from odenet._estimators.table import embedding_of
 from odenet._network.start import dimensions_of_inputs
 from odenet._search.sweep import Sweep
 from odenet._tables.reading import Announced
@@ -155,7 +160,10 @@ class PathSearchMixin:
         _, y, weight = reading.rows[:3]
         targets = reading.targets.fitted(y, weight, self.standardize)
         classes = targets.classes if targets.has_classes else None
-        announced = Announced(classes, columns=reading.layout)
+        seed, generator = seed_and_generator(estimator.random_state)
+        rows = replace(reading, rows=merged(reading.rows, seed))
+        embedding = embedding_of(estimator, rows, generator)
+        announced = Announced(classes, reading.layout, embedding=embedding)
         swept = clone(estimator).set_params(n_members=1)
         if effective_n_jobs(self.n_jobs) > 1:
             swept.set_params(verbose=0)  # bars of several processes would mix

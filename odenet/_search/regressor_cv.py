@@ -39,8 +39,8 @@ class ResODERegressorCV(PathSearchMixin, ResODERegressor):
         trains one on every fold. All samples train all members, to the flow time
         chosen.
     categorical_features, min_frequency, max_categories, allow_nan, \
-            monotonic_cst : optional
-        As in :class:`ResODERegressor`; the folds share the categories of all samples.
+            numeric_embedding, monotonic_cst : optional
+        As in :class:`ResODERegressor`; the folds share categories and bins.
     checkpoint : str or path-like, default=None
         A file in which an unfinished search keeps the folds that are done, and then the
         state of the last fit: see :class:`ResODERegressor`.
@@ -110,6 +110,7 @@ class ResODERegressorCV(PathSearchMixin, ResODERegressor):
         min_frequency=2,
         max_categories=None,
         allow_nan=False,
+        numeric_embedding="auto",
         monotonic_cst=None,
         loss="squared_error",
         quantile=0.5,
@@ -140,6 +141,7 @@ class ResODERegressorCV(PathSearchMixin, ResODERegressor):
         self.min_frequency = min_frequency
         self.max_categories = max_categories
         self.allow_nan = allow_nan
+        self.numeric_embedding = numeric_embedding
         self.monotonic_cst = monotonic_cst
         self.loss = loss
         self.quantile = quantile

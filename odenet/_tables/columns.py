@@ -123,7 +123,7 @@ class Columns:
             first = marks[-1].stop
         return first + len(self.incomplete) + len(self.scored), marks
 
-    def signs_of_inputs(self, signs):
+    def signs_of_inputs(self, signs, embedding=None):
         """Return the signs of the inputs that tell of columns with signs.
 
         An input that marks missing values has none.
@@ -131,6 +131,8 @@ class Columns:
         Parameters
         ----------
         signs : ndarray of shape (n_columns,)
+        embedding : PiecewiseLinear or Periodic, default=None
+            Of the columns that have scores.
 
         Returns
         -------
@@ -138,7 +140,9 @@ class Columns:
         """
         n_marks = self.inputs[0] - len(self.numeric) - len(self.scored)
         marks = np.zeros(n_marks, dtype=signs.dtype)
-        return np.concatenate([signs[self.numeric], marks, signs[self.scored]])
+        parts = [signs[self.numeric], marks, signs[self.scored]]
+        parts += [] if embedding is None else [signs[embedding.sources]]
+        return np.concatenate(parts)
 
 
 def read_columns(X, categorical_features, allow_nan):

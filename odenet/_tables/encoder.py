@@ -4,8 +4,9 @@ The inputs come in this order: the columns of numbers; a column for every catego
 which marks its rows by a positive number and is 0 elsewhere (two categories share one
 column, of two numbers that differ by their sign); a column for every column of numbers
 of which some are missing, which marks the rows where they are; the normal scores of the
-numbers. What training has not met has no mark: the columns of an unknown category are
-all zero, unless rare categories are pooled, and a missing number becomes the mean.
+numbers; and what these numbers are embedded by, see :mod:`odenet._tables.embeddings`.
+What training has not met has no mark: the columns of an unknown category are all zero,
+unless rare categories are pooled, and a missing number becomes the mean.
 """
 
 from dataclasses import dataclass
@@ -14,6 +15,11 @@ import numpy as np
 from scipy.sparse import issparse
 
 from odenet._tables.columns import UNKNOWN, Columns
+from odenet._tables.embeddings.periodic import Periodic, fit_periodic
+from odenet._tables.embeddings.piecewise_linear import (
+    PiecewiseLinear,
+    fit_piecewise_linear,
+)
 from odenet._tables.normal_scores import NormalScores, fit_normal_scores
 from odenet._tables.rare_categories import sizes_of_marks
 from odenet._tables.standardizer import (
@@ -26,12 +32,16 @@ from odenet._tables.standardizer import (
 
 @dataclass(frozen=True)
 class Encoder:
-    """A map from a matrix to inputs; ``fill`` takes the place of missing numbers."""
+    """A map from a matrix to inputs; ``fill`` takes the place of missing numbers.
+
+    ``embedding`` gives further inputs of the columns that have scores.
+    """
 
     columns: Columns
     fill: np.ndarray
     standardizer: Standardizer
     scores: NormalScores
+    embedding: PiecewiseLinear | Periodic | None = None
 
     def __call__(self, X):
         """Return the inputs of every row, as a sparse matrix if they can be one.
@@ -46,7 +56,10 @@ class Encoder:
         scored = _scored(self.columns, numbers)
         if not self.columns.are_plain:
             inputs = np.hstack([numbers, _marks_of_rows(self.columns, X)])
-        return np.hstack([self.standardizer(inputs), self.scores(scored)])
+        parts = [self.standardizer(inputs), self.scores(scored)]
+        if self.embedding is not None:
+            parts.append(self.embedding(scored))
+        return np.hstack(parts)
 
     @property
     def _keeps_zeros(self):
@@ -61,12 +74,19 @@ class Encoder:
         return self.columns.numeric[np.isinf(self.standardizer.scale[: len(self.fill)])]
 
     @property
+    def n_inputs(self):
+        """How many inputs the network has."""
+        n_embedded = 0 if self.embedding is None else self.embedding.n_inputs
+        return self.columns.inputs[0] + n_embedded
+
+    @property
     def sources(self):
         """The index of the column that each input tells of, shape (n_inputs,)."""
         columns = self.columns
         marks = zip(columns.categories, columns.inputs[1], strict=True)
         parts = [columns.numeric, *(np.full(len(inputs), j) for j, inputs in marks)]
         parts += [columns.incomplete, columns.scored]
+        parts += [] if self.embedding is None else [self.embedding.sources]
         return np.concatenate(parts).astype(int)
 
     @property
@@ -85,7 +105,33 @@ class Encoder:
         return np.where(np.isnan(numbers), self.fill, numbers)
 
 
-def fit_encoder(columns, X, weight, gain=None, limit=np.inf, norm=None):
+def fit_embedding(name, columns, X, weight, generator, limit):
+    """Fit the embedding of the columns that have scores, beside numbers of deviation 1.
+
+    Parameters
+    ----------
+    name : {"piecewise_linear", "periodic"}
+    columns : Columns
+        The columns of a training set, as :meth:`Columns.settled` returns them.
+    X : ndarray of shape (n, d)
+    weight : ndarray of shape (n,)
+    generator : torch.Generator
+        Source of what is drawn.
+    limit : float
+        The bound of numbers that are bounded, in standard deviations.
+
+    Returns
+    -------
+    embedding : PiecewiseLinear or Periodic
+    """
+    numbers = _scored(columns, _numeric(columns, X))
+    if name == "piecewise_linear":
+        return fit_piecewise_linear(columns.scored, numbers, weight)
+    standardizer = _fit_to_known(numbers, weight, 1.0, limit)
+    return fit_periodic(columns.scored, standardizer, generator)
+
+
+def fit_encoder(columns, X, weight, gain=None, limit=np.inf, norm=None, embedding=None):
     """Fit a map to numbers of mean 0 and deviation ``gain``, and marks of ``gain``.
 
     If a column has more than two categories, their marks are the smaller, the rarer
@@ -104,6 +150,8 @@ def fit_encoder(columns, X, weight, gain=None, limit=np.inf, norm=None):
     norm : float, default=None
         Of a sparse matrix, whose zeros stay zeros, in place of these: the root mean
         square of the norms of the rows. None leaves it as it is.
+    embedding : PiecewiseLinear or Periodic, default=None
+        As :func:`fit_embedding` returns it.
 
     Returns
     -------
@@ -122,7 +170,9 @@ def fit_encoder(columns, X, weight, gain=None, limit=np.inf, norm=None):
     if not columns.are_plain:
         scaled = side_by_side([scaled, _fit_to_marks(columns, X, weight, gain)])
     scores = fit_normal_scores(_scored(columns, numbers), weight, unit)
-    return Encoder(columns, fill, scaled, scores)
+    if embedding is not None:
+        embedding = embedding.scaled(unit)
+    return Encoder(columns, fill, scaled, scores, embedding)
 
 
 def _numeric(columns, X):

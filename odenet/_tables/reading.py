@@ -62,6 +62,7 @@ class Announced(NamedTuple):
     classes: np.ndarray | None = None  # labels
     columns: Columns | None = None  # categories
     targets: type | None = None  # their kind, if it is not that of the estimator
+    embedding: Any = None  # of numbers, as fit_embedding returns it
 
 
 @dataclass(frozen=True)
@@ -76,12 +77,15 @@ class Reading:
         What the columns of a table hold; of images, their shape.
     notices : tuple of str, default=()
         What the user is to be warned of.
+    embedding : PiecewiseLinear, Periodic or None, default=None
+        Of the numbers of a table, if it was announced.
     """
 
     rows: Rows
     targets: Targets
     layout: Any
     notices: tuple = ()
+    embedding: Any = None
 
 
 @dataclass(frozen=True)
@@ -126,10 +130,11 @@ class TableInputs:
         """Return words for the columns, and which of them are ignored."""
         columns = self.columns
         categories = [columns.n_categories(j) for j in columns.categories]
-        gaps = len(columns.incomplete)
+        gaps, embedding = len(columns.incomplete), self.encoder.embedding
         parts = [
             _counted(len(columns.numeric), "number") if len(columns.numeric) else "",
             f"{gaps} of them sometimes missing" if gaps else "",
+            embedding.words if embedding is not None and embedding.n_inputs else "",
             _counted(sum(categories), "category", "categories")
             + f" in {_counted(len(categories), 'column')}"
             if categories

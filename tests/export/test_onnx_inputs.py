@@ -2,22 +2,33 @@
 
 import numpy as np
 import pytest
+import torch
 
 from odenet._export.onnx_graph import Graph
 from odenet._export.onnx_inputs import add_inputs
 from odenet._tables.columns import Columns
-from odenet._tables.encoder import fit_encoder
+from odenet._tables.encoder import fit_embedding, fit_encoder
 from odenet._tables.standardizer import fit_standardizer
 
 pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
 
-def fitted(X, categories=None, allow_nan=False, scored=True, keeps=None, **settings):
+def fitted(
+    X,
+    categories=None,
+    allow_nan=False,
+    scored=True,
+    keeps=None,
+    embedded=None,
+    **settings,
+):
     """The encoder of a matrix, in which categories are indices."""
     columns = Columns(categories or {}, allow_nan)
     columns, X = columns.settled(X.copy(), scored, keeps)
-    return fit_encoder(columns, X, np.linspace(1, 2, len(X)), **settings)
+    weight, generator = np.linspace(1, 2, len(X)), torch.Generator().manual_seed(0)
+    embedding = embedded and fit_embedding(embedded, columns, X, weight, generator, 4.0)
+    return fit_encoder(columns, X, weight, embedding=embedding, **settings)
 
 
 def served(encoder, given, n_features, names=None, outputs=("y",)):
@@ -50,6 +61,21 @@ def test_numbers_are_standardised_and_scored(X):
     assert_same_inputs(fitted(X, gain=2.0, limit=4.0), new)
     assert_same_inputs(fitted(X, gain=2.0), new[:-1])
     assert_same_inputs(fitted(X, scored=False), new[:-1])
+
+
+def test_numbers_are_embedded(X):
+    X = np.column_stack([X, X[:, 0] > 5, np.exp(X[:, 0])])  # one column is not
+    X[::5, 1] = np.nan
+    new = np.vstack([X, 10 * X, -X, [[1e300, np.nan, -1e300, 0.0]]])
+    for embedded in ("piecewise_linear", "periodic"):
+        for settings in ({"gain": 2.0, "limit": 4.0}, {"gain": 0.5}):
+            encoder = fitted(X, allow_nan=True, embedded=embedded, **settings)
+            assert len(set(encoder.embedding.sources)) == 3
+            assert_same_inputs(encoder, new if "limit" in settings else new[:-1])
+    only_two = (X[:, 2:3] > 0).astype(float)
+    assert_same_inputs(
+        fitted(only_two, embedded="piecewise_linear", gain=1.0), only_two
+    )
 
 
 def test_a_standardizer_alone_is_an_encoder_too(X):

@@ -37,6 +37,8 @@ def models():
         (ResODEClassifier(2, allow_nan=True, **flow).fit(table, labels), table),
         (ResODEClassifier(2, **flow).fit(X, labels == "a"), X),
         (ResODEClassifier(2, **flow).fit(X, y > 1), X),
+        (ResODERegressor(2, **flow, numeric_embedding="piecewise_linear").fit(X, y), X),
+        (ResODERegressor(2, **flow, numeric_embedding="periodic").fit(X, y), X),
         (ResODEImageClassifier(2, random_state=0, **images).fit(X, labels), X),
     ]
 

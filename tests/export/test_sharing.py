@@ -71,6 +71,22 @@ def test_no_value_and_no_text_of_few_samples_is_told(table, rng):
     assert not np.isin(table["many"], values_told(again)).any()
 
 
+def test_edges_of_bins_are_not_told(rng):
+    X = np.column_stack([rng.normal(size=2000), rng.integers(4, size=2000)])
+    settings = {**SMALL, "numeric_embedding": "piecewise_linear"}
+    model = ResODERegressor(4, **settings).fit(X, np.sin(3 * X[:, 0]))
+    content, loaded = shared(model)
+    assert not np.isin(X[:, 0], values_told(content)).any()
+    before, after = (
+        m._predictor.inputs.encoder.embedding.edges for m in (model, loaded)
+    )
+    np.testing.assert_allclose(after[0][1:-1], before[0][1:-1], atol=0.03)
+    np.testing.assert_array_equal(after[1], before[1])
+    few = ResODERegressor(4, **settings).fit(X[:20], X[:20, 0])
+    with pytest.raises(ValueError, match="numeric_embedding='scores'"):
+        shared(few)
+
+
 def test_of_more_values_than_knots_none_is_told(rng):
     X = rng.normal(size=(2000, 2))
     X[:700, 1] = 3.0  # many samples have it, but that is not known

@@ -87,6 +87,23 @@ def test_the_first_state_has_the_size_that_is_wanted(state_dim):
     assert scaling["gain"] == pytest.approx(sqrt(STATE_SHARE * max(1, q / n)))
 
 
+def test_embedded_inputs_are_mapped_to_zero_at_the_start():
+    signs = np.array([0] * 29 + [1])
+    for settings in ({}, {"state_dim": 8}, {"signs": signs, "activation": "tanh"}):
+        plain = start(**settings)
+        if "signs" in settings:
+            settings = {**settings, "signs": np.append(signs, [1, 1, 0, 0])}
+        network = start(**settings, n_embedded=4)
+        A = network.embedding.detach()
+        assert not A[:, 30:34].any()
+        rest = torch.cat([A[:, :30], A[:, 34:]], dim=1)
+        assert torch.equal(rest, plain.embedding)
+        assert torch.equal(network.W, plain.W)
+        assert input_scaling(network, n_embedded=4) == input_scaling(plain)
+        if "signs" in settings:  # they take no coordinate of the state
+            assert network.monotonicity.states == plain.monotonicity.states
+
+
 def test_networks_of_both_kinds_come_back_from_their_weights():
     image = ConvResidualNetwork((4, 4, 1), 2, depth=2, channels=3)
     for network, n in ((start(), 30), (image, 16)):

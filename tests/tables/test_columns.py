@@ -23,6 +23,7 @@ from odenet import (
 from odenet._estimators.base import prepare
 from odenet._estimators.scoring import serving
 from odenet._tables.columns import Columns, read_columns
+from odenet._tables.embeddings.piecewise_linear import fit_piecewise_linear
 from odenet._tables.reading import Announced
 from odenet.solvers import SGD
 
@@ -489,3 +490,8 @@ def test_inputs_have_the_signs_of_their_columns():
     signs = columns.signs_of_inputs(np.array([1, 0, -1, -1]))
     assert signs.tolist() == [1, -1, -1, 0, 0, 0, 0, 1, -1]
     assert len(signs) == columns.inputs[0]
+    bins = fit_piecewise_linear(
+        columns.scored, np.arange(6.0).reshape(3, 2), np.ones(3)
+    )
+    further = columns.signs_of_inputs(np.array([1, 0, -1, -1]), bins)
+    assert further.tolist() == [*signs, 1, 1, -1, -1]

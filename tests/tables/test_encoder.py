@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 import scipy.sparse as sp
+import torch
 from scipy.special import ndtri
 
 from odenet._tables.columns import Columns
-from odenet._tables.encoder import fit_encoder
+from odenet._tables.encoder import fit_embedding, fit_encoder
 from odenet._tables.standardizer import fit_standardizer
 
 
@@ -40,6 +41,23 @@ def test_scores_come_last_of_columns_with_more_than_two_numbers():
     assert Z.shape[1] == met.inputs[0] == 3 + 3 + 1 + 1
     order = Z[[0, 3, 1], -1]
     np.testing.assert_allclose(order / 2, [ndtri(1 / 6), 0, ndtri(5 / 6)], atol=1e-12)
+
+
+def test_the_embedding_comes_after_the_scores(rng):
+    X = np.column_stack([rng.integers(3, size=90), rng.normal(size=(90, 2))])
+    X[::7, 2], X[:, 1] = np.nan, X[:, 1] > 0
+    met, weight = columns(X, [0], True, scored=True), rng.uniform(size=90)
+    plain = fit_encoder(met, X, weight, 2.0, 4.0)
+    for name in ("piecewise_linear", "periodic"):
+        like = torch.Generator().manual_seed(0), 4.0
+        embedding = fit_embedding(name, met, X, weight, *like)
+        encoder = fit_encoder(met, X, weight, 2.0, 4.0, embedding=embedding)
+        Z = encoder(X)
+        filled = np.where(np.isnan(X[:, 2:]), encoder.fill[1:], X[:, 2:])
+        expected = [plain(X), embedding.scaled(2.0)(filled)]
+        np.testing.assert_array_equal(Z, np.hstack(expected))
+        assert encoder.n_inputs == len(encoder.sources) == Z.shape[1]
+        assert set(encoder.sources[plain.n_inputs :]) == {2}
 
 
 def test_what_was_not_met_has_no_mark():

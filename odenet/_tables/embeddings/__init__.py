@@ -1,0 +1,1 @@
+"""Numbers as several inputs of a network each."""

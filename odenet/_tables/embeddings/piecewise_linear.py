@@ -1,0 +1,142 @@
+r"""Numbers as the shares of bins that are passed: the piecewise-linear encoding.
+
+The edges :math:`b_0 < ... < b_K` of the bins of a column are quantiles of the training
+set, and its k-th input is
+
+.. math::
+    \min(1, \max(0, (x - b_{k-1}) / (b_k - b_{k-1}))),
+
+that is 1 for the bins below x, 0 for those above, and in between in the bin of x
+(Gorishniy, Rubachev and Babenko, "On embeddings for numerical features in tabular deep
+learning", NeurIPS 2022, section 3.2). So any function of x that is linear in every bin
+is linear in these inputs. Beyond the first and the last edge they stay as they are.
+"""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+
+# The most bins of a column, and the fewest samples for each: choices.
+MOST_BINS = 24
+SAMPLES_PER_BIN = 50
+# The sum of the inputs of a column rises by so much from its first edge to its last,
+# where the number itself, of deviation one, rises by about 4: a bin has SIZE / K. All
+# bins that are passed move the state together in a step of AdamW, whose length does not
+# depend on the size of gradients. `python benchmarks/numeric_embeddings.py --bins
+# --size 1` compares sizes.
+SIZE = 0.5
+
+
+@dataclass(frozen=True)
+class PiecewiseLinear:
+    """A map of columns of numbers to their inputs, less the means of these.
+
+    Parameters
+    ----------
+    columns : ndarray of int
+        The columns of the table that are embedded, ascending.
+    edges : tuple of ndarray
+        For every such column the edges of its bins, ascending.
+    means : ndarray of shape (n_inputs,)
+        The weighted means of the shares over the training set.
+    gain : float, default=1.0
+        The standard deviation of the numbers beside them.
+    """
+
+    columns: np.ndarray
+    edges: tuple
+    means: np.ndarray
+    gain: float = 1.0
+
+    name: ClassVar = "piecewise_linear"
+    is_monotone: ClassVar = True  # an input never falls as its number rises
+
+    @property
+    def words(self):
+        """What becomes of the columns, in words."""
+        return f"{len(self.columns)} of them in {self.n_inputs} bins"
+
+    @property
+    def n_inputs(self):
+        """How many inputs all columns have together."""
+        return sum(len(edges) - 1 for edges in self.edges)
+
+    @property
+    def sources(self):
+        """The column of the table that each input tells of, shape (n_inputs,)."""
+        return np.repeat(self.columns, [len(edges) - 1 for edges in self.edges])
+
+    @property
+    def sizes(self):
+        """What each share is multiplied by, shape (n_inputs,)."""
+        n_bins = [len(edges) - 1 for edges in self.edges]
+        return self.gain * SIZE / np.repeat(n_bins, n_bins)
+
+    def __call__(self, numbers):
+        """Return the inputs of the embedded columns, whose numbers have no gap."""
+        shares = _shares(numbers, self.edges)
+        return self.sizes * (shares - self.means)
+
+    def scaled(self, gain):
+        """Return the same map beside numbers of another standard deviation."""
+        return replace(self, gain=gain)
+
+
+def fit_piecewise_linear(columns, numbers, weight):
+    """Fit bins to the numbers that are not missing.
+
+    A column has a bin for every SAMPLES_PER_BIN rows, two at least and MOST_BINS at
+    most. It has fewer if quantiles are equal.
+
+    Parameters
+    ----------
+    columns : ndarray of int
+        The columns of the table that the numbers stand in.
+    numbers : ndarray of shape (n, n_columns)
+        Each column has more than two distinct numbers.
+    weight : ndarray of shape (n,)
+
+    Returns
+    -------
+    embedding : PiecewiseLinear
+    """
+    n_bins = int(np.clip(len(numbers) // SAMPLES_PER_BIN, 2, MOST_BINS))
+    share = weight / weight.max()  # so that sums of weights of any unit are finite
+    edges, means = [], [np.zeros(0)]
+    for x in numbers.T:
+        known = ~np.isnan(x)
+        edges.append(_quantiles(x[known], share[known], n_bins))
+        passed = _shares(x[known, None], edges[-1:])
+        means.append(share[known] @ passed / share[known].sum())
+    return PiecewiseLinear(columns, tuple(edges), np.concatenate(means))
+
+
+def _quantiles(x, weight, n_bins):
+    """Return distinct weighted quantiles, the least and the largest number included.
+
+    The quantile of a share is the least number with this share of the weight at or
+    below it. A column of few numbers may have all quantiles at two of them: then the
+    edges are its least number, the next one and the largest.
+    """
+    values, where = np.unique(x, return_inverse=True)
+    below = np.cumsum(np.bincount(where, weight))
+    targets = np.arange(1, n_bins) / n_bins * below[-1]
+    inner = np.searchsorted(below, targets)
+    chosen = np.unique([0, *inner, len(values) - 1])
+    return values[chosen if len(chosen) > 2 else [0, 1, -1]]
+
+
+def _shares(numbers, edges):
+    """Return the shares of all bins that are passed, of shape (n, n_inputs).
+
+    Two edges may be so far apart that their distance is no number of float64: the bin
+    between them is passed at its upper edge.
+    """
+    parts = [np.zeros((len(numbers), 0))]
+    for x, b in zip(numbers.T, edges, strict=True):
+        low, high, x = b[:-1], b[1:], x[:, None]
+        with np.errstate(over="ignore", invalid="ignore"):
+            share = (np.clip(x, low, high) - low) / (high - low)
+        parts.append(np.where(x >= high, 1.0, np.nan_to_num(share)))
+    return np.hstack(parts)

@@ -1,0 +1,109 @@
+"""Numbers as the shares of the bins that they have passed."""
+
+import numpy as np
+import pytest
+
+from odenet._tables.embeddings.piecewise_linear import (
+    MOST_BINS,
+    SAMPLES_PER_BIN,
+    SIZE,
+    fit_piecewise_linear,
+)
+
+ONE = np.array([0])
+
+
+def fitted(X, weight=None):
+    columns = np.arange(X.shape[1])
+    return fit_piecewise_linear(
+        columns, X, np.ones(len(X)) if weight is None else weight
+    )
+
+
+def shares(embedding, X):
+    """The shares of the bins alone, without their size and their mean."""
+    return embedding(X) / embedding.sizes + embedding.means
+
+
+def test_a_number_has_passed_the_bins_below_it(rng):
+    X = rng.normal(size=(8 * SAMPLES_PER_BIN, 1))
+    embedding = fitted(X)
+    (edges,) = embedding.edges
+    assert embedding.n_inputs == len(edges) - 1 == 8
+    expected = np.sort(X[:, 0])[[0, *np.arange(1, 9) * SAMPLES_PER_BIN - 1]]
+    np.testing.assert_array_equal(edges, expected)
+    np.testing.assert_array_equal(
+        shares(embedding, edges[3:4, None]).round(12), [[1, 1, 1, 0, 0, 0, 0, 0]]
+    )
+    quarter = edges[2] + (edges[3] - edges[2]) / 4
+    found = shares(embedding, np.array([[quarter]]))
+    np.testing.assert_allclose(found, [[1, 1, 0.25, 0, 0, 0, 0, 0]], atol=1e-12)
+
+
+def test_inputs_have_mean_zero_and_the_size_that_was_chosen(rng):
+    X, weight = rng.exponential(size=(500, 2)), rng.uniform(size=500)
+    embedding = fitted(X, weight).scaled(3.0)
+    Z = embedding(X)
+    np.testing.assert_allclose(weight @ Z, 0, atol=1e-9)
+    of_first = np.ptp(Z[:, embedding.sources == 0], axis=0)
+    np.testing.assert_allclose(of_first, 3.0 * SIZE / len(of_first))
+
+
+def test_the_number_of_bins_grows_with_the_samples_to_a_bound(rng):
+    for n, n_bins in ((3, 2), (6 * SAMPLES_PER_BIN, 6), (10**4, MOST_BINS)):
+        assert fitted(rng.normal(size=(n, 1))).n_inputs == n_bins
+
+
+def test_a_weight_is_a_repetition(rng):
+    X = rng.integers(0, 40, size=(300, 2)).astype(float)
+    weight = 1 + 3 * (X[:, 0] > 20) + 2 * (X[:, 1] < 9)
+    embedding, where = fitted(X, weight), np.repeat(np.arange(300), weight)
+    values, rows = embedding.edges, X[where]
+    for edges, x in zip(values, rows.T, strict=True):
+        levels = np.arange(1, 6) / 6
+        quantiles = np.quantile(x, levels, method="inverted_cdf")
+        np.testing.assert_array_equal(edges, np.unique([x.min(), *quantiles, x.max()]))
+    np.testing.assert_allclose(shares(embedding, rows).mean(axis=0), embedding.means)
+
+
+def test_equal_quantiles_leave_two_bins_at_least():
+    X = np.array([0.0] * 400 + [1.0, 2.0, 5.0])[:, None]
+    (edges,) = fitted(X).edges
+    np.testing.assert_array_equal(edges, [0, 1, 5])
+    (edges,) = fitted(-X).edges
+    np.testing.assert_array_equal(edges, [-5, -2, 0])
+
+
+def test_inputs_are_monotone_and_bounded(rng):
+    X = rng.standard_cauchy(size=(400, 1))
+    embedding = fitted(X)
+    x = np.sort(np.concatenate([X[:, 0], [-1e308, 1e308, 0.0, 1e-320]]))[:, None]
+    found = shares(embedding, x)
+    assert (np.diff(found, axis=0) >= 0).all()
+    assert found[0] == pytest.approx(0, abs=1e-12)
+    assert found[-1] == pytest.approx(1)
+
+
+def test_numbers_of_all_sizes_are_no_nan():
+    for X in (
+        [-1.7e308, 0.0, 1.7e308],
+        [-1.7e308, 1.7e308, 1.75e308],
+        [0.0, 5e-324, 1e-323],
+        [1e308, 1.1e308, 1.2e308],
+    ):
+        X = np.array(X)[:, None]
+        found = shares(fitted(X), np.vstack([X, [[1e300]], [[-1e300]]]))
+        assert ((found >= -1e-12) & (found <= 1 + 1e-12)).all()
+        np.testing.assert_allclose(found[:3], [[0, 0], [1, 0], [1, 1]], atol=1e-12)
+
+
+def test_missing_numbers_do_not_count(rng):
+    X = rng.normal(size=(200, 1))
+    gaps = np.vstack([X, np.full((40, 1), np.nan)])
+    np.testing.assert_allclose(fitted(gaps)(X), fitted(X)(X), atol=1e-12)
+
+
+def test_a_table_may_have_no_column_to_embed():
+    embedding = fitted(np.zeros((5, 0)))
+    assert embedding(np.zeros((3, 0))).shape == (3, 0)
+    assert embedding.sources.shape == (0,)
