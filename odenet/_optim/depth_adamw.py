@@ -55,10 +55,10 @@ class DepthAdamW(Optimizer):
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is not None:  # as of one that is frozen
-                    self._move(p, group)
+                    self.move(p, group)
         return objective
 
-    def _move(self, p, group):
+    def move(self, p, group):
         """Move one parameter by its running means, and update these by its gradient."""
         state = self.state[p]
         gradient_square = p.grad.square()

@@ -41,7 +41,7 @@ class DepthSOAP(DepthAdamW):
         of models in front.
     """
 
-    def _move(self, p, group):
+    def move(self, p, group):
         """Move one parameter in its basis, and turn that at times."""
         state, has_depth = self.state[p], bool(group.get("has_depth"))
         if not state:

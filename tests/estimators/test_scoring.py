@@ -331,29 +331,31 @@ def test_a_search_has_a_scoring_of_another_meaning(X, y):
     assert "held out" not in search.summary()
 
 
+CALLS_LEFT = [10**9]  # global: what a function has closed over is part of it
+
+
+def counted_score(model, X, y):
+    CALLS_LEFT[0] -= 1
+    if not CALLS_LEFT[0]:
+        raise SystemExit
+    return model.score(X, y)
+
+
 def test_a_checkpoint_takes_a_callable(X, y, tmp_path, every_epoch_is_kept):
     """It need not be pickled, and a fit that was killed goes on to the same bits."""
     model = ResODERegressor(
-        **TINY, early_stopping=True, scoring=lambda m, X, y: calls(m, X, y)
+        **TINY, early_stopping=True, scoring=lambda m, X, y: counted_score(m, X, y)
     )
-    left = [10**9]
-
-    def calls(model, X, y):
-        left[0] -= 1
-        if not left[0]:
-            raise SystemExit
-        return model.score(X, y)
-
     model.set_params(checkpoint=tmp_path / "fit")
     for solver in ("auto", ADAM):
         expected = clone(model).set_params(solver=solver, checkpoint=None).fit(X, y)
         model.set_params(solver=solver)
-        left[0] = 8
+        CALLS_LEFT[0] = 8
         with pytest.raises(SystemExit):
             model.fit(X, y)
-        left[0] = 10**9
+        CALLS_LEFT[0] = 10**9
         model.fit(X, y)
-        assert 10**9 - left[0] < len(expected.validation_scores_), "it began anew"
+        assert 10**9 - CALLS_LEFT[0] < len(expected.validation_scores_), "it began anew"
         np.testing.assert_array_equal(model.predict(X), expected.predict(X))
         assert model.validation_scores_ == expected.validation_scores_
 

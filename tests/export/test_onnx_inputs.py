@@ -1,5 +1,7 @@
 """The inputs of a graph are those that the encoder of the table gives."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -25,7 +27,8 @@ def fitted(
 ):
     """The encoder of a matrix, in which categories are indices."""
     columns = Columns(categories or {}, allow_nan)
-    columns, X = columns.settled(X.copy(), scored, keeps)
+    pooling = keeps and SimpleNamespace(keeps=keeps, fewest=1)
+    columns, X = columns.settled(X.copy(), scored, pooling)
     weight, generator = np.linspace(1, 2, len(X)), torch.Generator().manual_seed(0)
     embedding = embedded and fit_embedding(embedded, columns, X, weight, generator, 4.0)
     return fit_encoder(columns, X, weight, embedding=embedding, **settings)

@@ -75,7 +75,7 @@ class PiecewiseLinear:
 
     def __call__(self, numbers):
         """Return the inputs of the embedded columns, whose numbers have no gap."""
-        shares = _shares(numbers, self.edges)
+        shares = _shares_of_bins(numbers, self.edges)
         return self.sizes * (shares - self.means)
 
     def scaled(self, gain):
@@ -107,7 +107,7 @@ def fit_piecewise_linear(columns, numbers, weight):
     for x in numbers.T:
         known = ~np.isnan(x)
         edges.append(_quantiles(x[known], share[known], n_bins))
-        passed = _shares(x[known, None], edges[-1:])
+        passed = _shares_of_bins(x[known, None], edges[-1:])
         means.append(share[known] @ passed / share[known].sum())
     return PiecewiseLinear(columns, tuple(edges), np.concatenate(means))
 
@@ -127,7 +127,7 @@ def _quantiles(x, weight, n_bins):
     return values[chosen if len(chosen) > 2 else [0, 1, -1]]
 
 
-def _shares(numbers, edges):
+def _shares_of_bins(numbers, edges):
     """Return the shares of all bins that are passed, of shape (n, n_inputs).
 
     Two edges may be so far apart that their distance is no number of float64: the bin
