@@ -14,11 +14,14 @@ from uuid import uuid4
 
 import joblib
 import numpy as np
+from scipy.sparse import issparse
 
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 # So many hexadecimal digits of a hash are shown: two hashes that differ are taken for
 # the same once in 2^48 times.
 DIGITS = 12
+# Objects that their reprs do not tell.
+TOLD_BY_HASH = (np.random.RandomState, np.random.Generator)
 # Callables that their names tell.
 TOLD_BY_NAME = (type, BuiltinFunctionType, WrapperDescriptorType, np.ufunc)
 
@@ -57,6 +60,8 @@ def _text(value, inside):
         return f"{type(value).__qualname__}({_text(vars(value), inside)})"
     if hasattr(value, "__array__") and not isinstance(value, (type, np.generic)):
         return f"array {joblib.hash(np.asarray(value))[:DIGITS]}"
+    if issparse(value) or isinstance(value, TOLD_BY_HASH):
+        return f"{type(value).__qualname__} {joblib.hash(value)[:DIGITS]}"
     if isinstance(value, dict):
         items = [f"{_text(k, inside)}: {_text(v, inside)}" for k, v in value.items()]
         return f"{{{', '.join(items)}}}"

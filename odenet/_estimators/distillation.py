@@ -187,7 +187,8 @@ def _check_n_augmented(n_augmented):
 def _check_order(student, X):
     """Raise if a student holds out rows by their places, which extra rows have not."""
     how = student.validation_split
-    if issparse(X) or (isinstance(how, str) and how == "random"):
+    is_random = isinstance(how, str) and how == "random"
+    if issparse(X) or is_random or student.early_stopping is False:
         return
     raise ValueError(
         "`validation_split` of the student must be 'random' where extra rows are mixed "

@@ -25,7 +25,7 @@ from odenet._tables.reading import Reading, to_rows
 from odenet._tables.standardizer import Standardizer
 from odenet._training.augmentation import Augmentation
 from odenet._utils.sklearn_private import Count, Interval, Splits, StrOptions
-from odenet.solvers import SGD, AdamW, resolve_solver
+from odenet.solvers import SGD, SOAP, AdamW, resolve_solver
 
 PAPERS_SGD = SGD(
     learning_rate=0.1,
@@ -272,6 +272,11 @@ class ResODEImageClassifier(ClassificationMixin, BaseResODE):
         return model
 
     def _resolved_solver(self, n_rows=0, loss=None):
+        if isinstance(self.solver, SOAP):
+            raise ValueError(
+                "`solver` must be 'sgd', 'adamw', or an object of SGD or AdamW: SOAP "
+                f"turns matrices, which filters are not, got {self.solver!r}."
+            )
         return resolve_solver(
             clone(PAPERS_SGD) if self.solver == "sgd" else self.solver
         )

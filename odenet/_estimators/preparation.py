@@ -82,12 +82,16 @@ def check_same_embedding(estimator, predictor):
     wish = estimator.get_params(deep=False).get("numeric_embedding", "auto")
     if wish == "auto":
         return
-    embedding = predictor.inputs.encoder.embedding
-    fitted = None if embedding is None else embedding.name
-    if fitted != (None if wish == "scores" else wish):
+    encoder = predictor.inputs.encoder
+    fitted = None if encoder.embedding is None else encoder.embedding.name
+    if fitted is None and len(encoder.columns.scored):
+        fitted = "scores"
+    if fitted is None and wish == "scores":
+        return  # which a table without a column to score has as well
+    if fitted != wish:
         raise ValueError(
-            f"`numeric_embedding` must stay {fitted or 'scores'!r} while training goes "
-            f"on, got {wish!r}: use warm_start=False to start anew."
+            f"`numeric_embedding` must stay {fitted!r} while training goes on, got "
+            f"{wish!r}: use warm_start=False to start anew."
         )
 
 

@@ -58,8 +58,7 @@ def asked_split(estimator, X, y, groups, *, is_needed=True):
     """
     how = estimator.validation_split
     if groups is not None:
-        groups = check_array(groups, ensure_2d=False, dtype=None, input_name="groups")
-        groups = column_or_1d(groups)
+        groups = _checked_groups(groups)
         check_consistent_length(X, y, groups)
     if not is_needed or estimator.early_stopping is False:
         return None
@@ -76,6 +75,20 @@ def asked_split(estimator, X, y, groups, *, is_needed=True):
     if groups is None:
         return None
     return Asked(groups=np.unique(groups, return_inverse=True)[1])
+
+
+def _checked_groups(groups):
+    """Return the label of every sample's group, or raise an error."""
+    try:
+        groups = check_array(groups, ensure_2d=False, dtype=None, input_name="groups")
+        groups = column_or_1d(groups)
+        np.unique(groups)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            "`groups` must hold one label for every sample, all numbers or all texts, "
+            f"none of them missing: {error}"
+        ) from error
+    return groups
 
 
 def _indices_of_splits(how, X, y, groups):

@@ -183,7 +183,8 @@ class SingleLayers:
     Its first product, which may have inputs of any size, and the last one are taken in
     float64. Between them a state of the size a is rounded L times, with a standard
     deviation of at most :math:`\epsilon a / \sqrt{12}` each. Rows with a state so large
-    that this could add up to ``ROUNDING`` are evaluated in float64 altogether.
+    that this could add up to ``ROUNDING`` are evaluated in float64 altogether. Layers
+    that enlarge differences, as after very long flows, enlarge these as well.
 
     Parameters
     ----------

@@ -94,7 +94,7 @@ class DepthSOAP(DepthAdamW):
                 basis = basis.take_along_dim(order.unsqueeze(-2), dim=-1)
                 along = order.unsqueeze(-2 if axis else -1)
                 state["size"] = state["size"].take_along_dim(along, dim=axis - 2)
-                basis = torch.linalg.qr(moment @ basis).Q
+                basis = torch.linalg.qr(moment @ basis).Q.contiguous()
             bases.append(basis)
         state["mean"] = _turned(_turned_back(state["mean"], before), bases)
         state["bases"] = tuple(bases)
@@ -116,7 +116,7 @@ def _eigenvectors(moment):
         return None
     if not moment.isfinite().all():
         return torch.eye(moment.shape[-1]).to(moment).expand_as(moment).clone()
-    return torch.linalg.eigh(moment).eigenvectors.flip(-1)
+    return torch.linalg.eigh(moment).eigenvectors.flip(-1).contiguous()
 
 
 def _turned(g, bases):

@@ -252,11 +252,15 @@ class PathSearchMixin:
     def _splitter(self, y, groups=None, **_):
         """Return the splitter of ``cv``, stratified for a classifier by default."""
         splitter = check_cv(self.cv, y, classifier=is_classifier(self))
-        if groups is None or not (self.cv is None or isinstance(self.cv, Integral)):
+        if groups is None or not self._makes_folds():
             return splitter
         is_stratified = isinstance(splitter, StratifiedKFold)
         kind = StratifiedGroupKFold if is_stratified else GroupKFold
         return kind(splitter.get_n_splits())
+
+    def _makes_folds(self):
+        """Tell whether the folds are the search's own, which keep groups together."""
+        return self.cv is None or isinstance(self.cv, Integral)
 
     def _scorer(self, targets=None):
         """Return the scorer of ``scoring``.
@@ -299,7 +303,7 @@ class PathSearchMixin:
             MetadataRouter(owner=self)
             .add_self_request(self)
             .add(
-                splitter=check_cv(self.cv),
+                splitter=GroupKFold() if self._makes_folds() else check_cv(self.cv),
                 method_mapping=MethodMapping().add(caller="fit", callee="split"),
             )
             .add(

@@ -9,6 +9,7 @@ from operator import itemgetter
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import csr_array
 from sklearn.metrics import accuracy_score, make_scorer
 from sklearn.model_selection import KFold
 
@@ -50,6 +51,8 @@ values = [
     make_scorer(lambda y, p: 1), make_scorer(lambda y, p: 2),
     make_scorer(accuracy_score), lru_cache(made), lru_cache(recursive), np.mean,
     Data(made(1)), Data(made(2)), GaussianProcess(0.3), GaussianProcess(0.4),
+    made(csr_array(np.eye(2))), made(csr_array(2 * np.eye(2))), made(rng(1)),
+    made(rng(2)), made(RandomState(1)), made(RandomState(2)),
     many, np.where(many == 2500, 0, many), pd.DataFrame({"a": many}), [1, many],
     {"a": made(1)}, {"a": made(2)}, KFold(3), KFold(4), Flow(), len, np.exp, np.float64,
     None, "auto", 1, 1.5, [1, 2], (1, 2), np.float64(1.5), [made(1)], [made(2)],
@@ -67,6 +70,9 @@ def values_of(code=VALUES):
         "make_scorer": make_scorer,
         "accuracy_score": accuracy_score,
         "GaussianProcess": GaussianProcess,
+        "RandomState": np.random.RandomState,
+        "csr_array": csr_array,
+        "rng": np.random.default_rng,
         "KFold": KFold,
         "Flow": Flow,
         "__name__": "scores",

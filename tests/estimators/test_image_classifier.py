@@ -16,7 +16,7 @@ from sklearn.utils import get_tags
 from skorch.callbacks import Callback
 
 from odenet import ResODEImageClassifier
-from odenet.solvers import SGD, AdamW
+from odenet.solvers import SGD, SOAP, AdamW
 
 SOLVER = SGD(learning_rate=0.04, schedule="cosine", batch_size=16, max_epochs=4)
 SMALL = {"depth": 4, "channels": 8, "solver": SOLVER, "random_state": 0}
@@ -231,6 +231,15 @@ def test_nan_is_refused_and_loses_nothing(digits):
 def test_solvers_of_whole_batches_are_refused(solver, digits):
     with pytest.raises(ValueError, match="The 'solver' parameter"):
         ResODEImageClassifier(solver=solver).fit(*digits)
+
+
+def test_soap_is_refused(digits):
+    for solver, message in (
+        ("soap", "The 'solver' parameter"),
+        (SOAP(), "not, got SO"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            ResODEImageClassifier(solver=solver).fit(*digits)
 
 
 def test_the_default_is_the_papers_training():

@@ -158,11 +158,24 @@ def test_training_goes_on_with_the_bins_of_the_first_part():
         np.testing.assert_array_equal(encoder_of(model)(X), first)
         model.set_params(warm_start=True).fit(X, y)
         np.testing.assert_array_equal(encoder_of(model)(X), first)
-        for other in {*NAMES} - {"auto", name}:
+        for other in {*NAMES} - {"auto", name}:  # None among them
             model.set_params(numeric_embedding=other)
             with pytest.raises(ValueError, match=f"must stay '{name}'"):
                 model.fit(X, y)
         model.set_params(numeric_embedding="auto").fit(X, y)
+
+
+def test_training_does_not_go_on_with_other_inputs_without_bins():
+    X, y = data()
+    for first, other in ((None, "scores"), ("scores", None)):
+        model = ResODERegressor(**SMALL, solver=AdamW(max_epochs=2))
+        model.set_params(numeric_embedding=first).partial_fit(X, y)
+        model.set_params(numeric_embedding=other)
+        if first is None:  # no column has scores: "scores" cannot be told from it
+            model.partial_fit(X, y)
+            continue
+        with pytest.raises(ValueError, match="must stay 'scores'"):
+            model.partial_fit(X, y)
 
 
 def test_monotone_columns_have_bins_and_no_waves():

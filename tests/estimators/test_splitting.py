@@ -206,6 +206,18 @@ def test_a_weight_is_as_many_repetitions():
             assert weighted.history_["valid_loss"].equals(copies.history_["valid_loss"])
 
 
+def test_bad_groups_are_named():
+    X, y = np.arange(40.0).reshape(20, 2), np.arange(20.0)
+    for groups in (
+        ["a", None] * 10,
+        np.array(["a", np.nan] * 10, dtype=object),
+        np.ones((20, 2)),
+        [np.nan] * 20,
+    ):
+        with pytest.raises(ValueError, match="`groups` must hold one label"):
+            ResODERegressor().fit(X, y, groups=groups)
+
+
 def test_groups_do_not_depend_on_the_order_of_rows():
     X, y = table()
     groups = np.arange(60) // 5

@@ -134,6 +134,25 @@ def test_decay_is_decoupled():
     torch.testing.assert_close(free - shrunk, torch.full_like(free, 0.1 * 0.5))
 
 
+def test_steps_go_on_from_a_record_to_the_last_bit():
+    """A record keeps arrays in the usual order, in which products are rounded alike."""
+    gradients = drawn(40, 3, 2, 7, 5).float()
+    p, q = (torch.zeros(3, 2, 7, 5) for _ in range(2))
+    whole = follow(optimizer_of(p), p, gradients)
+    optimizer = optimizer_of(q)
+    follow(optimizer, q, gradients[:15])
+    kept = optimizer.state_dict()
+    assert all(basis.is_contiguous() for basis in kept["state"][0]["bases"])
+    for name in ("moments", "bases"):
+        kept["state"][0][name] = tuple(
+            t.clone(memory_format=torch.contiguous_format)
+            for t in kept["state"][0][name]
+        )
+    again = optimizer_of(q)
+    again.load_state_dict(kept)
+    assert torch.equal(follow(again, q, gradients[15:]), whole)
+
+
 def lipschitz(depth):
     """The smoothness after steps whose gradient is a function of depth time."""
     generator = torch.Generator().manual_seed(0)

@@ -106,6 +106,8 @@ def test_groups_go_to_the_splitter():
     with sklearn.config_context(enable_metadata_routing=True):
         model.fit(X, y, groups=groups)
         scores = model.cv_results_["split0_test_score"]
+        of_its_own = make(cv=3).fit(X, y, groups=groups).cv_results_
+    np.testing.assert_array_equal(of_its_own["split0_test_score"], scores)
     splits = list(GroupKFold(3).split(X, y, groups))
     np.testing.assert_array_equal(
         scores, make(cv=splits).fit(X, y).cv_results_["split0_test_score"]
