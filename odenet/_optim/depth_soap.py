@@ -5,7 +5,7 @@ import torch
 from odenet._optim.depth_adamw import DepthAdamW
 
 # Steps between two turns of the bases, and how much of the old second moments a step
-# keeps: those of the paper, where turns are a tenth of the work.
+# keeps: those of the paper.
 STEPS_BETWEEN_TURNS = 10
 KEPT = 0.95
 # The least size of a coordinate, as a share of the root mean square of all. A turned
