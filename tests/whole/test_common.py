@@ -12,7 +12,7 @@ from odenet import (
     ResODERegressorCV,
 )
 from odenet.losses import Huber
-from odenet.solvers import SGD, AdamW
+from odenet.solvers import SGD, SOAP, AdamW
 
 SMALL = {"depth": 4, "width": 8}
 PATH = {"depths": [2, 8], "flow_times": [1.0, 10.0], "cv": 2, "width": 8}
@@ -28,7 +28,7 @@ REFINED = {"depth": "auto", "width": 8, "gap_tol": 0.05, "flow_time": 5.0}
 class RisingRegressor(ResODERegressor):
     """A regressor that rises with all features, however many a check has."""
 
-    def _signs_of_inputs(self, columns, targets):
+    def _signs_of_inputs(self, columns, embedding, targets):
         return columns.signs_of_inputs(np.ones(self.n_features_in_, dtype=int))
 
 
@@ -40,7 +40,7 @@ class RisingClassifier(ResODEClassifier):
         tags.classifier_tags.multi_class = False
         return tags
 
-    def _signs_of_inputs(self, columns, targets):
+    def _signs_of_inputs(self, columns, embedding, targets):
         targets.check_monotonic()
         return columns.signs_of_inputs(np.arange(self.n_features_in_) == 0)
 
@@ -98,6 +98,7 @@ MORE = [
     # R2, the default, is not defined for the one sample that few samples hold out.
     ResODERegressor(**STOPPED_EARLY, scoring="neg_mean_absolute_error"),
     ResODEClassifier(**STOPPED_EARLY, scoring=None),
+    ResODEClassifier(**SMALL, solver=SOAP(max_epochs=30)),
     RisingRegressor(**STOPPED_EARLY),
     RisingRegressor(**SMALL, solver=SGD(schedule="cosine", max_epochs=30)),
     RisingClassifier(**SMALL),
