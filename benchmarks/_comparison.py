@@ -91,7 +91,7 @@ def all_ranks(rows, names, models, key="score"):
     return [ranks for ranks in both if ranks]
 
 
-def wins(rows, names, model, key="score"):
+def wins(rows, names, model):
     """Count the sets on which a model is better than each other, and those of both.
 
     Returns
@@ -103,9 +103,9 @@ def wins(rows, names, model, key="score"):
     found = {}
     for other in dict.fromkeys(m for _, m, _ in rows if m != model):
         pairs = [
-            (sign(rows, name, key), *means.values())
+            (sign(rows, name, "score"), *means.values())
             for name in names
-            if (means := common_means(rows, name, (model, other), key))
+            if (means := common_means(rows, name, (model, other)))
         ]
         won = sum((s * a < s * b) + 0.5 * (a == b) for s, a, b in pairs)
         found[other] = won, len(pairs)

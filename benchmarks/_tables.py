@@ -106,11 +106,9 @@ class Table:
     @property
     def categories(self):
         """The names of the columns of categories."""
-        return (
-            list(self.X.columns[self.X.dtypes == "category"])
-            if self.has_categories
-            else []
-        )
+        if not self.has_categories:
+            return []
+        return list(self.X.columns[self.X.dtypes == "category"])
 
     def rows(self, index):
         """Return the rows of X and y that an index names."""

@@ -43,12 +43,12 @@ BUNDLED = ("diabetes", "breast_cancer")
 N_ROWS_OF_A_GAP = 500
 
 
-def measure(table, split, seed, solver, settings):
-    """Return the numbers of one fit."""
+def measure(table, split, solver, settings):
+    """Return the numbers of one fit, whose seed is the number of the split."""
     train, test = map(table.rows, table.splits[split])
     is_regression = table.task == "regression"
     kind = ResODERegressor if is_regression else ResODEClassifier
-    model = kind(solver=solver, random_state=seed, **settings)
+    model = kind(solver=solver, random_state=split, **settings)
     begin = process_time()
     model.fit(*train)
     seconds, (X, y) = process_time() - begin, test
@@ -82,7 +82,7 @@ def main():
         table = load(name)
         for solver in SOLVERS:
             runs = [
-                measure(table, split, split, solver, settings)
+                measure(table, split, solver, settings)
                 for split in range(options.splits)
             ]
             row = averaged(runs)

@@ -181,13 +181,12 @@ def make_catboost(table, seed):
 
     classify = table.task == "classification"
     estimator = CatBoostClassifier if classify else CatBoostRegressor
-    categories = table.categories
     return estimator(
         thread_count=1,
         random_seed=seed,
         verbose=False,
         allow_writing_files=False,
-        cat_features=categories or None,
+        cat_features=table.categories or None,
     )
 
 

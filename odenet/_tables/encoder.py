@@ -9,7 +9,7 @@ What training has not met has no mark: the columns of an unknown category are al
 unless rare categories are pooled, and a missing number becomes the mean.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.sparse import issparse
@@ -171,7 +171,7 @@ def fit_encoder(columns, X, weight, gain=None, limit=np.inf, norm=None, embeddin
         scaled = side_by_side([scaled, _fit_to_marks(columns, X, weight, gain)])
     scores = fit_normal_scores(_scored(columns, numbers), weight, unit)
     if embedding is not None:
-        embedding = embedding.scaled(unit)
+        embedding = replace(embedding, gain=unit)
     return Encoder(columns, fill, scaled, scores, embedding)
 
 

@@ -53,6 +53,8 @@ class AdamW(MiniBatch):
         "weight_decay": [NON_NEGATIVE],
     }
 
+    optimizer_class = DepthAdamW
+
     def __init__(
         self,
         learning_rate=0.04,
@@ -69,7 +71,7 @@ class AdamW(MiniBatch):
 
     def make_optimizer(self, module, horizon):
         """Make the torch optimizer for a network; mini-batches have no horizon."""
-        return DepthAdamW(
+        return self.optimizer_class(
             module.parameter_groups(),
             self.learning_rate,
             weight_decay=self.weight_decay,

@@ -44,6 +44,8 @@ class SOAP(AdamW):
     'max_epochs'
     """
 
+    optimizer_class = DepthSOAP
+
     def __init__(
         self,
         learning_rate=0.02,
@@ -53,11 +55,3 @@ class SOAP(AdamW):
         patience=20,
     ):
         super().__init__(learning_rate, weight_decay, batch_size, max_epochs, patience)
-
-    def make_optimizer(self, module, horizon):
-        """Make the torch optimizer for a network; mini-batches have no horizon."""
-        return DepthSOAP(
-            module.parameter_groups(),
-            self.learning_rate,
-            weight_decay=self.weight_decay,
-        )

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -54,7 +56,7 @@ def test_the_embedding_comes_after_the_scores(rng):
         encoder = fit_encoder(met, X, weight, 2.0, 4.0, embedding=embedding)
         Z = encoder(X)
         filled = np.where(np.isnan(X[:, 2:]), encoder.fill[1:], X[:, 2:])
-        expected = [plain(X), embedding.scaled(2.0)(filled)]
+        expected = [plain(X), replace(embedding, gain=2.0)(filled)]
         np.testing.assert_array_equal(Z, np.hstack(expected))
         assert encoder.n_inputs == len(encoder.sources) == Z.shape[1]
         assert set(encoder.sources[plain.n_inputs :]) == {2}

@@ -8,7 +8,7 @@ well; Tancik et al., "Fourier features let networks learn high frequency functio
 low dimensional domains", NeurIPS 2020, has fixed ones).
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -74,10 +74,6 @@ class Periodic:
         angles = 2 * np.pi * self.frequencies * z
         waves = np.concatenate([np.sin(angles), np.cos(angles) - 1.0], axis=2)
         return self.size * waves.reshape(len(numbers), self.n_inputs)
-
-    def scaled(self, gain):
-        """Return the same map beside numbers of another standard deviation."""
-        return replace(self, gain=gain)
 
 
 def fit_periodic(columns, standardizer, generator):

@@ -12,7 +12,7 @@ learning", NeurIPS 2022, section 3.2). So any function of x that is linear in ev
 is linear in these inputs. Beyond the first and the last edge they stay as they are.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -58,29 +58,29 @@ class PiecewiseLinear:
         return f"{len(self.columns)} of them in {self.n_inputs} bins"
 
     @property
+    def n_bins(self):
+        """How many bins each column has, a list."""
+        return [len(edges) - 1 for edges in self.edges]
+
+    @property
     def n_inputs(self):
         """How many inputs all columns have together."""
-        return sum(len(edges) - 1 for edges in self.edges)
+        return sum(self.n_bins)
 
     @property
     def sources(self):
         """The column of the table that each input tells of, shape (n_inputs,)."""
-        return np.repeat(self.columns, [len(edges) - 1 for edges in self.edges])
+        return np.repeat(self.columns, self.n_bins)
 
     @property
     def sizes(self):
         """What each share is multiplied by, shape (n_inputs,)."""
-        n_bins = [len(edges) - 1 for edges in self.edges]
-        return self.gain * SIZE / np.repeat(n_bins, n_bins)
+        return self.gain * SIZE / np.repeat(self.n_bins, self.n_bins)
 
     def __call__(self, numbers):
         """Return the inputs of the embedded columns, whose numbers have no gap."""
         shares = _shares_of_bins(numbers, self.edges)
         return self.sizes * (shares - self.means)
-
-    def scaled(self, gain):
-        """Return the same map beside numbers of another standard deviation."""
-        return replace(self, gain=gain)
 
 
 def fit_piecewise_linear(columns, numbers, weight):

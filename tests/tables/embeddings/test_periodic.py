@@ -1,5 +1,7 @@
 """Numbers as sines and cosines."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -20,7 +22,7 @@ def fitted(X, seed=0, columns=None):
 
 def test_inputs_are_sines_and_cosines_of_each_column(rng):
     X = rng.normal(3.0, 2.0, size=(50, 2))
-    embedding = fitted(X, columns=np.array([1, 4])).scaled(2.0)
+    embedding = replace(fitted(X, columns=np.array([1, 4])), gain=2.0)
     z = (X - X.mean(axis=0)) / X.std(axis=0)
     z = z / np.hypot(1, z / 4)
     expected = []

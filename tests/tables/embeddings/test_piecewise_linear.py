@@ -1,5 +1,7 @@
 """Numbers as the shares of the bins that they have passed."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -42,7 +44,7 @@ def test_a_number_has_passed_the_bins_below_it(rng):
 
 def test_inputs_have_mean_zero_and_the_size_that_was_chosen(rng):
     X, weight = rng.exponential(size=(500, 2)), rng.uniform(size=500)
-    embedding = fitted(X, weight).scaled(3.0)
+    embedding = replace(fitted(X, weight), gain=3.0)
     Z = embedding(X)
     np.testing.assert_allclose(weight @ Z, 0, atol=1e-9)
     of_first = np.ptp(Z[:, embedding.sources == 0], axis=0)
