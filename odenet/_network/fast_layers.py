@@ -61,7 +61,7 @@ def residual_stack(h, V, W, activation, scale, depth=None):
     with_gradients = torch.is_grad_enabled() and any(t.requires_grad for t in (h, V, W))
     if with_gradients and is_written(h, V, W):
         stack = _stack_in_workspace
-    elif with_gradients or h.dim() == 3 or not _is_ordinary(h, V, W):
+    elif with_gradients or h.dim() == 3 or not is_ordinary(h, V, W):
         stack = plain_stack
     else:
         stack = _unrecorded
@@ -70,10 +70,10 @@ def residual_stack(h, V, W, activation, scale, depth=None):
 
 def is_written(h, V, W):
     """Tell whether gradients are computed in a workspace, by hand."""
-    return _is_ordinary(h, V, W) and (h.is_cuda or is_worth_keeping(h, V))
+    return is_ordinary(h, V, W) and (h.is_cuda or is_worth_keeping(h, V))
 
 
-def _is_ordinary(*tensors):
+def is_ordinary(*tensors):
     """Tell whether nobody watches the operations, and the kernels know the format.
 
     In-place operations and ``out=`` hide from transforms (vmap, forward mode), tracing

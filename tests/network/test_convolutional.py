@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from odenet import ConvResidualNetwork, depth_smoothness
+from odenet._network import convolutional
+from odenet._network.activations import ACTIVATIONS
 from odenet.schemes import GaussianProcess
 
 SHAPE = (7, 5, 3)
@@ -89,6 +91,79 @@ def test_evaluation_uses_the_running_moments(x):
         module.eval()
     torch.testing.assert_close(network(x), forward(x))
     torch.testing.assert_close(network(x)[:1], network(x[:1]))  # no batch matters
+
+
+@pytest.fixture
+def parts(monkeypatch):
+    """The numbers of samples that have gone through the layers by products."""
+    parts, run_part = [], convolutional._run_part
+
+    def counted(h, *args):
+        parts.append(len(h))
+        return run_part(h, *args)
+
+    monkeypatch.setattr(convolutional, "_run_part", counted)
+    return parts
+
+
+def random_network(image_shape, activation="gelu", seed=0):
+    """In evaluation, all of its weights and moments random."""
+    generator = torch.Generator().manual_seed(seed)
+    network = ConvResidualNetwork(
+        image_shape,
+        2,
+        depth=3,
+        channels=1 + seed,
+        activation=activation,
+        init="iid",
+        generator=generator,
+        dtype=torch.float64,
+    )
+    with torch.no_grad():
+        for name, values in network.state_dict().items():
+            if "norm" in name or "moments" in name:
+                drawn = torch.randn(values.shape, generator=generator).double()
+                values.copy_(drawn.square() if "moments" in name else drawn)
+    return network.eval()
+
+
+# Maps of 4 x 4, 3 x 2, 1 x 1, 1 x 3 and 2 x 1 pixels.
+@pytest.mark.parametrize(
+    "image_shape", [(12, 10, 1), (7, 5, 3), (3, 3, 1), (1, 9, 2), (6, 1, 1)]
+)
+def test_products_of_an_evaluation_are_the_convolutions_of_torch(
+    image_shape, parts, generator, monkeypatch
+):
+    """Of one channel and of several, one sample and many, in parts and at once."""
+    for seed, activation in enumerate(ACTIVATIONS):
+        network = random_network(image_shape, activation, seed)
+        monkeypatch.setattr(convolutional, "CACHED", 4 * network.state_dim)
+        for n, expected_parts in [(1, [1]), (4, [4]), (11, [4, 4, 3])]:
+            x = torch.randn(n, np.prod(image_shape), generator=generator).double()
+            parts.clear()
+            with torch.no_grad():
+                last = network.last_state(x)
+            assert parts == expected_parts
+            expected = network.hidden_states(x)[-1]
+            torch.testing.assert_close(last, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_only_evaluations_in_float64_are_by_products(x, parts):
+    """Where gradients, another type or a transform is asked for, torch convolves."""
+    network = random_network(SHAPE, seed=2)
+    expected = network(x)
+    gradient = torch.autograd.grad(expected.sum(), network.W)[0]
+    assert gradient.abs().max() > 0
+    with torch.no_grad():
+        mapped = torch.vmap(lambda row: network(row[None])[0])(x)
+        torch.testing.assert_close(mapped, expected)
+        single = random_network(SHAPE, seed=2).float()
+        torch.testing.assert_close(single(x.float()), expected.float())
+        network.train()(x)
+    assert parts == []
+    with torch.inference_mode():
+        network.eval()(x)
+    assert parts == [len(x)]
 
 
 def test_no_layer_does_anything_at_the_start(x):
