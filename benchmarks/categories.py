@@ -81,14 +81,14 @@ TABLES = {
 }
 
 
-def measure(method, table, y, categories, seed, depth):
+def measure(method, table, y, categories, seed, **size):
     """Return R2, seconds and the dimension of the state of a fit to half the rows."""
     n_train = len(y) // 2
     settings = METHODS[method]
     if settings is None:
         table, settings = table.drop(columns=categories), METHODS["default"]
     share, dim, min_frequency = settings
-    model = ResODERegressor(depth, min_frequency=min_frequency, random_state=seed)
+    model = ResODERegressor(**size, min_frequency=min_frequency, random_state=seed)
     with (
         patch.object(rare_categories, "SHARE_OF_HALF", share),
         patch.object(start, "CATEGORIES_DIM", dim),
@@ -102,12 +102,15 @@ def measure(method, table, y, categories, seed, depth):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="depth 2, few rows")
+    parser.add_argument(
+        "--quick", action="store_true", help="depth 2, few rows, a short flow"
+    )
     parser.add_argument("--json", help="file for the results")
     options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # of identifiers, and of training that could go on
-    depth, seeds = (2, range(1)) if options.quick else (64, range(3))
+    size = {"depth": 2, "flow_time": 1.0} if options.quick else {}
+    seeds = range(1 if options.quick else 3)
     print(f"R2, seconds and state dimension; means of {len(seeds)} seeds")
     print(f"{'table':<14}" + "".join(f"{method:>19}" for method in METHODS))
     measured = []
@@ -116,7 +119,7 @@ def main():
         data = [(s, make(np.random.default_rng(s), n_rows)) for s in seeds]
         line = f"{name:<14}"
         for method in METHODS:
-            results = [measure(method, *table, s, depth) for s, table in data]
+            results = [measure(method, *table, s, **size) for s, table in data]
             r2, seconds, dim = map(mean, zip(*results, strict=True))
             line += f"{r2:>8.4f}{seconds:>6.1f}{dim:>5.0f}"
             row = {"table": name, "method": method, "r2": r2}

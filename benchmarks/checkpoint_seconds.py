@@ -28,7 +28,7 @@ from odenet._estimators.checkpoint import Checkpoint
 from odenet._training.recorder import Recorder
 
 SIZES = [(2_000, 10, "flow"), (20_000, 20, "auto"), (50_000, 50, "auto")]
-QUICK_SIZES = [(300, 3, "auto")]
+QUICK_SIZES = [(60, 3, "adamw")]
 
 
 class Stopwatch:
