@@ -47,7 +47,8 @@ class ResODERegressor(RegressorMixin, TableResODE):
         stabilised Runge-Kutta method, "gd" by gradient descent with small steps; "sgd",
         "adamw" and "soap" train on mini-batches. "auto" is "flow" for up to 500
         distinct samples, of a loss with a kink ("absolute_error", "quantile") for fewer
-        than 20, or where a ``flow_time`` is given, else "adamw"; ``solver_`` tells.
+        than 20, or where a ``flow_time`` is given. Else it is "soap" for the squared
+        error, and "adamw" for other losses; ``solver_`` tells.
     flow_time : float, default=None
         Horizon T of "flow" and "gd"; the other solvers have none. None lets the data
         decide: training ends when the validation loss has risen, or the training loss
@@ -153,15 +154,15 @@ class ResODERegressor(RegressorMixin, TableResODE):
         standardised value, which is all that None gives. "scores" are its normal
         scores, which depend on the order of its values only. "piecewise_linear" adds to
         these the shares of bins that a value has passed, in which any function that is
-        linear in every bin is linear: up to 24 bins between quantiles of the training
-        set, one for 50 distinct samples. "periodic" adds to the scores sines and
-        cosines of 8 frequencies, which are drawn once, with a standard deviation of 0.1
-        periods per standard deviation of the column (both are by Gorishniy, Rubachev
-        and Babenko, NeurIPS 2022). The network starts as if bins and waves were not
-        there. "auto" is "scores", and None without ``standardize``: bins help on
-        some tables, as where the target has steps, and harm on others. A sparse X takes
-        "auto" and None only, which are the same there. No column can have both waves
-        and a constraint of ``monotonic_cst``.
+        linear in every bin is linear: up to 24 bins, one for 50 distinct samples,
+        between frequent values and quantiles of the others in training. "periodic" adds
+        to the scores sines and cosines of 8 frequencies, which are drawn once, with a
+        standard deviation of 0.1 periods per standard deviation of the column (both are
+        by Gorishniy, Rubachev and Babenko, NeurIPS 2022). The network starts as if bins
+        and waves were not there. "auto" is "piecewise_linear" for mini-batches of more
+        than 500 distinct samples, else "scores", and None without ``standardize``. A
+        sparse X takes "auto" and None only, which are the same there. No column can
+        have both waves and a constraint of ``monotonic_cst``.
     monotonic_cst : array-like of int of shape (n_features,) or dict, default=None
         The features with which predictions must not fall (1) or must not rise (-1), as
         in scikit-learn's gradient boosting; 0 leaves a feature free. A dict maps names

@@ -53,6 +53,8 @@ from odenet.solvers._registry import SolverNames
 
 FURTHER_INPUTS = {"piecewise_linear", "periodic"}  # beside values and scores
 EMBEDDINGS = {"auto", "scores", *FURTHER_INPUTS}
+# "auto" gives bins to more rows only, those for which it takes mini-batches: a choice.
+MOST_NOT_EMBEDDED = 500
 
 
 class TableResODE(BaseResODE):
@@ -649,11 +651,23 @@ def embedding_of(estimator, reading, generator):
     -------
     embedding : PiecewiseLinear, Periodic or None
     """
+    X, _, weight = reading.rows[:3]
     name = estimator.numeric_embedding
+    if name == "auto":
+        name = _embedding_by_the_task(estimator, reading)
     if reading.embedding is not None or name not in FURTHER_INPUTS:
         return reading.embedding
-    X, _, weight = reading.rows[:3]
     return fit_embedding(name, reading.layout, X, weight, generator, LIMIT)
+
+
+def _embedding_by_the_task(estimator, reading):
+    """Return the embedding that "auto" stands for, by the targets and the solver."""
+    n_rows, targets = len(reading.rows.y), reading.targets
+    solver = estimator._resolved_solver(n_rows, targets.loss)
+    is_given = len(reading.layout.scored) > 0  # scores, which bins stand beside
+    if not is_given or solver.follows_flow or n_rows <= MOST_NOT_EMBEDDED:
+        return "scores"
+    return targets.embedding_of_many
 
 
 def _met_columns(X):

@@ -37,6 +37,9 @@ class Loss:
         Whether the slope of the loss changes within a small part of the target's
         standard deviation. The flow of such a loss takes many small steps, so that
         ``solver="auto"`` follows it for fewer samples only.
+    solver_of_many : str
+        The name of the solver that ``solver="auto"`` takes where samples are too many
+        for a flow.
     n_predictions : int or None
         How many numbers are predicted of each target, on a last axis of the
         predictions. None is one, without such an axis.
@@ -70,6 +73,7 @@ class Loss:
     constant_curvature = None
     outputs_per_target = 1
     has_kink = False
+    solver_of_many = "adamw"
     n_predictions = None
 
     def check(self, y):

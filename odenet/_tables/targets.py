@@ -37,6 +37,7 @@ class Targets:
     checks = {}  # keyword arguments for scikit-learn's check of y
     is_calibrated = True  # whether held-out samples give intervals or sets
     temperature = 1.0  # what outputs are divided by to be logits, where they are
+    embedding_of_many = "scores"  # what numbers are given by to mini-batches
     has_classes = False  # if so, there are ``classes``, ``logits`` and probabilities
     longest_flow_time = 300.0  # of a flow that held-out samples are to stop
 
@@ -172,6 +173,7 @@ class RegressionTargets(Targets):
     loss: Loss = SquaredError()
 
     checks = {"multi_output": True, "y_numeric": True}
+    embedding_of_many = "piecewise_linear"
 
     @classmethod
     def of(cls, y, *, estimator_name, params, classes=None):

@@ -42,7 +42,7 @@ def resolve_solver(solver, n_rows=0, flow_time=None, loss=None):
     flow_time : float, default=None
         The horizon that is asked for, for "auto".
     loss : Loss, default=None
-        What is made small, for "auto"; None is a loss without a kink.
+        What is made small, for "auto"; None is a loss without a kink, for AdamW.
 
     Returns
     -------
@@ -64,7 +64,8 @@ def resolve_solver(solver, n_rows=0, flow_time=None, loss=None):
             has_kink = loss is not None and loss.has_kink
             most = MOST_FLOW_ROWS_OF_A_KINK if has_kink else MOST_FLOW_ROWS
             is_flow = n_rows <= most or flow_time is not None
-            solver = "flow" if is_flow else "adamw"
+            of_many = "adamw" if loss is None else loss.solver_of_many
+            solver = "flow" if is_flow else of_many
         solver = _class_named(solver)()
     solver.validate()
     return solver

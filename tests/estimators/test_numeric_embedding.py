@@ -57,6 +57,29 @@ def test_each_name_stands_for_its_inputs():
     assert "3 numbers, 2 of them in 6 bins" in str(bins.summary())
 
 
+def test_auto_has_bins_where_many_numbers_are_predicted_by_mini_batches():
+    X, y = data(n=520)
+    few = {**SMALL, "solver": AdamW(max_epochs=1)}
+    for model, n_rows, has_bins in (
+        (ResODERegressor(**few), 501, True),
+        (ResODERegressor(**few, n_members=2), 501, True),
+        (ResODERegressor(**few, monotonic_cst=[1, 0, 0]), 501, True),
+        (ResODERegressor(**few, loss="quantile"), 501, True),
+        (ResODERegressor(**few), 500, False),
+        (ResODERegressor(**QUICK), 501, False),
+        (ResODERegressor(**few, standardize=False), 501, False),
+        (ResODEClassifier(**few), 501, False),
+    ):
+        target = y > 0 if isinstance(model, ResODEClassifier) else y
+        embedding = encoder_of(model.fit(X[:n_rows], target[:n_rows])).embedding
+        assert (embedding is not None) is has_bins, model
+        if has_bins:
+            assert embedding.name == "piecewise_linear"
+    repeated = np.arange(520) % 500
+    model = ResODERegressor(**few).fit(X[repeated], y[repeated])
+    assert encoder_of(model).embedding is None  # the same 500 rows, some of them twice
+
+
 def test_bins_learn_steps_that_scores_smooth_over():
     X, y = data(n=2400)
     settings = {**SMALL, "width": 16, "solver": AdamW(max_epochs=40)}

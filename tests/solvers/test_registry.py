@@ -14,13 +14,14 @@ from odenet import (
     ResODERegressorCV,
 )
 from odenet._losses.base import Loss
+from odenet._losses.cross_entropy import CrossEntropy
 from odenet._losses.quantile import Quantile
 from odenet._losses.registry import LOSSES
 from odenet._optim.depth_adamw import DepthAdamW
 from odenet._optim.depth_soap import DepthSOAP
 from odenet._optim.explicit_euler import ExplicitEuler
 from odenet._utils.sklearn_private import validate_parameters
-from odenet.solvers import SOLVERS, AdamW, Flow, GradientDescent, resolve_solver
+from odenet.solvers import SOAP, SOLVERS, AdamW, Flow, GradientDescent, resolve_solver
 from odenet.solvers._registry import SolverNames
 
 
@@ -67,15 +68,15 @@ def test_auto(n_rows, flow_time, expected):
     assert type(resolve_solver("auto", n_rows, flow_time)) is expected
 
 
-def test_auto_follows_the_flow_of_a_kink_for_fewer_samples():
+def test_auto_depends_on_the_loss():
     """Of the losses by name, two have a kink; one of one's own has none."""
     kinks = ["absolute_error", "quantile"]
     assert [name for name, kind in LOSSES.items() if kind().has_kink] == kinks
-    for name, kind in [*LOSSES.items(), ("own", Loss)]:
+    for name, kind in [*LOSSES.items(), ("own", Loss), ("classes", CrossEntropy)]:
         most = 19 if name in kinks else 500
         for n_rows, flow_time, expected in [
             (most, None, Flow),
-            (most + 1, None, AdamW),
+            (most + 1, None, SOAP if name == "squared_error" else AdamW),
             (10**6, 3.0, Flow),
         ]:
             solver = resolve_solver("auto", n_rows, flow_time, kind())

@@ -1,7 +1,7 @@
 r"""Numbers as the shares of bins that are passed: the piecewise-linear encoding.
 
-The edges :math:`b_0 < ... < b_K` of the bins of a column are quantiles of the training
-set, and its k-th input is
+The edges :math:`b_0 < ... < b_K` of the bins of a column are its frequent numbers and
+quantiles of the others in the training set, and its k-th input is
 
 .. math::
     \min(1, \max(0, (x - b_{k-1}) / (b_k - b_{k-1}))),
@@ -25,7 +25,7 @@ SAMPLES_PER_BIN = 50
 # bins that are passed move the state together in a step of AdamW, whose length does not
 # depend on the size of gradients. `python benchmarks/numeric_embeddings.py --bins
 # --size 1` compares sizes.
-SIZE = 0.5
+SIZE = 1.0
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def fit_piecewise_linear(columns, numbers, weight):
     """Fit bins to the numbers that are not missing.
 
     A column has a bin for every SAMPLES_PER_BIN rows, two at least and MOST_BINS at
-    most. It has fewer if quantiles are equal.
+    most. It has fewer if a few numbers have most of the rows.
 
     Parameters
     ----------
@@ -106,24 +106,32 @@ def fit_piecewise_linear(columns, numbers, weight):
     edges, means = [], [np.zeros(0)]
     for x in numbers.T:
         known = ~np.isnan(x)
-        edges.append(_quantiles(x[known], share[known], n_bins))
+        edges.append(_edges(x[known], share[known], n_bins))
         passed = _shares_of_bins(x[known, None], edges[-1:])
         means.append(share[known] @ passed / share[known].sum())
     return PiecewiseLinear(columns, tuple(edges), np.concatenate(means))
 
 
-def _quantiles(x, weight, n_bins):
-    """Return distinct weighted quantiles, the least and the largest number included.
+def _edges(x, weight, n_bins):
+    """Return the edges of at most so many bins, the least and the largest included.
 
-    The quantile of a share is the least number with this share of the weight at or
-    below it. A column of few numbers may have all quantiles at two of them: then the
-    edges are its least number, the next one and the largest.
+    Numbers of more weight than a bin are edges, as the zeros of a column that is mostly
+    zero. The bins that are left go to the other numbers, one for SAMPLES_PER_BIN of
+    their rows, by quantiles of their own: the quantile of a share is the least number
+    with this share of the weight at or below it. If none is left, the edges are the
+    least number, the next one and the largest.
     """
     values, where = np.unique(x, return_inverse=True)
-    below = np.cumsum(np.bincount(where, weight))
-    targets = np.arange(1, n_bins) / n_bins * below[-1]
-    inner = np.searchsorted(below, targets)
-    chosen = np.unique([0, *inner, len(values) - 1])
+    rest, heavy = np.bincount(where, weight), np.zeros(len(values), bool)
+    rows_by_weight, n_left = len(x) / rest.sum(), n_bins
+    while (found := n_left * rest > rest.sum()).any():
+        heavy |= found
+        rest[found] = 0.0
+        most = int(rest.sum() * rows_by_weight / SAMPLES_PER_BIN)
+        n_left = max(1, min(n_bins - heavy.sum(), most))
+    below = np.cumsum(rest)
+    inner = np.searchsorted(below, np.arange(1, n_left) / n_left * below[-1])
+    chosen = np.unique([0, *np.flatnonzero(heavy), *inner, len(values) - 1])
     return values[chosen if len(chosen) > 2 else [0, 1, -1]]
 
 

@@ -68,7 +68,18 @@ def test_a_weight_is_a_repetition(rng):
     np.testing.assert_allclose(shares(embedding, rows).mean(axis=0), embedding.means)
 
 
-def test_equal_quantiles_leave_two_bins_at_least():
+def test_frequent_numbers_are_edges_and_the_others_share_the_bins_left(rng):
+    others = np.arange(1.0, 1 + 4 * SAMPLES_PER_BIN)
+    for zeros, top in ((700, 100), (5000, 60)):
+        X = np.concatenate([np.zeros(zeros), others, np.full(top, 300.0)])[:, None]
+        (edges,) = fitted(rng.permutation(X)).edges
+        inner = np.array([1, 2, 3]) * SAMPLES_PER_BIN
+        np.testing.assert_array_equal(edges, [0, *inner, 300])
+    grades = np.repeat([1.0, 2.0, 3.0, 4.0, 9.0], [300, 200, 90, 60, 1])[:, None]
+    np.testing.assert_array_equal(fitted(grades).edges[0], [1, 2, 3, 4, 9])
+
+
+def test_a_column_has_two_bins_at_least():
     X = np.array([0.0] * 400 + [1.0, 2.0, 5.0])[:, None]
     (edges,) = fitted(X).edges
     np.testing.assert_array_equal(edges, [0, 1, 5])
