@@ -206,7 +206,7 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             return [(notice, UserWarning)]
         device = training_device(self.device, self.dtype)
         if predictor is None:
-            predictor = self._start(replace(reading, rows=rows), generator)
+            predictor = self._start(replace(reading, rows=rows), solver, generator)
         judges, table = rows, X
         if given is not None:
             with telling_whose("`X_val`, `y_val` and `sample_weight_val`"):
@@ -245,7 +245,7 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         seed, generator = seed_and_generator(self.random_state)
         rows = merged(reading.rows, seed)
         if is_first:
-            predictor = self._start(replace(reading, rows=rows), generator)
+            predictor = self._start(replace(reading, rows=rows), solver, generator)
         predictor.network.to(device)
         samples = to_samples(predictor, rows, weights_have_mean_one=False)
         past = None if is_first else self._past()
@@ -279,8 +279,8 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         """
         raise NotImplementedError
 
-    def _start(self, reading, generator):
-        """Return a predictor with the network that a training starts with."""
+    def _start(self, reading, solver, generator):
+        """Return a predictor with the network that a solver starts to train."""
         raise NotImplementedError
 
     def _resolved_solver(self, n_rows=0, loss=None):
@@ -659,9 +659,9 @@ def prepare(estimator, X, y, sample_weight, announced):
     reading = estimator._read(X, y, sample_weight, announced=announced)
     seed, generator = seed_and_generator(estimator.random_state)
     rows = merged(reading.rows, seed)
-    predictor = estimator._start(replace(reading, rows=rows), generator)
-    predictor.network.to(device)
     solver = estimator._resolved_solver()
+    predictor = estimator._start(replace(reading, rows=rows), solver, generator)
+    predictor.network.to(device)
     plan = estimator._plan(
         solver, predictor, **estimator._path(predictor.network, solver)
     )

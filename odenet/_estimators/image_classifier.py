@@ -300,7 +300,7 @@ class ResODEImageClassifier(ClassificationMixin, BaseResODE):
         rows, targets = to_rows(X, y, sample_weight, targets_of)
         return Reading(rows, targets, shape)
 
-    def _start(self, reading, generator):
+    def _start(self, reading, solver, generator):
         X, y, weight = reading.rows[:3]
         network = ConvResidualNetwork(
             reading.layout,

@@ -200,9 +200,10 @@ class TableResODE(BaseResODE):
             rows = rows._replace(X=X)
         return Reading(rows, targets, columns, notices, announced.embedding)
 
-    def _start(self, reading, generator):
+    def _start(self, reading, solver, generator):
         X, y, weight = reading.rows[:3]
-        columns, embedding = reading.layout, embedding_of(self, reading, generator)
+        columns = reading.layout
+        embedding = embedding_of(self, reading, solver, generator)
         n_embedded = 0 if embedding is None else embedding.n_inputs
         signs = self._signs_of_inputs(columns, embedding, reading.targets)
         targets = reading.targets.fitted(y, weight, self.standardize)
@@ -637,7 +638,7 @@ def _has_scores(estimator, X):
     return name is not None
 
 
-def embedding_of(estimator, reading, generator):
+def embedding_of(estimator, reading, solver, generator):
     """Return the embedding of numbers that was announced, or else fit it.
 
     Parameters
@@ -645,6 +646,7 @@ def embedding_of(estimator, reading, generator):
     estimator : TableResODE
     reading : Reading
         With merged rows.
+    solver : Solver
     generator : torch.Generator
 
     Returns
@@ -654,20 +656,17 @@ def embedding_of(estimator, reading, generator):
     X, _, weight = reading.rows[:3]
     name = estimator.numeric_embedding
     if name == "auto":
-        name = _embedding_by_the_task(estimator, reading)
+        name = _embedding_by_the_task(reading, solver)
     if reading.embedding is not None or name not in FURTHER_INPUTS:
         return reading.embedding
     return fit_embedding(name, reading.layout, X, weight, generator, LIMIT)
 
 
-def _embedding_by_the_task(estimator, reading):
-    """Return the embedding that "auto" stands for, by the targets and the solver."""
-    n_rows, targets = len(reading.rows.y), reading.targets
-    solver = estimator._resolved_solver(n_rows, targets.loss)
-    is_given = len(reading.layout.scored) > 0  # scores, which bins stand beside
-    if not is_given or solver.follows_flow or n_rows <= MOST_NOT_EMBEDDED:
-        return "scores"
-    return targets.embedding_of_many
+def _embedding_by_the_task(reading, solver):
+    """Return the embedding that "auto" stands for: none without columns of scores."""
+    has_many = len(reading.rows.y) > MOST_NOT_EMBEDDED and not solver.follows_flow
+    is_for_many = has_many and len(reading.layout.scored) > 0
+    return reading.targets.embedding_of_many if is_for_many else "scores"
 
 
 def _met_columns(X):

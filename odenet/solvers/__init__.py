@@ -1,7 +1,8 @@
 """Solvers say how a network is trained: small objects that carry their settings.
 
 The solver "auto" of an estimator is :class:`Flow` for up to 500 distinct training
-samples or if a ``flow_time`` is given, and :class:`AdamW` otherwise.
+samples or if a ``flow_time`` is given. Otherwise it is :class:`SOAP` for the squared
+error, and :class:`AdamW` for other losses.
 """
 
 from odenet.solvers._adamw import AdamW
