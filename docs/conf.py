@@ -63,16 +63,24 @@ autodoc_typehints = "none"  # docstrings have the types
 numpydoc_show_class_members = False  # the template of classes lists them
 copybutton_exclude = ".linenos, .gp, .go"  # prompts and results of examples
 
+toc_object_entries_show_parents = "hide"  # methods fit into the column of the page
+
 html_theme = "pydata_sphinx_theme"
 html_title = "odenet"
 html_theme_options = {
     "github_url": "https://github.com/odenet-developers/odenet",
-    "header_links_before_dropdown": 6,
+    "header_links_before_dropdown": 5,
     "navigation_with_keys": False,
     "secondary_sidebar_items": ["page-toc"],
     "show_toc_level": 2,
     "use_edit_page_button": False,
 }
+# Pages that have no others below them have no list of these.
+html_sidebars = dict.fromkeys(
+    ["architecture", "callbacks", "changelog", "comparison", "faq", "glossary"]
+    + ["why_depth"],
+    [],
+)
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
@@ -95,18 +103,23 @@ def gathered_examples():
         shutil.copy(path.with_suffix(".png"), folder)
         figure = "" if RUNS_EXAMPLES else f"\n.. image:: /_gallery/{path.stem}.png\n"
         thumbnail = f'# sphinx_gallery_thumbnail_path = "_gallery/{path.stem}.png"\n'
-        narrated, title, rest = path.read_text().partition('\n"""\n')
-        text = f"{narrated}\n{figure}{title[1:]}\n{thumbnail}{rest}"
+        text = path.read_text().replace('\n"""\n', f'\n{figure}"""\n', 1) + thumbnail
         copy = folder / path.name
         if not copy.exists() or copy.read_text() != text:
             copy.write_text(text)
     return str(folder)
 
 
+def place_in_the_index(name):
+    """Return where an example stands in the README of its folder, to sort by."""
+    return (ROOT / "examples" / "README.md").read_text().index(f"]({name})")
+
+
 sphinx_gallery_conf = {
     "examples_dirs": gathered_examples(),
     "gallery_dirs": "auto_examples",
     "plot_gallery": RUNS_EXAMPLES,
+    "within_subsection_order": place_in_the_index,
     "download_all_examples": False,
     "show_memory": False,
     "show_signature": False,
@@ -148,6 +161,6 @@ def mend_docstring(app, what, name, thing, options, lines):
 
 
 def setup(app):
-    """Register what this file adds."""
+    """Register what this file adds; docstrings are mended before numpydoc, at 500."""
     app.connect("source-read", leave_the_site)
-    app.connect("autodoc-process-docstring", mend_docstring, priority=400)  # numpydoc's is 500
+    app.connect("autodoc-process-docstring", mend_docstring, priority=400)

@@ -149,8 +149,10 @@ def test_every_public_name_is_in_the_reference(module):
 def test_every_page_is_in_a_table_of_contents():
     listed = {ROOT / "docs" / "index.md"}
     for page in PAGES:
-        for names in re.findall(r"```\{toctree\}\n(.*?)```", page.read_text(), re.DOTALL):
-            listed |= {page.parent / f"{name}.md" for name in names.split()}
+        for names in re.findall(
+            r"```\{toctree\}\n(.*?)```", page.read_text(), re.DOTALL
+        ):
+            listed |= {page.parent / f"{n.strip('<>')}.md" for n in names.split()}
     assert set(PAGES) <= listed
 
 
