@@ -31,7 +31,7 @@ extensions = [
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.mathjax",
+    "sphinx.ext.mathjax",  # drawn by the reader's browser, which needs a network
     "sphinx_copybutton",
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
@@ -56,7 +56,7 @@ intersphinx_mapping = {
 
 # The titles of a page have the anchors that GitHub gives them.
 myst_heading_anchors = 4
-myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_enable_extensions = ["colon_fence"]
 
 autosummary_generate = True
 autodoc_typehints = "none"  # docstrings have the types
@@ -121,6 +121,7 @@ sphinx_gallery_conf = {
     "plot_gallery": RUNS_EXAMPLES,
     "within_subsection_order": place_in_the_index,
     "download_all_examples": False,
+    "capture_repr": (),  # only what is printed
     "show_memory": False,
     "show_signature": False,
     "remove_config_comments": True,
