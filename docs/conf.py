@@ -85,7 +85,7 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
 
-suppress_warnings = ["config.cache"]  # functions among the settings are no values
+suppress_warnings = ["config.cache"]  # a class among the settings is no value
 
 
 def gathered_examples():
@@ -110,16 +110,22 @@ def gathered_examples():
     return str(folder)
 
 
-def place_in_the_index(name):
-    """Return where an example stands in the README of its folder, to sort by."""
-    return (ROOT / "examples" / "README.md").read_text().index(f"]({name})")
+class IndexOrder:
+    """Sorts examples as the README of their folder does."""
+
+    def __init__(self, folder):
+        self.index = (ROOT / "examples" / "README.md").read_text()
+
+    def __call__(self, name):
+        """Return where an example stands."""
+        return self.index.index(f"]({name})")
 
 
 sphinx_gallery_conf = {
     "examples_dirs": gathered_examples(),
     "gallery_dirs": "auto_examples",
     "plot_gallery": RUNS_EXAMPLES,
-    "within_subsection_order": place_in_the_index,
+    "within_subsection_order": IndexOrder,
     "download_all_examples": False,
     "capture_repr": (),  # only what is printed
     "show_memory": False,
