@@ -20,10 +20,16 @@ EXAMPLES = sorted((ROOT / "examples").glob("plot_*.py"))
 BENCHMARKS = sorted((ROOT / "benchmarks").rglob("[!_]*.py"))
 INDEX = ROOT / "examples" / "README.md"
 READMES = [README, INDEX, *sorted((ROOT / "benchmarks").rglob("README.md"))]
+GENERATED = {"_build", "_gallery", "auto_examples", "generated"}  # by sphinx-build
+PAGES = [
+    path
+    for path in sorted((ROOT / "docs").rglob("*.md"))
+    if not GENERATED & set(path.parts)
+]
 DOCUMENTS = [
     *READMES,
     *ROOT.glob("CONTRIBUTING.md"),
-    *sorted(ROOT.glob("docs/*.md")),
+    *PAGES,
     *ROOT.glob("tests/README.md"),
     *ROOT.glob(".github/SECURITY.md"),
 ]
@@ -105,13 +111,48 @@ def test_every_public_name_is_documented():
                         assert value.__doc__ or not callable(value), (name, member)
 
 
-def test_code_of_the_readme_runs(tmp_path, monkeypatch):
+def blocks_of(document):
+    """The blocks of Python of a document, each after as many lines as it has above."""
+    text = document.read_text()
+    for match in re.finditer(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+        yield "\n" * text[: match.start(1)].count("\n") + match[1]
+
+
+@of_documents([README, *(page for page in PAGES if any(blocks_of(page)))])
+def test_code_of_documents_runs(document, tmp_path, monkeypatch):
+    """The blocks of a document share their names, and leave files in a folder."""
     monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
-    assert len(blocks) > 1
     names = {}
-    for code in blocks:
-        exec(compile(code, str(README), "exec"), names)
+    for code in blocks_of(document):
+        exec(compile(code, str(document), "exec"), names)
+
+
+def test_the_user_guide_has_code_on_every_page():
+    guide = [page for page in PAGES if page.parent.name == "user_guide"]
+    assert len(guide) > 10
+    without = {page.stem for page in guide if not any(blocks_of(page))}
+    assert without == {"index"}
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+def test_every_public_name_is_in_the_reference(module):
+    """No other name is there, and none twice."""
+    text = (ROOT / "docs" / "api" / f"{module.__name__.split('.')[-1]}.md").read_text()
+    assert f".. currentmodule:: {module.__name__}\n" in text
+    listed = re.findall(r"^\.\. py:data:: (\w+)$", text, re.MULTILINE)
+    for names in re.findall(r"   :toctree: generated/\n\n((?:   \w+\n)+)", text):
+        listed += names.split()
+    listed += re.findall(r"\{mod\}`odenet\.(\w+)`", text)
+    assert sorted(listed) == sorted(module.__all__)
+
+
+def test_every_page_is_in_a_table_of_contents():
+    listed = {ROOT / "docs" / "index.md"}
+    for page in PAGES:
+        trees = re.findall(r"```\{toctree\}\n(.*?)```", page.read_text(), re.DOTALL)
+        names = " ".join(trees).replace("<", " ").replace(">", " ").split()
+        listed |= {page.parent / f"{name}.md" for name in names}
+    assert set(PAGES) <= listed
 
 
 @of_documents(DOCUMENTS)
