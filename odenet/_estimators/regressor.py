@@ -200,7 +200,7 @@ class ResODERegressor(RegressorMixin, TableResODE):
         A file in which an unfinished fit keeps its state every ten seconds. If the
         process is killed, ``fit`` with the same data and parameters goes on from there,
         on the same machine to the same model, to the last bit. The file is removed when
-        the fit is complete. See the README.
+        the fit is complete. See "Long fits" in the user guide.
     device : str, default="auto"
         "auto" is CUDA where there is one, else the CPU; or any name of a torch device.
     dtype : {"float32", "float64"}, default="float32"

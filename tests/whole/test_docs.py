@@ -180,6 +180,13 @@ def test_readmes_have_links_and_commands(document):
     assert re.search(r"python [\w/]+\.py", text)
 
 
+def test_the_readme_is_short():
+    """What it cut down to the measurements and the user guide must not come back."""
+    lines = README.read_text().splitlines()
+    assert len(lines) <= 150
+    assert [line for line in lines if line.startswith("|") and len(line) > 100] == []
+
+
 def test_examples_are_in_the_index_with_a_thumbnail():
     text = INDEX.read_text()
     for path in EXAMPLES:
