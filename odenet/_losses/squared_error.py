@@ -27,9 +27,9 @@ class SquaredError(Loss):
 
     name = "squared error"
     constant_curvature = 2.0
-    # Beside AdamW the error was lower on five tables of six of this loss, by 1 % to a
-    # quarter, and on a sixth 1 % higher; of classes, on two of five
-    # (`python benchmarks/adamw_or_soap.py`).
+    # Its error was lower than AdamW's on six tables of eight, by 1 to 84 %, and on one
+    # 1 % higher; of classes it was lower on one of five (`python
+    # benchmarks/adamw_or_soap.py`).
     solver_of_many = "soap"
 
     @staticmethod
