@@ -24,7 +24,7 @@ SAMPLES_PER_BIN = 50
 # where the number itself, of deviation one, rises by about 4: a bin has SIZE / K. All
 # bins that are passed move the state together in a step of AdamW, whose length does not
 # depend on the size of gradients. `python benchmarks/numeric_embeddings.py --bins
-# --size 1` compares sizes.
+# --size 0.5` tries another size.
 SIZE = 1.0
 
 
