@@ -64,7 +64,7 @@ def takes_parts(estimator):
         return True
     raise AttributeError(
         "partial_fit needs a solver of mini-batches with a constant rate, as "
-        f"solver='adamw' or solver='sgd' are, got solver={estimator.solver!r}."
+        f"solver='adamw', 'soap' or 'sgd' are, got solver={estimator.solver!r}."
     )
 
 

@@ -30,6 +30,7 @@ from odenet._network.residual import BACKWARDS
 from odenet._network.start import LIMIT, input_scaling, start_network
 from odenet._tables.column_checks import notices_of
 from odenet._tables.columns import read_columns
+from odenet._tables.embeddings.piecewise_linear import MOST_BINS
 from odenet._tables.encoder import fit_embedding, fit_encoder
 from odenet._tables.labels import kind_of_classes
 from odenet._tables.rare_categories import Pooling
@@ -55,6 +56,9 @@ FURTHER_INPUTS = {"piecewise_linear", "periodic"}  # beside values and scores
 EMBEDDINGS = {"auto", "scores", *FURTHER_INPUTS}
 # "auto" gives bins to more rows only, those for which it takes mini-batches: a choice.
 MOST_NOT_EMBEDDED = 500
+# And to no more than so many numbers of all bins of all rows, 134 MB in float32: bins
+# are up to 24 times the columns, in memory and in the seconds of their encoding.
+MOST_SHARES = 2**25
 
 
 class TableResODE(BaseResODE):
@@ -664,9 +668,10 @@ def embedding_of(estimator, reading, solver, generator):
 
 def _embedding_by_the_task(reading, solver):
     """Return the embedding that "auto" stands for: none without columns of scores."""
-    has_many = len(reading.rows.y) > MOST_NOT_EMBEDDED and not solver.follows_flow
-    is_for_many = has_many and len(reading.layout.scored) > 0
-    return reading.targets.embedding_of_many if is_for_many else "scores"
+    n_rows, n_columns = len(reading.rows.y), len(reading.layout.scored)
+    has_many = n_rows > MOST_NOT_EMBEDDED and not solver.follows_flow
+    is_embedded = has_many and 0 < n_rows * n_columns * MOST_BINS <= MOST_SHARES
+    return reading.targets.embedding_of_many if is_embedded else "scores"
 
 
 def _met_columns(X):

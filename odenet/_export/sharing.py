@@ -57,13 +57,23 @@ def without_single_values(model, state):
     embedding = encoder.embedding
     n_embedded = encoder.n_inputs - columns.inputs[0]
     gain = input_scaling(model.module_, n_embedded=n_embedded)["gain"]
-    knots = tuple(_shared(*pair, gain, n) for pair in encoder.scores.knots)
+    # Masses are those among the numbers that are not missing, of which no one knows
+    # how many there are.
+    n_known = np.where(np.isin(columns.scored, columns.incomplete), 0, n)
+    knots = tuple(
+        _shared(*pair, gain, n)
+        for pair, n in zip(encoder.scores.knots, n_known, strict=True)
+    )
     pooled = {
         j: _stand_in(rare, columns.categories[j]) for j, rare in columns.pooled.items()
     }
     columns = replace(columns, pooled=pooled)
     if isinstance(embedding, PiecewiseLinear):
-        maps = zip(embedding.edges, encoder.scores.knots, knots, strict=True)
+        scored = np.searchsorted(columns.numeric, columns.scored)
+        deviations = gain * encoder.standardizer.scale[scored]
+        maps = zip(
+            embedding.edges, encoder.scores.knots, knots, deviations, strict=True
+        )
         embedding = replace(embedding, edges=tuple(_shared_edges(*m) for m in maps))
     encoder = replace(
         encoder, columns=columns, scores=NormalScores(knots), embedding=embedding
@@ -97,8 +107,8 @@ def _stand_in(rare, kept):
 def _shared(values, scores, gain, n):
     """Return the knots of a column, each of them of FEWEST samples or more.
 
-    How many samples have a value is read off the scores, from both ends of the column.
-    Where that is unknown, one sample has it.
+    How many of n samples have a value is read off the scores, from both ends of the
+    column. Where that is unknown, one sample has it; n is 0 if nothing is known.
     """
     scores = scores / gain
     masses = np.maximum(_masses(scores), _masses(-scores[::-1])[::-1])
@@ -106,22 +116,49 @@ def _shared(values, scores, gain, n):
     groups = _groups(counts)
     first = np.unique(groups, return_index=True)[1]
     is_told = np.bincount(groups) == 1  # which a mean of one value would round
+    shares = counts / np.bincount(groups, counts)[groups]
     shared = []
     for knots in (values, gain * scores):
-        means = np.bincount(groups, counts * knots) / np.bincount(groups, counts)
+        means = np.bincount(groups, shares * knots)
         shared.append(np.where(is_told, knots[first], means))
     return tuple(shared)
 
 
-def _shared_edges(edges, knots, shared):
-    """Return edges of bins with about the same scores, between knots that are told."""
+def _shared_edges(edges, knots, shared, deviation):
+    """Return edges of bins with about the same scores, between knots that are told.
+
+    Several may get the same number where there are few knots, as in a column that is
+    nearly all zeros: those are moved apart.
+    """
     moved = np.interp(np.interp(edges, *knots), *shared[::-1])
-    if (np.diff(moved) <= 0).any():
+    apart = _apart(moved, edges, deviation)
+    if not np.isfinite(apart).all() or (apart[1:] <= apart[:-1]).any():
         raise ValueError(
             "share=True has too few numbers of its own for the bins of a column: fit "
             "with numeric_embedding='scores', or use share=False."
         )
-    return moved
+    return apart
+
+
+def _apart(moved, edges, deviation):
+    """Move equal edges apart, but for the one that has been moved the least.
+
+    They stay in the nearer half of the way to the neighbour, or within a deviation of
+    the column where there is none.
+    """
+    apart = moved.copy()
+    values, first, counts = np.unique(moved, return_index=True, return_counts=True)
+    halves = values[1:] / 2 - values[:-1] / 2
+    rooms = np.concatenate([[deviation], halves, [deviation]])
+    for r in np.flatnonzero(counts > 1):
+        run = slice(first[r], first[r] + counts[r])
+        stays = np.abs(edges[run] - values[r]).argmin()
+        steps = np.arange(counts[r]) - stays
+        room = np.where(steps < 0, rooms[r], rooms[r + 1])
+        ways = np.where(steps < 0, stays, counts[r] - 1 - stays)
+        with np.errstate(over="ignore"):  # which is refused
+            apart[run] += steps / np.maximum(ways, 1) * room
+    return apart
 
 
 def _masses(scores):

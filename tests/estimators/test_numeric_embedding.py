@@ -20,6 +20,8 @@ from odenet import (
     ResODERegressorCV,
     distil,
 )
+from odenet._estimators import table
+from odenet._tables.embeddings.piecewise_linear import MOST_BINS
 from odenet.solvers import AdamW
 from tests.helpers import BOTH, SMALL, outputs, serve_onnx
 
@@ -78,6 +80,17 @@ def test_auto_has_bins_where_many_numbers_are_predicted_by_mini_batches():
     repeated = np.arange(520) % 500
     model = ResODERegressor(**few).fit(X[repeated], y[repeated])
     assert encoder_of(model).embedding is None  # the same 500 rows, some of them twice
+
+
+def test_auto_has_no_bins_where_they_would_fill_the_memory(monkeypatch):
+    X, y = data(n=510)
+    model = ResODERegressor(**SMALL, solver=AdamW(max_epochs=1))
+    shares = 510 * 2 * MOST_BINS  # the third column has two numbers
+    for most, has_bins in ((shares, True), (shares - 1, False)):
+        monkeypatch.setattr(table, "MOST_SHARES", most)
+        assert (encoder_of(model.fit(X, y)).embedding is not None) is has_bins
+    model.set_params(numeric_embedding="piecewise_linear")
+    assert encoder_of(model.fit(X, y)).embedding is not None
 
 
 def test_bins_learn_steps_that_scores_smooth_over():

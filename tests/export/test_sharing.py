@@ -83,8 +83,42 @@ def test_edges_of_bins_are_not_told(rng):
     np.testing.assert_allclose(after[0][1:-1], before[0][1:-1], atol=0.03)
     np.testing.assert_array_equal(after[1], before[1])
     few = ResODERegressor(4, **settings).fit(X[:20], X[:20, 0])
+    assert not np.isin(X[:20, 0], values_told(shared(few)[0])).any()
+    largest = np.repeat([0, 1.7e308, 1.78e308], [10, 9, 1])[:, None]
     with pytest.raises(ValueError, match="numeric_embedding='scores'"):
-        shared(few)
+        shared(few.fit(largest, X[:20, 0]))  # no room above
+
+
+@pytest.mark.parametrize(
+    "ends", [(-1, 1), (0.5, 1), (-1, -0.5)], ids=["both sides", "above", "below"]
+)
+def test_bins_of_a_column_that_is_nearly_all_zeros_are_shared(ends, rng):
+    """Few numbers that are not zero leave one knot for all edges."""
+    X = np.zeros((600, 1))
+    X[:9, 0] = rng.uniform(*ends, size=9)
+    settings = {**SMALL, "numeric_embedding": "piecewise_linear"}
+    model = ResODERegressor(4, **settings).fit(X, X[:, 0] + 0.1 * rng.normal(size=600))
+    content, loaded = shared(model)
+    assert not np.isin(X[:9, 0], values_told(content)).any()
+    before, after = (m._predictor.inputs.encoder.embedding for m in (model, loaded))
+    zero = np.zeros((1, 1))
+    np.testing.assert_allclose(
+        after(zero) / after.sizes, before(zero) / before.sizes, atol=0.15
+    )
+
+
+def test_of_a_column_with_few_numbers_none_is_told(rng):
+    """How many samples have a value is not the share of those with any value."""
+    X = rng.normal(size=(600, 3))
+    X[3:, 0], X[40:, 1], X[500:, 2] = np.nan, np.nan, np.nan
+    for embedding in ("scores", "piecewise_linear"):
+        settings = {**SMALL, "numeric_embedding": embedding}
+        model = ResODERegressor(4, allow_nan=True, **settings).fit(
+            X, rng.normal(size=600)
+        )
+        content, loaded = shared(model)
+        assert not np.isin(X, values_told(content)).any()
+        assert np.isfinite(loaded.predict(X)).all()
 
 
 def test_of_more_values_than_knots_none_is_told(rng):

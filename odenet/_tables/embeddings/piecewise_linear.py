@@ -102,13 +102,14 @@ def fit_piecewise_linear(columns, numbers, weight):
     embedding : PiecewiseLinear
     """
     n_bins = int(np.clip(len(numbers) // SAMPLES_PER_BIN, 2, MOST_BINS))
-    share = weight / weight.max()  # so that sums of weights of any unit are finite
     edges, means = [], [np.zeros(0)]
     for x in numbers.T:
         known = ~np.isnan(x)
-        edges.append(_edges(x[known], share[known], n_bins))
-        passed = _shares_of_bins(x[known, None], edges[-1:])
-        means.append(share[known] @ passed / share[known].sum())
+        x, share = x[known], weight[known]
+        share = share / share.max()  # sums of weights of any unit are then finite
+        edges.append(_edges(x, share, n_bins))
+        passed = _shares_of_bins(x[:, None], edges[-1:])
+        means.append(share @ passed / share.sum())
     return PiecewiseLinear(columns, tuple(edges), np.concatenate(means))
 
 

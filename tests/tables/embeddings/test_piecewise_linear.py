@@ -120,3 +120,14 @@ def test_a_table_may_have_no_column_to_embed():
     embedding = fitted(np.zeros((5, 0)))
     assert embedding(np.zeros((3, 0))).shape == (3, 0)
     assert embedding.sources.shape == (0,)
+
+
+def test_a_weight_beside_which_others_vanish_may_be_that_of_a_gap(rng):
+    """Sums of what is left are finite, also where the heavy row has no number."""
+    X = np.concatenate([[np.nan], np.zeros(300), rng.normal(size=300)])[:, None]
+    weight = np.full(len(X), 1e-310)
+    weight[0] = 1.0
+    embedding, expected = fitted(X, weight), fitted(X[1:])
+    np.testing.assert_array_equal(embedding.edges, fitted(X).edges)
+    np.testing.assert_allclose(embedding.means, fitted(X).means)
+    assert len(embedding.edges[0]) == len(expected.edges[0])
