@@ -50,14 +50,12 @@ from odenet._utils.sparse_rows import as_rows
 from odenet.schemes import SCHEMES
 from odenet.solvers import resolve_solver
 from odenet.solvers._base import Solver
-from odenet.solvers._registry import SolverNames
+from odenet.solvers._registry import MOST_FLOW_ROWS, SolverNames
 
 FURTHER_INPUTS = {"piecewise_linear", "periodic"}  # beside values and scores
 EMBEDDINGS = {"auto", "scores", *FURTHER_INPUTS}
-# "auto" gives bins to more rows only, those for which it takes mini-batches: a choice.
-MOST_NOT_EMBEDDED = 500
-# And to no more than so many numbers of all bins of all rows, 134 MB in float32: bins
-# are up to 24 times the columns, in memory and in the seconds of their encoding.
+# "auto" gives no more than so many numbers of all bins of all rows, 134 MB in float32:
+# bins are up to 24 times the columns, in memory and in the seconds of their encoding.
 MOST_SHARES = 2**25
 
 
@@ -657,19 +655,21 @@ def embedding_of(estimator, reading, solver, generator):
     -------
     embedding : PiecewiseLinear, Periodic or None
     """
-    X, _, weight = reading.rows[:3]
+    if reading.embedding is not None:
+        return reading.embedding
     name = estimator.numeric_embedding
     if name == "auto":
         name = _embedding_by_the_task(reading, solver)
-    if reading.embedding is not None or name not in FURTHER_INPUTS:
-        return reading.embedding
+    if name not in FURTHER_INPUTS:
+        return None
+    X, _, weight = reading.rows[:3]
     return fit_embedding(name, reading.layout, X, weight, generator, LIMIT)
 
 
 def _embedding_by_the_task(reading, solver):
     """Return the embedding that "auto" stands for: none without columns of scores."""
     n_rows, n_columns = len(reading.rows.y), len(reading.layout.scored)
-    has_many = n_rows > MOST_NOT_EMBEDDED and not solver.follows_flow
+    has_many = n_rows > MOST_FLOW_ROWS and not solver.follows_flow
     is_embedded = has_many and 0 < n_rows * n_columns * MOST_BINS <= MOST_SHARES
     return reading.targets.embedding_of_many if is_embedded else "scores"
 

@@ -59,10 +59,10 @@ def without_single_values(model, state):
     gain = input_scaling(model.module_, n_embedded=n_embedded)["gain"]
     # Masses are those among the numbers that are not missing, of which no one knows
     # how many there are.
-    n_known = np.where(np.isin(columns.scored, columns.incomplete), 0, n)
+    counts = np.where(np.isin(columns.scored, columns.incomplete), 0, n)
     knots = tuple(
-        _shared(*pair, gain, n)
-        for pair, n in zip(encoder.scores.knots, n_known, strict=True)
+        _shared(*pair, gain, count)
+        for pair, count in zip(encoder.scores.knots, counts, strict=True)
     )
     pooled = {
         j: _stand_in(rare, columns.categories[j]) for j, rare in columns.pooled.items()
