@@ -70,7 +70,7 @@ html_title = f"odenet {release}"
 html_baseurl = SITE  # the address of each page, for search engines
 html_theme_options = {
     "github_url": "https://github.com/odenet-developers/odenet",
-    "header_links_before_dropdown": 5,
+    "header_links_before_dropdown": 6,
     "navigation_with_keys": False,
     "secondary_sidebar_items": ["page-toc"],
     "show_toc_level": 2,
@@ -79,7 +79,7 @@ html_theme_options = {
 # Pages that have no others below them have no list of these.
 html_sidebars = dict.fromkeys(
     ["architecture", "callbacks", "changelog", "comparison", "faq", "glossary"]
-    + ["why_depth"],
+    + ["install", "why_depth"],
     [],
 )
 html_static_path = ["_static"]
