@@ -11,7 +11,7 @@ import odenet
 from odenet._utils.versions import show_versions
 
 PROJECT = Path(__file__).parents[2] / "pyproject.toml"
-# Extras whose packages a fitted model can meet; others serve tests, docs and benchmarks.
+# Extras whose packages a fitted model can meet; others serve tests and documents.
 OF_USERS = ("plot", "onnx")
 
 

@@ -7,8 +7,8 @@ their scripts as they are; ``tests/whole/test_docs.py`` fails if the code of a s
 has changed since, or if a figure is another one. An entry has
 
 - "command", which draws the figure, and "drawn", the day;
-- "figure", the hash of the figure, and "script", that of the code which drew it, without
-  comments and docstrings;
+- "figure", the hash of the figure, and "script", that of the code which drew it,
+  without comments and docstrings;
 - where the code has changed, and the figure has not: "since", with the hash of the code
   now and what has changed, for the reader to judge.
 """

@@ -257,7 +257,7 @@ def test_examples_are_in_the_index_with_a_thumbnail():
 
 
 def test_figures_are_of_their_scripts():
-    """A figure is the one that was recorded, by code that is as it was, or says why not.
+    """A figure is the one recorded, and its code is as it was, or says what changed.
 
     Draw it anew, and run ``python tests/whole/figures.py FIGURE``.
     """
