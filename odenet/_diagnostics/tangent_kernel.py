@@ -8,8 +8,8 @@ import torch
 
 from odenet._diagnostics.tangents import kernel_matrix
 from odenet._network.residual import ResidualNetwork
+from odenet._optim.eigenvectors import eigvalsh
 from odenet._utils.devices import evaluation_dtype, to_numpy
-from odenet._utils.eigenvectors import eigvalsh
 
 
 @dataclass(frozen=True)

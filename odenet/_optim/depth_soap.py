@@ -3,7 +3,7 @@
 import torch
 
 from odenet._optim.depth_adamw import DepthAdamW
-from odenet._utils.eigenvectors import eigh
+from odenet._optim.eigenvectors import eigh
 
 # Steps between two turns of the bases, and how much of the old second moments a step
 # keeps: those of the paper.

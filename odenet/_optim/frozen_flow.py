@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from scipy.integrate import solve_ivp
 
-from odenet._utils.eigenvectors import eigh, eigvalsh
+from odenet._optim.eigenvectors import eigh, eigvalsh
 
 # The largest tolerance of the stiff solver, relative and for outputs in units of 1.
 TOLERANCE = 1e-5

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from odenet._utils.eigenvectors import eigh, eigvalsh
+from odenet._optim.eigenvectors import eigh, eigvalsh
 
 
 def two_blocks(n, share, size, dtype):

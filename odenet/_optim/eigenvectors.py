@@ -17,18 +17,18 @@ def eigh(matrix):
     eigenvectors : Tensor of shape (..., n, n)
         In the columns.
     """
-    scaled, size = _scaled(matrix)
+    scaled, size = _with_unit_size(matrix)
     eigenvalues, eigenvectors = torch.linalg.eigh(scaled)
     return eigenvalues * size, eigenvectors
 
 
 def eigvalsh(matrix):
     """Return the eigenvalues of symmetric matrices, ascending, as :func:`eigh` does."""
-    scaled, size = _scaled(matrix)
+    scaled, size = _with_unit_size(matrix)
     return torch.linalg.eigvalsh(scaled) * size
 
 
-def _scaled(matrix):
+def _with_unit_size(matrix):
     """Divide matrices by their largest entry, and leave out what is negligible.
 
     LAPACK may not converge if the squares of a block underflow, as those of gradients
