@@ -40,11 +40,11 @@ except ImportError:  # scikit-learn before 1.9
 
 __all__ = [
     "CALLBACK_STATE",
-    "SITE",
     "CallbackSupportMixin",
     "Count",
     "Interval",
     "RealNotInt",
+    "SITE",
     "Splits",
     "StrOptions",
     "adapter_of",
