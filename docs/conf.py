@@ -79,11 +79,11 @@ html_theme_options = {
 # Pages that have no others below them have no list of these.
 html_sidebars = dict.fromkeys(
     ["architecture", "callbacks", "changelog", "comparison", "faq", "glossary"]
-    + ["install", "why_depth"],
+    + ["install", "play", "why_depth"],
     [],
 )
 html_static_path = ["_static"]
-html_css_files = ["site.css"]
+html_css_files = ["site.css", "play.css"]
 html_show_sourcelink = False
 
 suppress_warnings = ["config.cache"]  # a class among the settings is no value
