@@ -82,7 +82,8 @@ html_sidebars = dict.fromkeys(
     + ["install", "play", "why_depth"],
     [],
 )
-html_static_path = ["_static"]
+# The still takes the place of the film for readers who want no motion, see site.css.
+html_static_path = ["_static", "../examples/plot_training_animated.png"]
 html_css_files = ["site.css", "play.css"]
 html_show_sourcelink = False
 
@@ -94,7 +95,7 @@ def gathered_examples():
 
     The gallery is made of copies, so that a figure that an example saves beside itself
     does not replace that of the repository, and so that examples are free of settings.
-    An example that is not run shows the figure that the repository has.
+    An example that is not run shows the figure that the repository has, or its film.
     """
     folder = DOCS / "_gallery"
     folder.mkdir(exist_ok=True)
@@ -102,7 +103,12 @@ def gathered_examples():
     (folder / "GALLERY_HEADER.rst").write_text(head)
     for path in sorted((ROOT / "examples").glob("plot_*.py")):
         shutil.copy(path.with_suffix(".png"), folder)
-        figure = "" if RUNS_EXAMPLES else f"\n.. image:: /_gallery/{path.stem}.png\n"
+        shown = path.with_suffix(".gif")
+        if shown.exists():
+            shutil.copy(shown, folder)
+        else:
+            shown = path.with_suffix(".png")
+        figure = "" if RUNS_EXAMPLES else f"\n.. image:: /_gallery/{shown.name}\n"
         thumbnail = f'# sphinx_gallery_thumbnail_path = "_gallery/{path.stem}.png"\n'
         text = path.read_text().replace('\n"""\n', f'\n{figure}"""\n', 1) + thumbnail
         copy = folder / path.name

@@ -312,6 +312,22 @@ def test_points_walk_if_the_reader_likes_motion(page):
 
 
 @pytest.mark.browser
+def test_the_film_of_the_first_page_stands_still_for_those_who_ask(page, site):
+    page.emulate_media(reduced_motion="no-preference")
+    page.goto(site.replace("play.html", "index.html"))
+    film = 'img[src$=".gif"]'
+    shown = "e => getComputedStyle(e).content"
+    assert page.eval_on_selector(film, shown) == "normal"
+    page.emulate_media(reduced_motion="reduce")
+    still = re.search(r'"(.*)"', page.eval_on_selector(film, shown))[1]
+    assert still.endswith("/plot_training_animated.png")
+    with page.expect_response(still) as response:
+        page.reload()
+    assert response.value.ok
+    assert page.locator(film).get_attribute("alt")
+
+
+@pytest.mark.browser
 def test_a_phone_needs_no_scrolling_sideways(page):
     page.set_viewport_size({"width": 390, "height": 844})
     rights = page.eval_on_selector_all(
