@@ -59,6 +59,7 @@ plane = PCA(2).fit(states)
 side = np.linspace(-3, 3, 121)
 places = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
 colors, markers = ("#12355b", "#d1652c", "#8ab6c9"), "os^"
+shades = ("#aab6c4", "#f0c9b4", "#d6e4ea")  # of the places with these answers
 fig, (left, right) = plt.subplots(1, 2, figsize=(8, 4.3), layout="constrained")
 seen = plane.transform(states)
 limits = np.array([seen.min(axis=0) - 1, seen.max(axis=0) + 1])
@@ -74,8 +75,8 @@ def draw(time, network):
     for ax in (left, right):
         ax.clear()
     extent = (-3, 3, -3, 3)
-    shades = {"cmap": ListedColormap(colors), "vmin": 0, "vmax": 2, "alpha": 0.35}
-    left.imshow(answers, origin="lower", extent=extent, **shades)
+    scale = {"cmap": ListedColormap(shades), "vmin": 0, "vmax": 2}
+    left.imshow(answers, origin="lower", extent=extent, **scale)
     for k, (color, marker) in enumerate(zip(colors, markers, strict=True)):
         style = {"color": color, "marker": marker, "mec": "k", "mew": 0.4, "ms": 4}
         left.plot(*X[arm == k].T, ls="", **style)
