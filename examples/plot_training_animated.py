@@ -68,7 +68,7 @@ limits = np.array([seen.min(axis=0) - 1, seen.max(axis=0) + 1])
 @torch.no_grad()
 def draw(time, network):
     """Draw one shot, and return it as an image."""
-    answers = network(torch.tensor(places).float()).argmax(dim=1).reshape(121, 121)
+    answers = network(torch.tensor(places).float()).argmax(dim=1).numpy()
     states = network.hidden_states(torch.tensor(X).float()).flatten(0, 1)
     ways = plane.transform(states.numpy()).reshape(33, -1, 2)
     share = np.mean(network(torch.tensor(X).float()).argmax(dim=1).numpy() == arm)
@@ -76,7 +76,7 @@ def draw(time, network):
         ax.clear()
     extent = (-3, 3, -3, 3)
     scale = {"cmap": ListedColormap(shades), "vmin": 0, "vmax": 2}
-    left.imshow(answers, origin="lower", extent=extent, **scale)
+    left.imshow(answers.reshape(121, 121), origin="lower", extent=extent, **scale)
     for k, (color, marker) in enumerate(zip(colors, markers, strict=True)):
         style = {"color": color, "marker": marker, "mec": "k", "mew": 0.4, "ms": 4}
         left.plot(*X[arm == k].T, ls="", **style)

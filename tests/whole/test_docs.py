@@ -254,6 +254,9 @@ def test_examples_are_in_the_index_with_a_thumbnail():
         assert f"]({path.name})" in text
         assert f'src="{path.stem}.png"' in text
         assert path.with_suffix(".png").exists()
+    for film in INDEX.parent.glob("*.gif"):
+        assert f"]({film.name})" in text
+        assert film.stat().st_size < 2_000_000  # a page of the site waits for it
 
 
 def test_figures_are_of_their_scripts():
