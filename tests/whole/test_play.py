@@ -335,5 +335,12 @@ def test_a_phone_needs_no_scrolling_sideways(page):
     )
     assert len(rights) > 20
     assert max(rights) <= 390
-    page.get_by_role("button", name="256 layers").click()
+    page.locator(".play-paths").first.evaluate("e => e.scrollIntoView()")
+    page.wait_for_timeout(500)  # the theme scrolls smoothly
+    assert page.evaluate("window.scrollY") > 300
+    button = page.get_by_role("button", name="256 layers")
+    assert (
+        button.evaluate("e => e.getBoundingClientRect().top") > 0
+    )  # is still in sight
+    button.click()
     wait_for(page, 256)
