@@ -74,7 +74,6 @@ for (name, model), color in zip(models.items(), ("0.6", "C0", "k"), strict=True)
     for ax, value in zip(axes, told, strict=True):
         ax.bar_label(ax.barh(name, value, color=color), fmt="%.3g", padding=3)
 
-# %%
 for ax, title in zip(axes, ("accuracy", "seconds", "peak megabytes"), strict=True):
     ax.set_title(title)
     ax.margins(x=0.3)

@@ -92,7 +92,6 @@ def draw(time, network):
     return Image.fromarray(np.asarray(fig.canvas.buffer_rgba())[..., :3])
 
 
-# %%
 shots = [draw(*shot) for shot in film.shots]
 path = Path(__file__).with_suffix(".png") if "__file__" in globals() else Path("x.png")
 fig.savefig(path, dpi=150)

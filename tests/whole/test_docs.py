@@ -275,6 +275,20 @@ def test_figures_are_of_their_scripts():
         assert changed["changes"]
 
 
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_a_figure_is_finished_in_the_cell_that_begins_it(path):
+    """The gallery shows a figure as it is at the end of a cell, and then closes it."""
+    cells = path.read_text().split("\n# %%\n")
+    begun = [i for i, cell in enumerate(cells) if "= plt.subplots(" in cell]
+    assert len(begun) == 1
+    drawn_on = re.findall(r"^(.*) = plt.subplots\(", cells[begun[0]], re.MULTILINE)
+    names = set(re.findall(r"\w+", drawn_on[0])) - {"fig"}
+    for cell in cells[begun[0] + 1 :]:
+        code = re.sub(r"^#.*$", "", cell, flags=re.MULTILINE)
+        assert names & set(re.findall(r"\w+", code)) == set()
+        assert set(re.findall(r"\bfig\.(\w+)", code)) <= {"savefig"}
+
+
 def test_scripts_of_every_run_are_there():
     assert {path.stem for path in EXAMPLES + BENCHMARKS} >= EVERY_RUN
 
