@@ -95,7 +95,8 @@ def gathered_examples():
 
     The gallery is made of copies, so that a figure that an example saves beside itself
     does not replace that of the repository, and so that examples are free of settings.
-    An example that is not run shows the figure that the repository has, or its film.
+    An example that is not run shows the figure that the repository has, and a film is
+    shown in any case.
     """
     folder = DOCS / "_gallery"
     folder.mkdir(exist_ok=True)
@@ -108,7 +109,9 @@ def gathered_examples():
             shutil.copy(shown, folder)
         else:
             shown = path.with_suffix(".png")
-        figure = "" if RUNS_EXAMPLES else f"\n.. image:: /_gallery/{shown.name}\n"
+        figure = f"\n.. image:: /_gallery/{shown.name}\n"
+        if RUNS_EXAMPLES and shown.suffix == ".png":  # it draws its own
+            figure = ""
         thumbnail = f'# sphinx_gallery_thumbnail_path = "_gallery/{path.stem}.png"\n'
         text = path.read_text().replace('\n"""\n', f'\n{figure}"""\n', 1) + thumbnail
         copy = folder / path.name
