@@ -17,7 +17,7 @@ class DaskCluster:
             n_workers=2,
             threads_per_worker=1,
             host="127.0.0.1",
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
         )
         self.client = distributed.Client(self.cluster)
         self.client.amm.stop()  # it would remove copies of the data
@@ -30,6 +30,10 @@ class DaskCluster:
         """
         with joblib.parallel_config("dask", scatter=[*data, *chain(*splits)]):
             yield
+        self.wait_for_workers()
+
+    def wait_for_workers(self):
+        """Wait until a worker that has died has come back."""
         end = time.monotonic() + 60
         while len(self.cluster.scheduler.workers) < 2:
             assert time.monotonic() < end, "a worker has not come back"
@@ -67,6 +71,3 @@ class RayCluster:
     def close(self):
         """End the workers."""
         self.ray.shutdown()
-
-
-CLUSTERS = {"dask": DaskCluster, "ray": RayCluster}

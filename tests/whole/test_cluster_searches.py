@@ -17,7 +17,6 @@ from sklearn.preprocessing import FunctionTransformer
 
 from odenet import ResODEClassifierCV, ResODERegressor, ResODERegressorCV
 from odenet.solvers import AdamW
-from tests.clusters import CLUSTERS
 from tests.whole.rounds import rounds
 
 pytestmark = pytest.mark.cluster
@@ -42,13 +41,9 @@ SEARCHES = [
 ]
 
 
-@pytest.fixture(scope="module", params=CLUSTERS)
+@pytest.fixture(params=["dask", "ray"])
 def cluster(request):
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        cluster = CLUSTERS[request.param]()
-    yield cluster
-    cluster.close()
+    return request.getfixturevalue(f"{request.param}_cluster")
 
 
 def assert_same(search, other):
