@@ -28,12 +28,7 @@ from odenet._estimators.scoring import held_out_score
 from odenet._estimators.splitting import are_apart, asked_split, splits_of
 from odenet._export import onnx_model, persistence
 from odenet._export.parts import FROZEN
-from odenet._inspection.summary import (
-    facts,
-    history_frame,
-    summary_text,
-    with_summary,
-)
+from odenet._inspection.summary import facts, history_frame, summary_text, with_summary
 from odenet._tables.hold_out import (
     Validation,
     cross_validation_folds,
@@ -55,6 +50,7 @@ from odenet._utils.sklearn_private import (
     CallbackSupportMixin,
     feature_names_out,
     fit_context,
+    linked_to_site,
 )
 
 
@@ -68,6 +64,7 @@ def takes_parts(estimator):
     )
 
 
+@linked_to_site
 class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     """Base of the estimators: the way from samples to a fitted model and its uses.
 

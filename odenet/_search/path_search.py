@@ -32,7 +32,7 @@ from sklearn.utils.metadata_routing import (
 )
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.parallel import delayed
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from odenet._estimators.base import read_training_set
 from odenet._estimators.checkpoint import Checkpoint
