@@ -56,7 +56,7 @@ intersphinx_mapping = {
 
 # The titles of a page have the anchors that GitHub gives them.
 myst_heading_anchors = 4
-myst_enable_extensions = ["colon_fence"]
+myst_enable_extensions = ["colon_fence", "dollarmath"]
 
 autosummary_generate = True
 autodoc_typehints = "none"  # docstrings have the types

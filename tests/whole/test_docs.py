@@ -119,10 +119,14 @@ def test_every_public_name_is_documented():
                         assert value.__doc__ or not callable(value), (name, member)
 
 
-def blocks_of(document):
-    """The blocks of Python of a document, each after as many lines as it has above."""
+def blocks_of(document, kinds="python"):
+    """The blocks of Python of a document, each after as many lines as it has above.
+
+    ``kinds`` is a pattern of what follows the three marks that open a block.
+    """
     text = document.read_text()
-    for match in re.finditer(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+    blocks = rf"^```{kinds}\n(.*?)^```"
+    for match in re.finditer(blocks, text, re.DOTALL | re.MULTILINE):
         yield "\n" * text[: match.start(1)].count("\n") + match[1]
 
 
@@ -133,6 +137,19 @@ def test_code_of_documents_runs(document, tmp_path, monkeypatch):
     names = {}
     for code in blocks_of(document):
         exec(compile(code, str(document), "exec"), names)
+
+
+@pytest.mark.cluster
+@of_documents([page for page in PAGES if any(blocks_of(page, "python cluster"))])
+def test_code_for_clusters_runs(document, tmp_path):
+    """In a process of its own, between the other blocks of the document."""
+    for name in ("distributed", "ray"):
+        pytest.importorskip(name)
+    code = "\n".join(blocks_of(document, "python(?: cluster)?"))
+    environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0"}
+    subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True
+    )
 
 
 def test_the_notebook_runs(monkeypatch):
