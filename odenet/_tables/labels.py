@@ -62,7 +62,7 @@ class LabelTargets(Targets):
             )
 
     @classmethod
-    def of(cls, y, *, estimator_name, params, classes=None):
+    def of(cls, y, *, estimator_name, params, classes=None, group=ALONE):
         """Count the labels, which are the columns of y."""
         targets = cls(y.shape[1]).under(params)
         if classes is not None and not np.array_equal(

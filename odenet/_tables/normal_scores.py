@@ -171,7 +171,9 @@ def _found_knots(columns, group):
         """Return this rank's mass below numbers t, and half of that at t, by column."""
         rows = []
         for numbers, (values, _), s in zip(t, columns, sums, strict=True):
-            ends = (np.searchsorted(values, numbers, side) for side in ("left", "right"))
+            ends = (
+                np.searchsorted(values, numbers, side) for side in ("left", "right")
+            )
             rows.append(sum(s[end] for end in ends) / 2)
         return np.stack(rows)
 

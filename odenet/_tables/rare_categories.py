@@ -51,7 +51,11 @@ class Pooling:
     def fewest(self):
         """The least number of samples of a category that is not rare."""
         least = 1 if self.min_frequency is None else self.min_frequency
-        return least if isinstance(least, Integral) else least * self.group.sum(self.weight.sum())
+        return (
+            least
+            if isinstance(least, Integral)
+            else least * self.group.sum(self.weight.sum())
+        )
 
     def keeps(self, indices, n_categories=0):
         """Tell which categories are not rare, by the index of every row's.

@@ -124,9 +124,26 @@ def gathered_by_key(X, y, weight, factor, seed, group):
         return X, y, weight, factor
     keys = _row_keys(_comparable(X, y), seed)
     places = (keys >> HALF) * np.uint64(group.size) >> HALF
+    return _moved(X, y, weight, factor, places.astype(np.int64), group)
+
+
+def dealt_out_evenly(X, y, weight, factor, group):
+    """Move rows between processes, such that all have as many, in the same order.
+
+    Parameters and what is returned are those of :func:`gathered_by_key`.
+    """
+    if group.size == 1:
+        return X, y, weight, factor
+    places = group.before(len(y)) + np.arange(len(y))
+    places = places * group.size // max(1, group.sum(len(y)))
+    return _moved(X, y, weight, factor, places, group)
+
+
+def _moved(X, y, weight, factor, places, group):
+    """Move every row to the process of a number, and return those that came here."""
     parts = [X, y, weight] if factor is None else [X, y, weight, factor]
     sent = np.column_stack(parts).astype(np.float64)
-    found = group.exchange(sent, places.astype(np.int64))
+    found = group.exchange(sent, places)
     n_targets = 1 if y.ndim == 1 else y.shape[1]
     ends = np.cumsum([X.shape[1], n_targets, 1])
     X, targets, weight, factors = np.split(found, ends, axis=1)
@@ -134,9 +151,20 @@ def gathered_by_key(X, y, weight, factor, seed, group):
     return X, targets, weight[:, 0], None if factor is None else factors[:, 0]
 
 
-def _comparable(X, y):
-    """Return rows whose bits are compared: 0 and -0 are the same, and all kinds of NaN.
+def digest_of_rows(X, y, weight, group):
+    """Return a text that is the same for the same rows, in whatever order they are.
+
+    Nor does it depend on how many processes have the rows. It is made of the sums of
+    two hashes of the rows, modulo 2^64.
     """
+    rows = _comparable(np.column_stack([X, y]), weight)
+    sums = [_row_keys(rows, seed).sum(dtype=np.uint64) for seed in (0, 1)]
+    found = group.sum(np.array(sums).view(np.int64))
+    return str(found.view(np.uint64).tolist())
+
+
+def _comparable(X, y):
+    """Return rows whose bits are compared: 0 and -0 are the same, and all kinds of NaN."""
     rows = np.column_stack([X, y]).astype(np.float64) + 0.0
     rows[np.isnan(rows)] = np.nan
     return rows
@@ -144,7 +172,8 @@ def _comparable(X, y):
 
 def _are_first(bits):
     """Tell for every row whether it differs from the one before it."""
-    return np.concatenate([[True], (bits[1:] != bits[:-1]).any(axis=1)])
+    differs = (bits[1:] != bits[:-1]).any(axis=1)
+    return np.concatenate([[True], differs])[: len(bits)]
 
 
 def _row_keys(rows, seed):

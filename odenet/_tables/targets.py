@@ -43,7 +43,7 @@ class Targets:
     longest_flow_time = 300.0  # of a flow that held-out samples are to stop
 
     @classmethod
-    def of(cls, y, *, estimator_name, params, classes=None):
+    def of(cls, y, *, estimator_name, params, classes=None, group=ALONE):
         """Describe the targets of a training set.
 
         Parameters
@@ -56,6 +56,8 @@ class Targets:
             The parameters of the estimator.
         classes : array-like, default=None
             Labels that are announced, of which y may lack some.
+        group : Alone, default=ALONE
+            The processes that have the samples.
 
         Returns
         -------
@@ -182,7 +184,7 @@ class RegressionTargets(Targets):
     embedding_of_many = "piecewise_linear"
 
     @classmethod
-    def of(cls, y, *, estimator_name, params, classes=None):
+    def of(cls, y, *, estimator_name, params, classes=None, group=ALONE):
         """Describe the targets of a training set, not scaled yet."""
         n_targets = 1 if y.ndim == 1 else y.shape[1]
         as_they_are = Standardizer(np.zeros(n_targets), np.ones(n_targets))
@@ -363,9 +365,11 @@ class ClassTargets(Targets):
         check_classification_targets(y)
 
     @classmethod
-    def of(cls, y, *, estimator_name, params, classes=None):
+    def of(cls, y, *, estimator_name, params, classes=None, group=ALONE):
         """Find the classes, which are those announced, or else those of y."""
-        classes = np.unique(y if classes is None else classes)
+        if classes is None:
+            classes = np.concatenate(group.collect(np.unique(y)))
+        classes = np.unique(classes)
         if len(classes) < 2:
             raise ValueError(
                 f"{estimator_name} needs samples of at least two classes, "

@@ -303,7 +303,8 @@ def make_net(network, plan, **settings):
 def _callbacks_of(plan):
     """Return the callbacks that a plan asks for, in a list, if they are allowed."""
     check_callbacks(plan.callbacks, plan.solver)
-    return [*plan.callbacks, *([ProgressBar()] if plan.shows_progress else [])]
+    shows = plan.shows_progress and plan.group.rank == 0
+    return [*plan.callbacks, *([ProgressBar()] if shows else [])]
 
 
 def _has_callbacks_of(net, plan):
