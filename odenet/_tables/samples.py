@@ -89,14 +89,16 @@ class SharedSamples(Samples):
         return {"X": X, "weight": weight}, y
 
     def batch(self, index=slice(None), weight=None, n=None):
-        """Return what this process has of a batch of n samples; by default of all.
+        """Return what this process has of a batch.
 
-        The weights are such that the weighted sum, divided by the number of samples
-        that are here, is the share of this process in the mean over the batch.
+        With a number n of samples on all processes, weights are such that the weighted
+        sum, divided by the number of samples that are here, is the share of this
+        process in the mean over the batch.
         """
         inputs, y = super().batch(index, weight)
-        factor = len(y) / (self.n_all if n is None else n)
-        return {**inputs, "weight": inputs["weight"] * factor}, y
+        if n is not None:
+            inputs["weight"] = inputs["weight"] * (len(y) / n)
+        return inputs, y
 
 
 def to_samples(predictor, rows, *, weights_have_mean_one=True, group=ALONE):

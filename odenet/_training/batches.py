@@ -63,9 +63,21 @@ class SliceLoader:
         Draws the order of the samples.
     is_part : bool, default=False
         Whether the samples are a part of a stream.
+    is_training : bool, default=True
+        Whether the batches are to be trained on. If they are, the weights of several
+        processes are shares in the mean over the batch of all.
     """
 
-    def __init__(self, samples, batch_size=None, generator=None, *, is_part=False):
+    def __init__(
+        self,
+        samples,
+        batch_size=None,
+        generator=None,
+        *,
+        is_part=False,
+        is_training=True,
+    ):
+        self.is_training = is_training
         self.samples = samples
         self.batch_size = batch_size
         self.generator = generator
@@ -74,7 +86,7 @@ class SliceLoader:
     def __iter__(self):
         samples = self.samples
         if self.batch_size is None:
-            yield samples.batch()
+            yield samples.batch(n=len(samples) if self.is_training else None)
             return
         row_weight, group = samples.row_weight, samples.group
         places, weight = dealt_out(row_weight, is_part=self.is_part, group=group)
@@ -82,7 +94,8 @@ class SliceLoader:
         n_batches = ceil(n / self.batch_size(n))
         if n_batches == 1:
             whole = torch.zeros_like(row_weight).index_add(0, places, weight)
-            yield samples.batch(weight=whole * (group.sum(len(row_weight)) / n))
+            n_all = group.sum(len(row_weight))
+            yield samples.batch(weight=whole * (n_all / n), n=n_all)
             return
         n_before = group.before(len(places))
         order = torch.randperm(n, generator=self.generator).to(places.device)

@@ -258,7 +258,7 @@ class TrainingNet(NeuralNet):
     def get_iterator(self, dataset, training=False):
         """Return an iterator over mini-batches, or over all samples as one batch."""
         if not training or self.solver.follows_flow:
-            return SliceLoader(dataset)
+            return SliceLoader(dataset, is_training=training)
         return SliceLoader(
             dataset,
             self.solver.rows_of_a_batch,
