@@ -1,9 +1,9 @@
 """The processes that make one fit together, and what they tell each other.
 
-Each process, a rank, has rows of its own. All that a fit learns of its rows goes through
-the few methods of a group: sums, extremes, small sets, and an exchange in which every row
-moves to the one rank that keeps it. :class:`Alone` is the group of a single process, which
-has nobody to ask: so a fit is written once, for all numbers of ranks.
+Each process, a rank, has rows of its own. All that a fit learns of its rows goes
+through the few methods of a group: sums, extremes, small sets, and an exchange in which
+every row moves to the one rank that keeps it. :class:`Alone` is the group of a single
+process, which has nobody to ask: so a fit is written once, for all numbers of ranks.
 """
 
 import pickle

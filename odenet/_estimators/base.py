@@ -5,7 +5,6 @@ import warnings
 from dataclasses import replace
 from types import FunctionType
 
-import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 

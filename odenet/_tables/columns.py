@@ -177,7 +177,9 @@ def read_columns(X, categorical_features, allow_nan, group=ALONE):
         chosen = _indices_of(np.asarray(categorical_features), X)
     group.check_same("columns of categories", f"{chosen}")
     found = group.collect([_categories(values_of(X, j)) for j in chosen])
-    of_all = (_categories(chain.from_iterable(parts)) for parts in zip(*found))
+    of_all = (
+        _categories(chain.from_iterable(parts)) for parts in zip(*found, strict=True)
+    )
     return Columns(dict(zip(chosen, of_all, strict=True)), allow_nan)
 
 

@@ -164,7 +164,7 @@ def digest_of_rows(X, y, weight, group):
 
 
 def _comparable(X, y):
-    """Return rows whose bits are compared: 0 and -0 are the same, and all kinds of NaN."""
+    """Return rows to compare by their bits: 0 is -0, and all kinds of NaN are one."""
     rows = np.column_stack([X, y]).astype(np.float64) + 0.0
     rows[np.isnan(rows)] = np.nan
     return rows

@@ -1,5 +1,6 @@
 """Batches of samples, for skorch."""
 
+from functools import cached_property
 from math import ceil
 
 import torch
@@ -83,21 +84,30 @@ class SliceLoader:
         self.generator = generator
         self.is_part = is_part
 
+    @cached_property
+    def places(self):
+        """The places of a pass: samples and weights, how many, and how many before.
+
+        They are the same in every pass. Other processes have places before those here.
+        """
+        group = self.samples.group
+        weight = self.samples.row_weight
+        places, weight = dealt_out(weight, is_part=self.is_part, group=group)
+        return places, weight, group.sum(len(places)), group.before(len(places))
+
     def __iter__(self):
         samples = self.samples
         if self.batch_size is None:
             yield samples.batch(n=len(samples) if self.is_training else None)
             return
-        row_weight, group = samples.row_weight, samples.group
-        places, weight = dealt_out(row_weight, is_part=self.is_part, group=group)
-        n = group.sum(len(places))
+        places, weight, n, n_before = self.places
         n_batches = ceil(n / self.batch_size(n))
         if n_batches == 1:
+            row_weight, group = samples.row_weight, samples.group
             whole = torch.zeros_like(row_weight).index_add(0, places, weight)
             n_all = group.sum(len(row_weight))
             yield samples.batch(weight=whole * (n_all / n), n=n_all)
             return
-        n_before = group.before(len(places))
         order = torch.randperm(n, generator=self.generator).to(places.device)
         for batch in order.tensor_split(n_batches):
             chosen = batch

@@ -13,7 +13,7 @@ from skorch.callbacks import EpochTimer, LRScheduler, PassthroughScoring
 from torch.nn import Module
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from odenet._distributed.group import ALONE, RankError
+from odenet._distributed.group import ALONE
 from odenet._network.fast_layers import rows_at_once
 from odenet._network.gradients import MAX_GRAPHS, add_gradients
 from odenet._network.scratch import current_scratch
@@ -448,8 +448,9 @@ class TrainingNet(NeuralNet):
         except KeyboardInterrupt as interrupt:
             by_callback = _from_skorch(interrupt)
             if self.group.size > 1:  # the others train on, and wait for this one
-                raise RankError(
-                    "One of the processes of a fit was interrupted."
+                raise RuntimeError(
+                    "A fit by several processes was interrupted: no model is left of "
+                    "it. With `checkpoint` the same fit goes on from its last record."
                 ) from interrupt
             self.stop(StopReason.CALLBACK if by_callback else StopReason.INTERRUPTED)
         self.stop(self.stop_reason or StopReason.MAX_EPOCHS)
@@ -486,7 +487,7 @@ class TrainingNet(NeuralNet):
             self.history.record_batch("valid_batch_size", 1)
 
     def _course(self):
-        """Return a text of where a training is, the same if its numbers are the same."""
+        """Tell where a training is: the same text where its numbers are the same."""
         total = sum(float(p.detach().double().sum()) for p in self.module_.parameters())
         return f"epoch {len(self.history)}, weights with the sum {total!r}"
 

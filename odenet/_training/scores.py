@@ -19,8 +19,8 @@ def score_of(loss, output, y, weight, group):
     -------
     score : float
         Of several processes it is R2 where that is the loss's own score, from sums over
-        all samples. Other scores, as the accuracy, are means over the samples, and so is
-        that of several processes.
+        all samples. Other scores, as the accuracy, are means over the samples, and so
+        is that of several processes.
     """
     if group.size == 1:
         return loss.score(output, y, weight)
