@@ -10,6 +10,7 @@ import pickle
 from binascii import crc32
 from contextlib import contextmanager, suppress
 from traceback import clear_frames
+from weakref import ref
 
 import numpy as np
 import torch
@@ -124,10 +125,22 @@ class Ranks(Alone):
     """
 
     def __init__(self, host, device=None):
-        self.host, self.device = host, device
+        self.groups = [None if g is None else ref(g) for g in (host, device)]
         self.rank, self.size = dist.get_rank(host), dist.get_world_size(host)
         self.is_lost = False
         self._depth = 0
+
+    @property
+    def host(self):
+        """The process group for what is in the memory of the host.
+
+        Only torch keeps it: one that outlives ``destroy_process_group`` is destroyed
+        while Python ends, when its threads abort the process at times.
+        """
+        group = self.groups[0]()
+        if group is None:
+            raise RankError("The process group of this fit was destroyed.")
+        return group
 
     def sum(self, value):
         return self._reduced(value, dist.ReduceOp.SUM, "sum")
@@ -245,7 +258,6 @@ class Ranks(Alone):
             clear_frames(error.__traceback__)  # which would keep the connections open
             with suppress(Exception):  # whatever a broken group raises
                 dist.destroy_process_group(self.host)
-            self.host = None
             raise RankError(
                 f"Rank {self.rank} of {self.size} has lost another rank of the fit, "
                 f"which has died or was too slow for the timeout of the process group: "
@@ -266,8 +278,8 @@ class Ranks(Alone):
         self._roll_call(f"{name} {tuple(tensor.shape)} {tensor.dtype}")
         if not tensor.numel():
             return tensor
-        on_device = tensor.is_cuda and self.device is not None
-        group = self.device if on_device else self.host
+        on_device = tensor.is_cuda and self.groups[1] is not None
+        group = self.groups[1]() if on_device else self.host
         found = tensor.detach().clone() if on_device else tensor.detach().cpu().clone()
         with self._connected():
             dist.all_reduce(found, operation, group=group)
@@ -299,10 +311,10 @@ def group_of(processes):
             "torchrun, and call torch.distributed.init_process_group() first."
         )
     world = dist.group.WORLD
-    if not _KEPT or _KEPT[0] is not world:
+    if not _KEPT or _KEPT[0]() is not world:
         has_gpus = "nccl" in dist.get_backend_config(world)
         host = dist.new_group(backend="gloo", timeout=_timeout_of(world))
-        _KEPT[:] = world, Ranks(host, world if has_gpus else None)
+        _KEPT[:] = ref(world), Ranks(host, world if has_gpus else None)
     return _KEPT[1]
 
 
