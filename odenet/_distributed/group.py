@@ -303,7 +303,7 @@ def group_of(processes):
     ValueError
         If there is no process group to ask for.
     """
-    if processes is None:
+    if processes != "group":  # other words are told of when parameters are checked
         return ALONE
     if not dist.is_available() or not dist.is_initialized():
         raise ValueError(

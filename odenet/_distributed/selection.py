@@ -35,10 +35,10 @@ def least_reaching(group, shape, amount, reaches):
     high = np.full(shape, _ordered(np.inf))
     for _ in range(BITS):
         middle = (low & high) + ((low ^ high) >> 1)  # rounded down, without overflow
-        enough = reaches(group.sum(amount(_number(middle))))
+        enough = reaches(group.sum(amount(_from_ordered(middle))))
         low, high = np.where(enough, low, middle + 1), np.where(enough, middle, high)
         low = np.minimum(low, high)
-    return _number(high)
+    return _from_ordered(high)
 
 
 def order_statistics(values, places, group):
@@ -99,6 +99,6 @@ def _ordered(number):
     return np.where(bits < 0, bits ^ SIGN, bits)
 
 
-def _number(ordered):
+def _from_ordered(ordered):
     """Return the numbers of such integers."""
     return np.where(ordered < 0, ordered ^ SIGN, ordered).view(np.float64)

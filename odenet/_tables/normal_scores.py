@@ -7,6 +7,7 @@ from scipy.special import ndtri
 
 from odenet._distributed.group import ALONE
 from odenet._distributed.selection import least_reaching, next_values
+from odenet._tables.standardizer import finite_weights
 
 # The most knots of the map from a column to its scores, which keep it small. For 20,000
 # numbers (normal, exponential, Cauchy, or two clusters), scores by 256 knots differ
@@ -68,8 +69,7 @@ def fit_normal_scores(X, weight, gain=1.0, group=ALONE):
     -------
     scores : NormalScores
     """
-    # so that sums of weights of any unit are finite
-    weight = weight / group.max(weight.max(initial=0.0))
+    weight = finite_weights(weight, group)
     known = ~np.isnan(X)
     columns = [
         _distinct(column[rows], weight[rows])

@@ -124,7 +124,7 @@ def gathered_by_key(X, y, weight, factor, seed, group):
         return X, y, weight, factor
     keys = _row_keys(_comparable(X, y), seed)
     places = (keys >> HALF) * np.uint64(group.size) >> HALF
-    return _moved(X, y, weight, factor, places.astype(np.int64), group)
+    return _sent(X, y, weight, factor, places.astype(np.int64), group)
 
 
 def dealt_out_evenly(X, y, weight, factor, group):
@@ -136,10 +136,10 @@ def dealt_out_evenly(X, y, weight, factor, group):
         return X, y, weight, factor
     places = group.before(len(y)) + np.arange(len(y))
     places = places * group.size // max(1, group.sum(len(y)))
-    return _moved(X, y, weight, factor, places, group)
+    return _sent(X, y, weight, factor, places, group)
 
 
-def _moved(X, y, weight, factor, places, group):
+def _sent(X, y, weight, factor, places, group):
     """Move every row to the process of a number, and return those that came here."""
     parts = [X, y, weight] if factor is None else [X, y, weight, factor]
     sent = np.column_stack(parts).astype(np.float64)

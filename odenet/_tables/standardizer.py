@@ -142,6 +142,16 @@ def fit_standardizer(X, weight, gain=1.0, limit=np.inf, group=ALONE):
     )
 
 
+def finite_weights(weight, group=ALONE):
+    """Return weights over a power of two, so that their sums are finite.
+
+    Sums of whole numbers stay exact. So it does not depend on the order of the rows, or
+    on the processes that have them, where a sum reaches a share of all.
+    """
+    _, exponent = np.frexp(group.max(weight.max(initial=0.0)))
+    return weight / np.ldexp(1.0, int(exponent) - 1)
+
+
 def shares_of(weight, group):
     """Return the share of every row in the weight of all, whatever its unit is."""
     share = weight / group.max(weight.max(initial=0.0))  # so that no sum overflows

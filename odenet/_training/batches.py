@@ -1,6 +1,5 @@
 """Batches of samples, for skorch."""
 
-from functools import cached_property
 from math import ceil
 
 import torch
@@ -83,24 +82,27 @@ class SliceLoader:
         self.batch_size = batch_size
         self.generator = generator
         self.is_part = is_part
+        self.places = None
 
-    @cached_property
-    def places(self):
-        """The places of a pass: samples and weights, how many, and how many before.
+    def _dealt_out(self):
+        """Return samples and weights in all places here, how many, and how many before.
 
-        They are the same in every pass. Other processes have places before those here.
+        They are the same in every pass. Other processes have places of their own.
         """
-        group = self.samples.group
-        weight = self.samples.row_weight
-        places, weight = dealt_out(weight, is_part=self.is_part, group=group)
-        return places, weight, group.sum(len(places)), group.before(len(places))
+        if self.places is None:
+            group = self.samples.group
+            weight = self.samples.row_weight
+            index, weight = dealt_out(weight, is_part=self.is_part, group=group)
+            n, n_before = group.sum(len(index)), group.before(len(index))
+            self.places = index, weight, n, n_before
+        return self.places
 
     def __iter__(self):
         samples = self.samples
         if self.batch_size is None:
             yield samples.batch(n=len(samples) if self.is_training else None)
             return
-        places, weight, n, n_before = self.places
+        places, weight, n, n_before = self._dealt_out()
         n_batches = ceil(n / self.batch_size(n))
         if n_batches == 1:
             row_weight, group = samples.row_weight, samples.group

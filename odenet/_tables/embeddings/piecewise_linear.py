@@ -20,6 +20,7 @@ import numpy as np
 
 from odenet._distributed.group import ALONE
 from odenet._distributed.selection import least_reaching, next_values
+from odenet._tables.standardizer import finite_weights
 
 # The most bins of a column, and the fewest samples for each: choices.
 MOST_BINS = 24
@@ -112,8 +113,7 @@ def fit_piecewise_linear(columns, numbers, weight, group=ALONE):
     for x in numbers.T:
         known = ~np.isnan(x)
         x, share = x[known], weight[known]
-        # Sums of weights of any unit are then finite.
-        share = share / group.max(share.max(initial=0.0))
+        share = finite_weights(share, group)
         values, where = np.unique(x, return_inverse=True)
         mass = np.bincount(where, share, len(values))
         edges_of = _edges if group.size == 1 else partial(_edges_of_ranks, group=group)
