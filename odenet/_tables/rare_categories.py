@@ -6,6 +6,7 @@ from numbers import Integral
 
 import numpy as np
 
+from odenet._distributed.group import ALONE, Alone
 from odenet._tables.rows import smallest_weight
 
 # A category with such a share of all samples has marks of 1/sqrt(2) times the size of
@@ -32,31 +33,41 @@ class Pooling:
     max_categories : int or None
         If there are more categories, with the one of the rare ones, the least frequent
         are rare as well. None sets no limit.
+    group : Alone, default=ALONE
+        The processes that have the rows.
     """
 
     rows: tuple
     min_frequency: int | float | None = None
     max_categories: int | None = None
+    group: Alone = ALONE
 
     @cached_property
     def weight(self):
         """The weights of the rows, as numbers of samples."""
-        return self.rows[-1] / min(1.0, smallest_weight(*self.rows))
+        return self.rows[-1] / min(1.0, smallest_weight(*self.rows, self.group))
 
     @cached_property
     def fewest(self):
         """The least number of samples of a category that is not rare."""
         least = 1 if self.min_frequency is None else self.min_frequency
-        return least if isinstance(least, Integral) else least * self.weight.sum()
+        return (
+            least
+            if isinstance(least, Integral)
+            else least * self.group.sum(self.weight.sum())
+        )
 
-    def keeps(self, indices):
+    def keeps(self, indices, n_categories=0):
         """Tell which categories are not rare, by the index of every row's.
+
+        There are as many as the largest index says, or ``n_categories`` if these are
+        more: other processes may have rows of others.
 
         Returns
         -------
         kept : ndarray of shape (n_categories,), of bool
         """
-        count = np.bincount(indices, self.weight)
+        count = self.group.sum(np.bincount(indices, self.weight, n_categories))
         # Sums of weights such as 1/3 may be below an integer by a rounding.
         kept = count >= self.fewest * (1 - 1e-12)
         most = self.max_categories

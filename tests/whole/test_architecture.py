@@ -14,6 +14,7 @@ FLOORS = {
     "_utils": 0,
     "_optim": 0,
     "_losses": 0,
+    "_distributed": 0,
     "losses": 1,
     "_network": 1,
     "_tables": 1,
