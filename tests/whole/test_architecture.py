@@ -24,7 +24,9 @@ FLOORS = {
     "_export": 4,
     "_inspection": 4,
     "_estimators": 5,
+    "_dask": 6,
     "_search": 6,
+    "dask": 7,
 }
 MOST_MODULES = 15  # of a folder: more cannot be taken in at a glance
 
