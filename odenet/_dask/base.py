@@ -46,8 +46,12 @@ class DaskMixin:
         """The client of Dask that is used: ``client``, or the one made last."""
         if self.client is not None:
             return self.client
-        from distributed import default_client
-
+        try:
+            from distributed import default_client
+        except ImportError as error:
+            raise ImportError(
+                f"{type(self).__name__} needs Dask: pip install 'odenet-learn[dask]'."
+            ) from error
         return default_client()
 
     @available_if(lambda self: False)
