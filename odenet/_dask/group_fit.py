@@ -5,6 +5,7 @@ import platform
 import socket
 import warnings
 from collections import defaultdict
+from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from urllib.parse import urlsplit
@@ -111,27 +112,31 @@ def _process():
 
 def _wait(client, ranks, workers):
     """Wait for the fits of all ranks, and raise the error that ended them."""
-    import distributed
-
     lost = []
-    while not (lost or any(future.status == "error" for future in ranks)):
-        with suppress(TimeoutError):
-            distributed.wait(ranks, timeout=1.0)
+    while not lost and not {"error", "cancelled"} & {f.status for f in ranks}:
+        _settle(ranks, seconds=1.0)
         if all(future.status == "finished" for future in ranks):
             return
         alive = client.nthreads()
         lost = [worker for worker in workers if worker not in alive]
     told = [f for f, worker in zip(ranks, workers, strict=True) if worker not in lost]
-    with suppress(TimeoutError):
-        distributed.wait(told, timeout=GRACE)
+    _settle(told, seconds=GRACE)
     errors = [f.exception() for f in told if f.status == "error"]
     of_its_own = [error for error in errors if not isinstance(error, RankError)]
-    if lost and not of_its_own:
-        raise RankError(
-            f"A fit of {len(workers)} workers of Dask has lost {', '.join(lost)}. Call "
-            "it again."
-        )
-    raise [*of_its_own, *errors][0]
+    if of_its_own or (errors and not lost):
+        raise [*of_its_own, *errors][0]
+    what = ", ".join(lost) or "a worker or its rows"
+    raise RankError(
+        f"A fit of {len(workers)} workers of Dask has lost {what}. Call it again."
+    )
+
+
+def _settle(futures, seconds):
+    """Wait for some seconds until all futures have ended in any way."""
+    import distributed
+
+    with suppress(TimeoutError, CancelledError):
+        distributed.wait(futures, timeout=seconds)
 
 
 def _fit_on_worker(estimator, parts, rank, workers, name):
