@@ -63,6 +63,7 @@ NOT_SHARED = {
     "validation_split",
     "scoring",
     "callbacks",
+    "processes",
     "warm_start",
 }
 
