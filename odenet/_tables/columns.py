@@ -92,13 +92,13 @@ class Columns:
             if not kept.all():
                 pooled[j] = known[int(met[~kept][0])]
         numeric = other_columns(X.shape[1], categories)
-        has_gaps = group.max(np.isnan(X).any(axis=0).astype(int))
+        has_gaps = self.allow_nan and group.max(np.isnan(X).any(axis=0).astype(int))
         columns = replace(
             self,
             categories=categories,
             numeric=numeric,
             scored=numeric[_are_many(X[:, numeric], group)] if scored else numeric[:0],
-            incomplete=np.flatnonzero(self.allow_nan and has_gaps),
+            incomplete=np.flatnonzero(has_gaps),
             pooled=pooled,
             fewest=float(pooling.fewest) if pooling else None,
         )

@@ -1,7 +1,6 @@
 """Categories of few samples: which are pooled, and the size of the marks of others."""
 
 from dataclasses import dataclass
-from functools import cached_property
 from numbers import Integral
 
 import numpy as np
@@ -17,7 +16,7 @@ from odenet._tables.rows import smallest_weight
 SHARE_OF_HALF = 0.1
 
 
-@dataclass(frozen=True)
+@dataclass
 class Pooling:
     """The rule by which rare categories of a column become one, as in OneHotEncoder.
 
@@ -35,6 +34,13 @@ class Pooling:
         are rare as well. None sets no limit.
     group : Alone, default=ALONE
         The processes that have the rows.
+
+    Attributes
+    ----------
+    weight : ndarray
+        The weights of the rows, as numbers of samples.
+    fewest : int or float
+        The least number of samples of a category that is not rare.
     """
 
     rows: tuple
@@ -42,20 +48,13 @@ class Pooling:
     max_categories: int | None = None
     group: Alone = ALONE
 
-    @cached_property
-    def weight(self):
-        """The weights of the rows, as numbers of samples."""
-        return self.rows[-1] / min(1.0, smallest_weight(*self.rows, self.group))
-
-    @cached_property
-    def fewest(self):
-        """The least number of samples of a category that is not rare."""
+    def __post_init__(self):
+        unit = min(1.0, smallest_weight(*self.rows, self.group))
+        self.weight = self.rows[-1] / unit
         least = 1 if self.min_frequency is None else self.min_frequency
-        return (
-            least
-            if isinstance(least, Integral)
-            else least * self.group.sum(self.weight.sum())
-        )
+        if not isinstance(least, Integral):
+            least = least * self.group.sum(self.weight.sum())
+        self.fewest = least
 
     def keeps(self, indices, n_categories=0):
         """Tell which categories are not rare, by the index of every row's.

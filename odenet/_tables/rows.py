@@ -96,7 +96,8 @@ def _sorted_sparse_rows(X, y, seed):
 def smallest_weight(X, y, weight, group=ALONE):
     """Return the smallest total weight of a distinct row of all processes."""
     X, y, weight, _ = gathered_by_key(X, y, weight, None, 0, group)
-    return group.min(distinct_rows(X, y, weight, seed=0)[1].min(initial=np.inf))
+    total = distinct_rows(X, y, weight, seed=0)[1]
+    return group.min(np.append(total, np.inf).min())
 
 
 def gathered_by_key(X, y, weight, factor, seed, group):

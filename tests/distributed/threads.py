@@ -75,7 +75,7 @@ class Threads(Alone):
 
 def in_threads(size, task):
     """Run ``task(group)`` in threads, and return what each returns."""
-    shared = {"values": [None] * size, "barrier": threading.Barrier(size, timeout=60)}
+    shared = {"values": [None] * size, "barrier": threading.Barrier(size, timeout=20)}
     groups = [Threads(rank, shared) for rank in range(size)]
 
     def run(group):
