@@ -114,13 +114,13 @@ def _wait(client, ranks, workers):
     """Wait for the fits of all ranks, and raise the error that ended them."""
     lost = []
     while not lost and not {"error", "cancelled"} & {f.status for f in ranks}:
-        _settle(ranks, seconds=1.0)
+        _wait_for_seconds(ranks, seconds=1.0)
         if all(future.status == "finished" for future in ranks):
             return
         alive = client.nthreads()
         lost = [worker for worker in workers if worker not in alive]
     told = [f for f, worker in zip(ranks, workers, strict=True) if worker not in lost]
-    _settle(told, seconds=GRACE)
+    _wait_for_seconds(told, seconds=GRACE)
     errors = [f.exception() for f in told if f.status == "error"]
     of_its_own = [error for error in errors if not isinstance(error, RankError)]
     if of_its_own or (errors and not lost):
@@ -131,7 +131,7 @@ def _wait(client, ranks, workers):
     )
 
 
-def _settle(futures, seconds):
+def _wait_for_seconds(futures, seconds):
     """Wait for some seconds until all futures have ended in any way."""
     import distributed
 
