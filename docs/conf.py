@@ -79,11 +79,12 @@ html_theme_options = {
 # Pages that have no others below them have no list of these.
 html_sidebars = dict.fromkeys(
     ["architecture", "callbacks", "changelog", "comparison", "faq", "glossary"]
-    + ["install", "why_depth"],
+    + ["install", "play", "why_depth"],
     [],
 )
-html_static_path = ["_static"]
-html_css_files = ["site.css"]
+# The still takes the place of the film for readers who want no motion, see site.css.
+html_static_path = ["_static", "../examples/plot_training_animated.png"]
+html_css_files = ["site.css", "play.css"]
 html_show_sourcelink = False
 
 suppress_warnings = ["config.cache"]  # a class among the settings is no value
@@ -94,7 +95,8 @@ def gathered_examples():
 
     The gallery is made of copies, so that a figure that an example saves beside itself
     does not replace that of the repository, and so that examples are free of settings.
-    An example that is not run shows the figure that the repository has.
+    An example that is not run shows the figure that the repository has, and a film is
+    shown in any case.
     """
     folder = DOCS / "_gallery"
     folder.mkdir(exist_ok=True)
@@ -102,7 +104,14 @@ def gathered_examples():
     (folder / "GALLERY_HEADER.rst").write_text(head)
     for path in sorted((ROOT / "examples").glob("plot_*.py")):
         shutil.copy(path.with_suffix(".png"), folder)
-        figure = "" if RUNS_EXAMPLES else f"\n.. image:: /_gallery/{path.stem}.png\n"
+        shown = path.with_suffix(".gif")
+        if shown.exists():
+            shutil.copy(shown, folder)
+        else:
+            shown = path.with_suffix(".png")
+        figure = f"\n.. image:: /_gallery/{shown.name}\n"
+        if RUNS_EXAMPLES and shown.suffix == ".png":  # it draws its own
+            figure = ""
         thumbnail = f'# sphinx_gallery_thumbnail_path = "_gallery/{path.stem}.png"\n'
         text = path.read_text().replace('\n"""\n', f'\n{figure}"""\n', 1) + thumbnail
         copy = folder / path.name

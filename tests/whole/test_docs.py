@@ -286,6 +286,9 @@ def test_examples_are_in_the_index_with_a_thumbnail():
         assert f"]({path.name})" in text
         assert f'src="{path.stem}.png"' in text
         assert path.with_suffix(".png").exists()
+    for film in INDEX.parent.glob("*.gif"):
+        assert f"]({film.name})" in text
+        assert film.stat().st_size < 2_000_000  # a page of the site waits for it
 
 
 def test_figures_are_of_their_scripts():
@@ -302,6 +305,20 @@ def test_figures_are_of_their_scripts():
         changed = told.get("since", {"script": told["script"], "changes": "nothing"})
         assert changed["script"] == now["script"], f"the script of {figure} has changed"
         assert changed["changes"]
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_a_figure_is_finished_in_the_cell_that_begins_it(path):
+    """The gallery shows a figure as it is at the end of a cell, and then closes it."""
+    cells = path.read_text().split("\n# %%\n")
+    begun = [i for i, cell in enumerate(cells) if "= plt.subplots(" in cell]
+    assert len(begun) == 1
+    drawn_on = re.findall(r"^(.*) = plt.subplots\(", cells[begun[0]], re.MULTILINE)
+    names = set(re.findall(r"\w+", drawn_on[0])) - {"fig"}
+    for cell in cells[begun[0] + 1 :]:
+        code = re.sub(r"^#.*$", "", cell, flags=re.MULTILINE)
+        assert names & set(re.findall(r"\w+", code)) == set()
+        assert set(re.findall(r"\bfig\.(\w+)", code)) <= {"savefig"}
 
 
 def test_scripts_of_every_run_are_there():
