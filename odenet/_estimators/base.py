@@ -5,13 +5,12 @@ import warnings
 from dataclasses import replace
 from types import FunctionType
 
-import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
-from odenet._diagnostics.gap import gap_after_fit
+from odenet._diagnostics.gap import RECORDED_ROWS, gap_after_fit
 from odenet._diagnostics.smoothness import depth_smoothness
+from odenet._distributed.group import group_of
 from odenet._estimators.calibration import calibrated
 from odenet._estimators.checkpoint import checkpoint_of
 from odenet._estimators.frozen import freeze, thaw
@@ -19,16 +18,30 @@ from odenet._estimators.preparation import (
     check_same_constraints,
     check_same_embedding,
     check_same_network,
+    evenly,
     losing_nothing,
     merged,
+    rows_of_all,
     seed_and_generator,
     telling_whose,
+    with_categories,
+)
+from odenet._estimators.processes import (
+    by_all_processes,
+    check_agreement,
+    check_supported,
 )
 from odenet._estimators.scoring import held_out_score
 from odenet._estimators.splitting import are_apart, asked_split, splits_of
 from odenet._export import onnx_model, persistence
 from odenet._export.parts import FROZEN
-from odenet._inspection.summary import facts, history_frame, summary_text, with_summary
+from odenet._inspection.summary import (
+    facts,
+    history_frame,
+    summary_text,
+    told_by,
+    with_summary,
+)
 from odenet._tables.hold_out import (
     Validation,
     cross_validation_folds,
@@ -78,7 +91,7 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     warm_start = False
     scoring = "loss"
     validation_split = "random"
-    depth_schedule = flow_time = gap_tol = checkpoint = None
+    depth_schedule = flow_time = gap_tol = checkpoint = processes = None
     n_members = 1
 
     def __init_subclass__(cls, **kwargs):
@@ -117,6 +130,7 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             )
         return super().set_params(**params)
 
+    @by_all_processes
     @fit_context(prefer_skip_nested_validation=True)
     def fit(
         self,
@@ -160,7 +174,7 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         with losing_nothing(self):
             notices = self._fit(X, y, sample_weight, given, groups=groups)
         for text, category in notices:
-            warnings.warn(text, category, stacklevel=3)
+            warnings.warn(text, category, stacklevel=4)
         return self
 
     def _fit(self, X, y, sample_weight, given, announced=None, groups=None):
@@ -173,6 +187,10 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         predictor = past = None
         if self.warm_start and hasattr(self, "_predictor"):
             predictor, past = self._resumed(), self._past()
+        if (group := group_of(self.processes)).size > 1:
+            is_usual = groups is announced is predictor is None
+            check_agreement(self, group)
+            check_supported(self, X, y, is_usual=is_usual)
         reading = self._read(X, y, sample_weight, predictor, announced)
         how, asked = self.validation_split, None
         if groups is not None or not (isinstance(how, str) and how == "random"):
@@ -191,14 +209,15 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         ``asked`` is what to hold out, or None. ``predictor`` and ``past`` are what an
         earlier fit has left, to go on from.
         """
-        recorder = None
+        recorder, group = None, reading.group
         if checkpoint is None:
-            seed, generator = seed_and_generator(self.random_state)
+            seed, generator = seed_and_generator(self.random_state, group)
         else:
             seed, generator = checkpoint.seed_and_generator()
-            recorder = Recorder(checkpoint.records, checkpoint.keep)
-        rows = merged(reading.rows, seed)
-        solver = self._resolved_solver(len(rows.y), reading.targets.loss)
+            recorder = Recorder(checkpoint.records, checkpoint.keep, group)
+        rows = merged(reading.rows, seed, group)
+        n_rows = group.sum(len(rows.y))
+        solver = self._resolved_solver(n_rows, reading.targets.loss)
         if past is not None and (notice := self._has_passed(solver)):
             return [(notice, UserWarning)]
         device = training_device(self.device, self.dtype)
@@ -207,26 +226,26 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         judges, table = rows, X
         if given is not None:
             with telling_whose("`X_val`, `y_val` and `sample_weight_val`"):
-                judges = merged(self._read(*given, predictor).rows, seed)
+                judges = merged(self._read(*given, predictor).rows, seed, group)
             splits, table = {"held_out": judges}, given[0]
         else:
             splits = self._splits(reading, rows, solver, past, asked, seed)
         parts = held_out_parts(rows, splits) if splits else []
         metric = held_out_score(self, predictor, judges, parts, table)
         predictor.network.to(device)
-        data = training_data(predictor, rows, **splits)
+        data = training_data(predictor, rows, **splits, group=group)
         path = self._path(predictor.network, solver, past)
-        plan = self._plan(
-            solver, predictor, metric=metric, past=past, generator=generator, **path
-        )
+        path.update(metric=metric, past=past, generator=generator, group=group)
+        plan = self._plan(solver, predictor, **path)
         fitted = {"_predictor": predictor, **predictor.targets.attributes()}
         with scikit_learn_callbacks(self, X, y, fitted) as observer:
             plan = replace(plan, observer=observer, recorder=recorder)
             outcome = train(predictor.network, data, plan)
-            self._take(predictor, outcome, len(reading.rows.y), data.samples)
+            n_samples = group.sum(len(reading.rows.y))
+            self._take(predictor, outcome, n_samples, data.samples)
         if given is not None or past is None:
-            self._calibrate(parts, splits, stay_out=given is not None)
-        return _with_categories(
+            self._calibrate(parts, splits, group, stay_out=given is not None)
+        return with_categories(
             reading, outcome, predictor if self.warm_start and past is None else None
         )
 
@@ -251,7 +270,7 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         outcome = train_on_part(predictor.network, samples, plan, net)
         n_before = 0 if is_first else getattr(self, "n_samples_fit_", 0)
         self._take(predictor, outcome, n_before + len(reading.rows.y))
-        return _with_categories(reading, outcome, predictor if is_first else None)
+        return with_categories(reading, outcome, predictor if is_first else None)
 
     def _read(self, X, y, sample_weight, predictor=None, announced=None):
         """Read samples, anew or as those that a predictor was fitted to.
@@ -262,10 +281,12 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         """
         if predictor is None:
             return self._read_anew(X, y, sample_weight, announced or Announced())
+        group = group_of(self.processes)
         targets = predictor.targets
         X, y = predictor.inputs.read(X, y, **targets.checks)
         targets.check(y)
-        return Reading(*to_rows(X, y, sample_weight, targets), layout=None)
+        rows, targets = to_rows(X, y, sample_weight, targets, group)
+        return Reading(rows, targets, layout=None, group=group)
 
     def _read_anew(self, X, y, sample_weight, announced):
         """Read a training set, and find what there is to know of its layout.
@@ -345,9 +366,10 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         keeps_to_time = solver.follows_flow and not chooses_time
         if keeps_to_time and self.early_stopping == "auto":
             return {}
+        group = reading.group
         way = validation(
             self.early_stopping,
-            len(rows.y),
+            group.sum(len(rows.y)),
             flow=chooses_time,
             goes_on=past is not None,
             has_kink=targets.loss.has_kink,
@@ -360,14 +382,15 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         if self.n_members > 1 and way is not Validation.NONE:
             return {"shares": shares_of_members(rows, strata, self.n_members)}
         if way is Validation.FOLDS:
-            return {"folds": cross_validation_folds(rows, strata)}
+            rows = rows_of_all(rows, group)
+            return {"folds": cross_validation_folds(rows, targets.strata(rows.y))}
         if way is Validation.NONE:
             return {}
         is_auto = self.early_stopping == "auto"
         train, held_out = hold_out(
-            rows, strata, self.validation_fraction, at_least_some=is_auto
+            rows, strata, self.validation_fraction, at_least_some=is_auto, group=group
         )
-        return {"train": train, "held_out": held_out}
+        return {"train": evenly(train, group), "held_out": evenly(held_out, group)}
 
     def _has_passed(self, solver):
         """Return a notice if an earlier fit went as far as this one is asked to go."""
@@ -387,11 +410,12 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         self._predictor = predictor
         vars(self).update(predictor.targets.attributes(), **outcome.attributes())
         if hasattr(self, "ode_gap"):  # that of images has no neural ODE
-            self.ode_gap_ = (
-                None if samples is None else gap_after_fit(self.module_, samples.X)
-            )
+            self.ode_gap_ = None
+            if samples is not None:
+                some = samples.first(RECORDED_ROWS)[0]["X"]
+                self.ode_gap_ = gap_after_fit(self.module_, some)
 
-    def _calibrate(self, parts, splits, *, stay_out):
+    def _calibrate(self, parts, splits, group, *, stay_out):
         """Let held-out samples say how far predictions err, unless they trained too.
 
         Networks that have followed a flow to the time that a part of the samples chose
@@ -402,7 +426,7 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         if (shares := splits.get("shares")) is not None:
             stay_out = are_apart(shares)
         if parts and stay_out and self._predictor.targets.is_calibrated:
-            self._predictor = calibrated(self._predictor, parts)
+            self._predictor = calibrated(self._predictor, parts, group)
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "_predictor")
@@ -504,7 +528,7 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         network     8 layers, state 16, width 64, gelu: 16,448 parameters
         """
         check_is_fitted(self)
-        said = facts(self, **_told_by(self._predictor))
+        said = facts(self, **told_by(self._predictor))
         return summary_text(type(self).__name__, said)
 
     save = persistence.save
@@ -552,40 +576,7 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         """Add the facts to scikit-learn's picture of a fitted estimator."""
         if not hasattr(self, "_predictor"):
             return html
-        return with_summary(html, facts(self, **_told_by(self._predictor)))
-
-
-def _told_by(predictor):
-    """Return what a predictor tells a summary, as keywords of ``facts``.
-
-    "contents" are words for what a sample holds, and for its labels if it has several.
-    """
-    inputs, targets = predictor.inputs, predictor.targets
-    contents = inputs.contents(), targets.contents()
-    told = {"contents": "; ".join(text for text in contents if text)}
-    if predictor.network.monotonicity is not None:
-        constrained = np.flatnonzero(predictor.network.monotonicity.inputs)
-        told["n_monotonic"] = len(np.unique(inputs.encoder.sources[constrained]))
-    if not targets.has_classes:
-        told["loss"] = targets.loss
-    return told
-
-
-def _with_categories(reading, outcome, first):
-    """Return what a user is to be warned of, each text with its category.
-
-    Parameters
-    ----------
-    reading : Reading
-    outcome : Outcome
-    first : Predictor or None
-        If further trainings on other data may follow, the predictor that they share.
-    """
-    texts = list(reading.notices)
-    if first is not None:
-        texts += [*first.inputs.notices(), *first.targets.notices()]
-    told = [(text, UserWarning) for text in texts]
-    return told + [(text, ConvergenceWarning) for text in outcome.warnings()]
+        return with_summary(html, facts(self, **told_by(self._predictor)))
 
 
 def fit_part(estimator, X, y, sample_weight, classes=None):
@@ -606,6 +597,11 @@ def fit_part(estimator, X, y, sample_weight, classes=None):
     """
     if estimator.early_stopping is True:
         raise ValueError("partial_fit does not support early_stopping=True.")
+    if estimator.processes is not None:
+        raise ValueError(
+            "partial_fit trains in one process: call it with processes=None, got "
+            f"{estimator.processes!r}."
+        )
     if estimator.checkpoint is not None:
         raise ValueError(
             "partial_fit writes no checkpoint: save the estimator after a part, or "

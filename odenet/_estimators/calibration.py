@@ -6,6 +6,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from odenet._diagnostics.conformal import Calibration
+from odenet._distributed.group import ALONE
 from odenet._network.model_axis import networks_of
 
 # So many scores of a part are kept, which bounds files and the seconds of a prediction.
@@ -14,7 +15,7 @@ from odenet._network.model_axis import networks_of
 MOST_SCORES = 1000
 
 
-def calibrated(predictor, parts):
+def calibrated(predictor, parts, group=ALONE):
     """Return a predictor that knows what samples say that it was not trained on.
 
     They tell the temperature of a single network, and the scores of samples at this
@@ -27,6 +28,8 @@ def calibrated(predictor, parts):
         Of a trained network.
     parts : list of Rows
         What every member has held out; or one part that none was trained on.
+    group : Alone, default=ALONE
+        The processes that have the rows, one after the other.
 
     Returns
     -------
@@ -40,13 +43,14 @@ def calibrated(predictor, parts):
     ]
     targets = predictor.targets
     if network.n_models == 1:
-        targets = targets.calibrated(*told, parts[0].y, parts[0].weight)
+        targets = targets.calibrated(*told, parts[0].y, parts[0].weight, group)
     scores, weights = [], []
     for outputs, rows in zip(told, parts, strict=True):
         weight = rows.sample_weight  # as often as samples come, whatever a class counts
         kept = np.flatnonzero(weight)[:MOST_SCORES]
-        scores.append(targets.nonconformity(outputs, rows.y)[kept])
-        weights.append(weight[kept])
+        found = targets.nonconformity(outputs, rows.y)[kept]
+        scores.append(group.concat(found)[:MOST_SCORES])
+        weights.append(group.concat(weight[kept])[:MOST_SCORES])
     calibration = Calibration(tuple(scores), tuple(weights))
     return replace(predictor, targets=targets, calibration=calibration)
 

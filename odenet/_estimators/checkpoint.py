@@ -1,5 +1,7 @@
 """The checkpoint of a fit: whose it is, and whether a fit goes on from it."""
 
+from functools import partial
+
 import joblib
 import numpy as np
 import torch
@@ -8,6 +10,7 @@ from scipy.sparse import issparse
 from odenet._estimators.comparison import comparable_text
 from odenet._estimators.preparation import seed_and_generator
 from odenet._export.checkpoint import CheckpointFile
+from odenet._tables.rows import digest_of_rows
 from odenet._training.callbacks.allowed import callback_of, only_watches
 from odenet._version import __version__
 
@@ -99,6 +102,48 @@ class Checkpoint:
             )
 
 
+class SharedCheckpoint:
+    """The checkpoint of a fit by several processes, of which the first has the file.
+
+    Parameters
+    ----------
+    group : Alone
+    estimator, seed, data
+        As of :class:`Checkpoint`, whose attributes and methods this has.
+    """
+
+    def __init__(self, group, estimator, seed, data):
+        is_first = group.rank == 0
+        self.own = Checkpoint(estimator, seed, data) if is_first else None
+        found = None if self.own is None else (self.own.seed, self.own.records)
+        self.seed, self.records = group.from_first(found)
+
+    @property
+    def notices(self):
+        return [] if self.own is None else self.own.notices
+
+    def seed_and_generator(self):
+        """Return the seed of the fit, and a generator that begins with it."""
+        return self.seed, torch.Generator().manual_seed(self.seed)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        if self.own is not None:
+            self.own.__exit__(*error)
+
+    def keep(self, records):
+        """Write records, see :class:`Checkpoint`."""
+        if self.own is not None:
+            self.own.keep(records)
+
+    def end(self, *, is_complete=True):
+        """Remove what was kept of a fit that is complete."""
+        if self.own is not None:
+            self.own.end(is_complete=is_complete)
+
+
 def checkpoint_of(estimator, reading, given, asked, predictor):
     """Return the checkpoint of a fit.
 
@@ -114,7 +159,8 @@ def checkpoint_of(estimator, reading, given, asked, predictor):
     predictor : Predictor or None
         If it is trained further.
     """
-    seed, _ = seed_and_generator(estimator.random_state)
+    group = reading.group
+    seed, _ = seed_and_generator(estimator.random_state, group)
     held_out = [
         part if issparse(part) else np.asarray(part)
         for part in given or ()
@@ -122,10 +168,15 @@ def checkpoint_of(estimator, reading, given, asked, predictor):
     ]
     weights = {} if predictor is None else predictor.network.state_dict()
     weights = {name: Z.cpu().numpy() for name, Z in weights.items()}
-    data = [*reading.rows[:3], reading.layout, held_out, weights]
+    rows = list(reading.rows[:3])
+    if estimator.processes is not None:  # the same for all numbers of processes
+        rows = [digest_of_rows(*rows, group)]
+        held_out = group.collect(joblib.hash(held_out))
+    data = [*rows, reading.layout, held_out, weights]
     if asked is not None:
         data.append([asked.groups, asked.pairs])
-    return Checkpoint(estimator, seed, data)
+    kind = Checkpoint if group.size == 1 else partial(SharedCheckpoint, group)
+    return kind(estimator, seed, data)
 
 
 def _check_callbacks(callbacks):

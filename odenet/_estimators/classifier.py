@@ -185,6 +185,12 @@ class ResODEClassifier(ClassificationMixin, TableResODE):
         process is killed, ``fit`` with the same data and parameters goes on from there,
         on the same machine to the same model, to the last bit. The file is removed when
         the fit is complete. See "Long fits" in the user guide.
+    processes : {"group"} or None, default=None
+        "group" lets all processes of an initialised process group of torch fit one
+        model together, as those that torchrun starts: each calls ``fit`` with rows of
+        its own, and has the same model at the end, that of one process with all rows.
+        None fits in this process, whatever groups there are. See "Many processes" in
+        the user guide.
     device : str, default="auto"
         "auto" is CUDA where there is one, else the CPU; or any name of a torch device.
     dtype : {"float32", "float64"}, default="float32"
@@ -331,6 +337,7 @@ class ResODEClassifier(ClassificationMixin, TableResODE):
         backward="stored",
         callbacks=None,
         checkpoint=None,
+        processes=None,
         device="auto",
         dtype="float32",
         warm_start=False,
@@ -364,6 +371,7 @@ class ResODEClassifier(ClassificationMixin, TableResODE):
             backward=backward,
             callbacks=callbacks,
             checkpoint=checkpoint,
+            processes=processes,
             device=device,
             dtype=dtype,
             warm_start=warm_start,

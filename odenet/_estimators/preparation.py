@@ -4,11 +4,14 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
+from odenet._distributed.group import ALONE
 from odenet._network.activations import increasing
 from odenet._tables.images import with_channels
-from odenet._tables.rows import distinct_rows
+from odenet._tables.reading import Rows
+from odenet._tables.rows import dealt_out_evenly, distinct_rows, gathered_by_key
 from odenet._utils.sklearn_private import CALLBACK_STATE, check_monotonic_cst
 
 # Parameters that shape a network, and its attributes; None and "auto" leave them to it.
@@ -24,21 +27,48 @@ STRUCTURE = {
 LEFT_TO_THE_NETWORK = (None, "auto")
 
 
-def seed_and_generator(random_state):
+def seed_and_generator(random_state, group=ALONE):
     """Draw a seed, and make a generator of it.
 
-    The global random states are neither read nor set.
+    The global random states are neither read nor set. Several processes have the seed
+    of the first.
     """
     if random_state is None:
         seed = np.random.SeedSequence().generate_state(1)[0]
     else:
         seed = check_random_state(random_state).randint(2**31)
+    seed = group.from_first(seed)
     return int(seed), torch.Generator().manual_seed(int(seed))
 
 
-def merged(rows, seed):
-    """Merge repeated rows, and put them in an order that the seed decides."""
+def merged(rows, seed, group=ALONE):
+    """Merge repeated rows, and put them in an order that the seed decides.
+
+    Of several processes each gets a part of the rows of all, and the order goes on from
+    one process to the next.
+    """
+    if group.size > 1:
+        X, y, weight, factor = gathered_by_key(
+            rows.X, rows.y, rows.weight, rows.factor, seed, group
+        )
+        rows = Rows(X, y, weight, None, factor)
     return rows.taken(*distinct_rows(rows.X, rows.y, rows.weight, seed))
+
+
+def evenly(rows, group):
+    """Return rows in the same order, of which every process has as many; or None."""
+    if rows is None or group.size == 1:
+        return rows
+    X, y, weight, factor = dealt_out_evenly(
+        rows.X, rows.y, rows.weight, rows.factor, group
+    )
+    return Rows(X, y, weight, None, factor)
+
+
+def rows_of_all(rows, group):
+    """Return the rows of all processes, which must be few."""
+    parts = zip(Rows._fields, rows, strict=True)
+    return Rows(**{n: None if a is None else group.concat(a) for n, a in parts})
 
 
 def check_same_network(estimator, network):
@@ -120,3 +150,20 @@ def telling_whose(arguments):
         yield
     except ValueError as error:
         raise ValueError(f"Of {arguments}: {error}") from error
+
+
+def with_categories(reading, outcome, first):
+    """Return what a user is to be warned of, each text with its category.
+
+    Parameters
+    ----------
+    reading : Reading
+    outcome : Outcome
+    first : Predictor or None
+        If further trainings on other data may follow, the predictor that they share.
+    """
+    texts = list(reading.notices)
+    if first is not None:
+        texts += [*first.inputs.notices(), *first.targets.notices()]
+    told = [(text, UserWarning) for text in texts]
+    return told + [(text, ConvergenceWarning) for text in outcome.warnings()]

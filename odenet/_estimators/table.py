@@ -21,6 +21,7 @@ from odenet._diagnostics.gap import (
     warn_if_rough,
 )
 from odenet._diagnostics.serving_depth import serving_depth
+from odenet._distributed.group import group_of
 from odenet._estimators.base import BaseResODE, around
 from odenet._network.activations import ACTIVATIONS
 from odenet._network.model_axis import join_networks, networks_of
@@ -89,6 +90,7 @@ class TableResODE(BaseResODE):
         "backward": [StrOptions(set(BACKWARDS))],
         "callbacks": [list, None],
         "checkpoint": [str, os.PathLike, None],
+        "processes": [StrOptions({"group"}), None],
         "device": [str, torch.device],
         "dtype": [StrOptions({"float32", "float64"})],
         "warm_start": ["boolean"],
@@ -125,6 +127,7 @@ class TableResODE(BaseResODE):
         backward="stored",
         callbacks=None,
         checkpoint=None,
+        processes=None,
         device="auto",
         dtype="float32",
         warm_start=False,
@@ -157,6 +160,7 @@ class TableResODE(BaseResODE):
         self.backward = backward
         self.callbacks = callbacks
         self.checkpoint = checkpoint
+        self.processes = processes
         self.device = device
         self.dtype = dtype
         self.warm_start = warm_start
@@ -180,27 +184,33 @@ class TableResODE(BaseResODE):
         usual = RegressionTargets if is_regressor else kind_of_classes(y)
         kind = announced.targets or usual
         columns, notices = announced.columns, ()
+        group = group_of(self.processes)
         if columns is None:
-            columns = read_columns(X, self.categorical_features, self.allow_nan)
+            chosen = self.categorical_features
+            columns = read_columns(X, chosen, self.allow_nan, group)
         if columns.categories and announced.columns is None:
             notices = tuple(notices_of(columns, X))
         X, y = read_table(self, columns, X, y, reset=True, **kind.checks)
         kind.check(y)
+        names = list(getattr(self, "feature_names_in_", ()))
+        group.check_same("features of X", f"{X.shape[1]} {names}")
+        group.check_same("outputs of y", f"{y.shape[1:]}")
         targets_of = partial(
             kind.of,
             estimator_name=type(self).__name__,
             params=self.get_params(deep=False),
             classes=announced.classes,
+            group=group,
         )
-        rows, targets = to_rows(X, y, sample_weight, targets_of)
+        rows, targets = to_rows(X, y, sample_weight, targets_of, group)
         if columns.numeric is None:
             pooling = None
             if columns.categories:
                 limits = self.min_frequency, self.max_categories
-                pooling = Pooling(rows[:3], *limits)
-            columns, X = columns.settled(rows.X, scored, pooling)
+                pooling = Pooling(rows[:3], *limits, group)
+            columns, X = columns.settled(rows.X, scored, pooling, group)
             rows = rows._replace(X=X)
-        return Reading(rows, targets, columns, notices, announced.embedding)
+        return Reading(rows, targets, columns, notices, announced.embedding, group)
 
     def _start(self, reading, solver, generator):
         X, y, weight = reading.rows[:3]
@@ -208,7 +218,8 @@ class TableResODE(BaseResODE):
         embedding = embedding_of(self, reading, solver, generator)
         n_embedded = 0 if embedding is None else embedding.n_inputs
         signs = self._signs_of_inputs(columns, embedding, reading.targets)
-        targets = reading.targets.fitted(y, weight, self.standardize)
+        group = reading.group
+        targets = reading.targets.fitted(y, weight, self.standardize, group)
         n_inputs, marks = columns.inputs
         draw = partial(
             start_network,
@@ -245,7 +256,9 @@ class TableResODE(BaseResODE):
             type(self).__name__,
             self.n_features_in_,
             getattr(self, "feature_names_in_", None),
-            fit_encoder(columns, X, weight, embedding=embedding, **scaling),
+            fit_encoder(
+                columns, X, weight, embedding=embedding, group=group, **scaling
+            ),
         )
         return Predictor(network, inputs, targets)
 
@@ -663,12 +676,14 @@ def embedding_of(estimator, reading, solver, generator):
     if name not in FURTHER_INPUTS:
         return None
     X, _, weight = reading.rows[:3]
-    return fit_embedding(name, reading.layout, X, weight, generator, LIMIT)
+    task = name, reading.layout, X, weight, generator, LIMIT
+    return fit_embedding(*task, reading.group)
 
 
 def _embedding_by_the_task(reading, solver):
     """Return the embedding that "auto" stands for: none without columns of scores."""
-    n_rows, n_columns = len(reading.rows.y), len(reading.layout.scored)
+    n_rows = reading.group.sum(len(reading.rows.y))
+    n_columns = len(reading.layout.scored)
     has_many = n_rows > MOST_FLOW_ROWS and not solver.follows_flow
     is_embedded = has_many and 0 < n_rows * n_columns * MOST_BINS <= MOST_SHARES
     return reading.targets.embedding_of_many if is_embedded else "scores"

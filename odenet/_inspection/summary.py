@@ -251,3 +251,19 @@ def _say_gap(gap):
     if gap != gap:
         return "none: the weights are not smooth in depth"
     return f"{gap:.2g} of the output, to the neural ODE (estimated)"
+
+
+def told_by(predictor):
+    """Return what a predictor tells a summary, as keywords of ``facts``.
+
+    "contents" are words for what a sample holds, and for its labels if it has several.
+    """
+    inputs, targets = predictor.inputs, predictor.targets
+    contents = inputs.contents(), targets.contents()
+    told = {"contents": "; ".join(text for text in contents if text)}
+    if predictor.network.monotonicity is not None:
+        constrained = np.flatnonzero(predictor.network.monotonicity.inputs)
+        told["n_monotonic"] = len(np.unique(inputs.encoder.sources[constrained]))
+    if not targets.has_classes:
+        told["loss"] = targets.loss
+    return told

@@ -139,7 +139,9 @@ class Predictor:
         X = X if is_read else self.inputs.read(X)
         n, size, results = X.shape[0], self.inputs.rows_at_once, None
         with torch_threads(V[0].numel() * min(n, size)), torch.no_grad():
-            for i in range(0, n, size):
+            for i in range(
+                0, max(n, 1), size
+            ):  # of several processes one may have none
                 part = function(as_rows(self.inputs(X[i : i + size]), like), *args)
                 if results is None:
                     shape = list(part.shape)

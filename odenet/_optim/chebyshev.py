@@ -18,6 +18,11 @@ DAMPING = 2 / 13
 STAGES_PER_LENGTH = 3 / 2
 
 
+# A share that is far above the rounding of a product of two numbers, and far below what
+# a step can tell: a round value.
+ROUNDING = 1e-12
+
+
 @dataclass(frozen=True)
 class Stage:
     """Coefficients of one stage of the three-term recurrence."""
@@ -95,8 +100,11 @@ def chebyshev(n_stages):
 
 
 def stages_for(z):
-    """Return the fewest stages whose stability interval holds ``[-z, 0]``."""
+    """Return the fewest stages whose stability interval holds ``[-z, 0]``.
+
+    It may be shorter by a few roundings: a step as long as s stages can take gets s.
+    """
     n_stages = max(2, ceil(sqrt(1 + STAGES_PER_LENGTH * z)))
-    while chebyshev(n_stages).stability_length < z:
+    while chebyshev(n_stages).stability_length < z * (1 - ROUNDING):
         n_stages += 1
     return n_stages

@@ -64,6 +64,7 @@ NOT_SHARED = {
     "validation_split",
     "scoring",
     "callbacks",
+    "processes",
     "warm_start",
 }
 

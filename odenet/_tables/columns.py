@@ -9,11 +9,13 @@ whose rare categories are pooled, else -1. So rows can be merged and held out be
 import re
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import chain
 
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.utils import check_array
 
+from odenet._distributed.group import ALONE
 from odenet._tables.column_checks import check_kind
 from odenet._tables.table_values import (
     distinct_values,
@@ -69,30 +71,34 @@ class Columns:
             matrix[:, j] = _indices(values, categories, other)
         return matrix
 
-    def settled(self, X, scored, pooling=None):
+    def settled(self, X, scored, pooling=None, group=ALONE):
         """Return the columns as a training set settles them, and its matrix.
 
         The matrix is changed in place. Categories that no row has are forgotten, so
         that rows without weight leave no trace. If columns are to be scored, these are
         the columns of more than two numbers: scores of two are the numbers, scaled.
         A :class:`odenet._tables.rare_categories.Pooling` tells which categories are
-        kept; None keeps all.
+        kept; None keeps all. The processes of ``group`` have the rows together.
         """
         categories, pooled = {}, {}
         for j, known in self.categories.items():
-            met, indices = np.unique(X[:, j], return_inverse=True)
-            kept = pooling.keeps(indices) if pooling else np.full(len(met), True)
+            met = np.unique(np.concatenate(group.collect(np.unique(X[:, j]))))
+            indices = np.searchsorted(met, X[:, j])
+            kept = np.full(len(met), True)
+            if pooling:
+                kept = pooling.keeps(indices, len(met))
             categories[j] = tuple(known[int(i)] for i in met[kept])
             X[:, j] = np.where(kept, np.cumsum(kept) - 1, kept.sum())[indices]
             if not kept.all():
                 pooled[j] = known[int(met[~kept][0])]
         numeric = other_columns(X.shape[1], categories)
+        has_gaps = self.allow_nan and group.max(np.isnan(X).any(axis=0).astype(int))
         columns = replace(
             self,
             categories=categories,
             numeric=numeric,
-            scored=numeric[_are_many(X[:, numeric])] if scored else numeric[:0],
-            incomplete=np.flatnonzero(self.allow_nan and np.isnan(X).any(axis=0)),
+            scored=numeric[_are_many(X[:, numeric], group)] if scored else numeric[:0],
+            incomplete=np.flatnonzero(has_gaps),
             pooled=pooled,
             fewest=float(pooling.fewest) if pooling else None,
         )
@@ -145,7 +151,7 @@ class Columns:
         return np.concatenate(parts)
 
 
-def read_columns(X, categorical_features, allow_nan):
+def read_columns(X, categorical_features, allow_nan, group=ALONE):
     """Find the columns of categories of a table, and their categories.
 
     Parameters
@@ -153,6 +159,8 @@ def read_columns(X, categorical_features, allow_nan):
     X : data frame, array-like or sparse matrix
     categorical_features : "from_dtype", array-like of bool, int or str, or None
     allow_nan : bool
+    group : Alone, default=ALONE
+        The processes that have the rows.
 
     Returns
     -------
@@ -167,7 +175,12 @@ def read_columns(X, categorical_features, allow_nan):
     elif categorical_features is not None and len(categorical_features):
         X = as_table(X)
         chosen = _indices_of(np.asarray(categorical_features), X)
-    return Columns({j: _categories(values_of(X, j)) for j in chosen}, allow_nan)
+    group.check_same("columns of categories", f"{chosen}")
+    found = group.collect([_categories(values_of(X, j)) for j in chosen])
+    of_all = (
+        _categories(chain.from_iterable(parts)) for parts in zip(*found, strict=True)
+    )
+    return Columns(dict(zip(chosen, of_all, strict=True)), allow_nan)
 
 
 def _check_for_sparse(categorical_features, allow_nan):
@@ -198,15 +211,16 @@ def other_columns(n_columns, chosen):
     return np.array([j for j in range(n_columns) if j not in chosen], dtype=int)
 
 
-def _are_many(X):
+def _are_many(X, group):
     """Return for every column whether it has more than two distinct numbers.
 
     It has if a number lies between the least and the largest. Comparisons with NaN are
     false.
     """
-    lowest = np.where(np.isnan(X), np.inf, X).min(axis=0)
-    highest = np.where(np.isnan(X), -np.inf, X).max(axis=0)
-    return ((lowest < X) & (highest > X)).any(axis=0)
+    lowest = group.min(np.where(np.isnan(X), np.inf, X).min(axis=0, initial=np.inf))
+    highest = group.max(np.where(np.isnan(X), -np.inf, X).max(axis=0, initial=-np.inf))
+    between = ((lowest < X) & (highest > X)).any(axis=0)
+    return group.max(between.astype(int)).astype(bool)
 
 
 def _columns_of_text(X):

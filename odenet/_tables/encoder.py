@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.sparse import issparse
 
+from odenet._distributed.group import ALONE
 from odenet._tables.columns import UNKNOWN, Columns
 from odenet._tables.embeddings.periodic import Periodic, fit_periodic
 from odenet._tables.embeddings.piecewise_linear import (
@@ -105,7 +106,7 @@ class Encoder:
         return np.where(np.isnan(numbers), self.fill, numbers)
 
 
-def fit_embedding(name, columns, X, weight, generator, limit):
+def fit_embedding(name, columns, X, weight, generator, limit, group=ALONE):
     """Fit the embedding of the columns that have scores, beside numbers of deviation 1.
 
     Parameters
@@ -119,6 +120,8 @@ def fit_embedding(name, columns, X, weight, generator, limit):
         Source of what is drawn.
     limit : float
         The bound of numbers that are bounded, in standard deviations.
+    group : Alone, default=ALONE
+        The processes that have the rows.
 
     Returns
     -------
@@ -126,12 +129,21 @@ def fit_embedding(name, columns, X, weight, generator, limit):
     """
     numbers = _scored(columns, _numeric(columns, X))
     if name == "piecewise_linear":
-        return fit_piecewise_linear(columns.scored, numbers, weight)
-    standardizer = _fit_to_known(numbers, weight, 1.0, limit)
+        return fit_piecewise_linear(columns.scored, numbers, weight, group)
+    standardizer = _fit_to_known(numbers, weight, 1.0, limit, group)
     return fit_periodic(columns.scored, standardizer, generator)
 
 
-def fit_encoder(columns, X, weight, gain=None, limit=np.inf, norm=None, embedding=None):
+def fit_encoder(
+    columns,
+    X,
+    weight,
+    gain=None,
+    limit=np.inf,
+    norm=None,
+    embedding=None,
+    group=ALONE,
+):
     """Fit a map to numbers of mean 0 and deviation ``gain``, and marks of ``gain``.
 
     If a column has more than two categories, their marks are the smaller, the rarer
@@ -152,6 +164,8 @@ def fit_encoder(columns, X, weight, gain=None, limit=np.inf, norm=None, embeddin
         square of the norms of the rows. None leaves it as it is.
     embedding : PiecewiseLinear or Periodic, default=None
         As :func:`fit_embedding` returns it.
+    group : Alone, default=ALONE
+        The processes that have the rows.
 
     Returns
     -------
@@ -163,13 +177,13 @@ def fit_encoder(columns, X, weight, gain=None, limit=np.inf, norm=None, embeddin
         return Encoder(columns, identity.mean, scaled, NormalScores(()))
     numbers = _numeric(columns, X)
     unit = 1.0 if gain is None else gain
-    scaled = _fit_to_known(numbers, weight, unit, limit)
+    scaled = _fit_to_known(numbers, weight, unit, limit, group)
     fill = scaled.mean
     if gain is None:
         scaled = Standardizer.identity(numbers.shape[1])
     if not columns.are_plain:
-        scaled = side_by_side([scaled, _fit_to_marks(columns, X, weight, gain)])
-    scores = fit_normal_scores(_scored(columns, numbers), weight, unit)
+        scaled = side_by_side([scaled, _fit_to_marks(columns, X, weight, gain, group)])
+    scores = fit_normal_scores(_scored(columns, numbers), weight, unit, group)
     if embedding is not None:
         embedding = replace(embedding, gain=unit)
     return Encoder(columns, fill, scaled, scores, embedding)
@@ -185,31 +199,34 @@ def _scored(columns, numbers):
     return numbers[:, np.searchsorted(columns.numeric, columns.scored)]
 
 
-def _fit_to_marks(columns, X, weight, gain):
+def _fit_to_marks(columns, X, weight, gain, group):
     """Return a map of marks to their sizes, and of constant ones to zero."""
     sizes = [np.zeros(0)]
     for j in columns.categories:
         mass = np.bincount(X[:, j].astype(int), weight, columns.n_categories(j))
+        mass = group.sum(mass)
         varies = (mass > 0) & (mass < mass.sum())
         if len(mass) == 2:
             sizes.append(varies[:1])
         else:
             sizes.append(varies if gain is None else varies * sizes_of_marks(mass))
     missing = np.isnan(X[:, columns.incomplete])
-    sizes.append(missing.any(axis=0) & ~missing.all(axis=0))
+    some, every = missing.any(axis=0).astype(int), missing.all(axis=0).astype(int)
+    sizes.append((group.max(some) == 1) & (group.min(every) == 0))
     with np.errstate(divide="ignore"):
         scale = 1.0 / np.concatenate(sizes, dtype=float)
     return Standardizer(np.zeros(len(scale)), scale / (gain or 1.0))
 
 
-def _fit_to_known(numbers, weight, *settings):
+def _fit_to_known(numbers, weight, gain, limit, group):
     """Fit every column to the numbers that it has; one without a number is constant."""
     known = ~np.isnan(numbers)
-    if known.all():
+    settings = gain, limit, group
+    if group.min(int(known.all())):
         return fit_standardizer(numbers, weight, *settings)
     columns = []
     for column, rows in zip(numbers.T, known.T, strict=True):
-        if not rows.any():
+        if not group.max(int(rows.any())):
             columns.append(Standardizer(np.zeros(1), np.full(1, np.inf)))
             continue
         column = column[rows, None]

@@ -4,6 +4,7 @@ from enum import Enum
 
 import numpy as np
 
+from odenet._distributed.group import ALONE
 from odenet._tables.rows import folds_of, shares_to_hold_out
 
 # Below so many rows the standard error of a held-out loss is larger than what early
@@ -128,7 +129,7 @@ def held_out_parts(rows, splits):
     return parts if held_out is None else [held_out]
 
 
-def hold_out(rows, strata, fraction, *, at_least_some):
+def hold_out(rows, strata, fraction, *, at_least_some, group=ALONE):
     """Split rows, which must be in random order, into training and held-out rows.
 
     A row that outweighs many others is in both parts: see ``shares_to_hold_out``.
@@ -143,15 +144,18 @@ def hold_out(rows, strata, fraction, *, at_least_some):
         Whether to hold out at least MIN_ROWS_TO_HOLD_OUT rows, if these are not more
         than LARGEST_SHARE_TO_HOLD_OUT of all. Of fewer rows than MIN_ROWS_TO_STOP_EARLY
         it is the fraction in any case.
+    group : Alone, default=ALONE
+        The processes that have the rows, one after the other.
 
     Returns
     -------
     train, held_out : Rows or None
         Both are None if no row can be spared.
     """
-    fraction = share_to_hold_out(fraction, len(rows.y), at_least_some=at_least_some)
-    shares = shares_to_hold_out(rows.weight, fraction, strata)
-    if not shares.any():
+    n_rows = group.sum(len(rows.y))
+    fraction = share_to_hold_out(fraction, n_rows, at_least_some=at_least_some)
+    shares = shares_to_hold_out(rows.weight, fraction, strata, group)
+    if not group.max(int(shares.any())):
         return None, None
     return share_out(rows, 1 - shares), share_out(rows, shares)
 

@@ -10,6 +10,7 @@ from scipy.special import expit, log_expit, logit
 from sklearn.metrics import make_scorer
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
+from odenet._distributed.group import ALONE
 from odenet._losses.cross_entropy import MultilabelLoss
 from odenet._tables.targets import (
     FLOW_TIME_OF_CLASSES,
@@ -61,7 +62,7 @@ class LabelTargets(Targets):
             )
 
     @classmethod
-    def of(cls, y, *, estimator_name, params, classes=None):
+    def of(cls, y, *, estimator_name, params, classes=None, group=ALONE):
         """Count the labels, which are the columns of y."""
         targets = cls(y.shape[1]).under(params)
         if classes is not None and not np.array_equal(
@@ -101,7 +102,7 @@ class LabelTargets(Targets):
             )
         return (y.toarray() if issparse(y) else np.asarray(y)).astype(np.float64)
 
-    def fitted(self, y, weight, standardize):
+    def fitted(self, y, weight, standardize, group=ALONE):
         """Learn the shares of the labels.
 
         They are known to a few samples only, of which half a one with the label and
@@ -118,7 +119,7 @@ class LabelTargets(Targets):
             return super().outputs_at_start()
         return logit(self.shares)
 
-    def weigh(self, y, weight):
+    def weigh(self, y, weight, group=ALONE):
         """Multiply weights by ``class_weight``, that of one label after the other.
 
         scikit-learn's trees do so as well.

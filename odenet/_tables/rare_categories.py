@@ -1,11 +1,11 @@
 """Categories of few samples: which are pooled, and the size of the marks of others."""
 
 from dataclasses import dataclass
-from functools import cached_property
 from numbers import Integral
 
 import numpy as np
 
+from odenet._distributed.group import ALONE, Alone
 from odenet._tables.rows import smallest_weight
 
 # A category with such a share of all samples has marks of 1/sqrt(2) times the size of
@@ -16,7 +16,7 @@ from odenet._tables.rows import smallest_weight
 SHARE_OF_HALF = 0.1
 
 
-@dataclass(frozen=True)
+@dataclass
 class Pooling:
     """The rule by which rare categories of a column become one, as in OneHotEncoder.
 
@@ -32,31 +32,41 @@ class Pooling:
     max_categories : int or None
         If there are more categories, with the one of the rare ones, the least frequent
         are rare as well. None sets no limit.
+    group : Alone, default=ALONE
+        The processes that have the rows.
+
+    Attributes
+    ----------
+    weight : ndarray
+        The weights of the rows, as numbers of samples.
+    fewest : int or float
+        The least number of samples of a category that is not rare.
     """
 
     rows: tuple
     min_frequency: int | float | None = None
     max_categories: int | None = None
+    group: Alone = ALONE
 
-    @cached_property
-    def weight(self):
-        """The weights of the rows, as numbers of samples."""
-        return self.rows[-1] / min(1.0, smallest_weight(*self.rows))
-
-    @cached_property
-    def fewest(self):
-        """The least number of samples of a category that is not rare."""
+    def __post_init__(self):
+        unit = min(1.0, smallest_weight(*self.rows, self.group))
+        self.weight = self.rows[-1] / unit
         least = 1 if self.min_frequency is None else self.min_frequency
-        return least if isinstance(least, Integral) else least * self.weight.sum()
+        if not isinstance(least, Integral):
+            least = least * self.group.sum(self.weight.sum())
+        self.fewest = least
 
-    def keeps(self, indices):
+    def keeps(self, indices, n_categories=0):
         """Tell which categories are not rare, by the index of every row's.
+
+        There are as many as the largest index says, or ``n_categories`` if these are
+        more: other processes may have rows of others.
 
         Returns
         -------
         kept : ndarray of shape (n_categories,), of bool
         """
-        count = np.bincount(indices, self.weight)
+        count = self.group.sum(np.bincount(indices, self.weight, n_categories))
         # Sums of weights such as 1/3 may be below an integer by a rounding.
         kept = count >= self.fewest * (1 - 1e-12)
         most = self.max_categories

@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_array, check_X_y
 from sklearn.utils.validation import validate_data
 
+from odenet._distributed.group import ALONE, Alone
 from odenet._tables.column_checks import check_numbers, column_of_texts
 from odenet._tables.columns import Columns, as_table
 from odenet._tables.encoder import Encoder
@@ -79,6 +80,8 @@ class Reading:
         What the user is to be warned of.
     embedding : PiecewiseLinear, Periodic or None, default=None
         Of the numbers of a table, if it was announced.
+    group : Alone, default=ALONE
+        The processes that have the rows together.
     """
 
     rows: Rows
@@ -86,6 +89,7 @@ class Reading:
     layout: Any
     notices: tuple = ()
     embedding: Any = None
+    group: Alone = ALONE
 
 
 @dataclass(frozen=True)
@@ -247,7 +251,7 @@ def _has_numbers_only(X):
     return not is_table or (hasattr(X, "dtype") and X.dtype.kind in "fiub")
 
 
-def to_rows(X, y, sample_weight, targets):
+def to_rows(X, y, sample_weight, targets, group=ALONE):
     """Drop the rows without weight, encode the targets, and weigh the rows.
 
     Parameters
@@ -258,6 +262,8 @@ def to_rows(X, y, sample_weight, targets):
     sample_weight : array-like of shape (n,) or None
     targets : Targets or callable
         A callable finds the targets in the y that is left.
+    group : Alone, default=ALONE
+        The processes that have the rows together.
 
     Returns
     -------
@@ -271,7 +277,7 @@ def to_rows(X, y, sample_weight, targets):
     if callable(targets):
         targets = targets(y)
     encoded = targets.encode(y)
-    weighed = targets.weigh(encoded, weight)
+    weighed = targets.weigh(encoded, weight, group)
     factor = None if weighed is weight else weighed / weight
     return Rows(X, encoded, weighed, np.flatnonzero(kept), factor), targets
 

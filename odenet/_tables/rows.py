@@ -8,10 +8,14 @@ row that is there twice, to the last bit.
 import numpy as np
 from scipy.sparse import issparse
 
+from odenet._distributed.group import ALONE
+from odenet._distributed.selection import median
+
 # 2^64 over the golden ratio, made odd: the multiplier that Knuth recommends.
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 # About half of 64 bits, so that the well mixed high bits reach the low ones.
 SHIFT = np.uint64(29)
+HALF = np.uint64(32)  # of the bits of a key, which tell the process of a row
 # A row is shared out between training and validation if it is more than this part of
 # what is held out, and heavier than so many rows of median weight. Both are choices.
 LARGEST_PART_OF_HOLD_OUT, TIMES_THE_MEDIAN = 0.1, 3.0
@@ -61,9 +65,7 @@ def _sorted_rows(X, y, seed):
     """Return an order of rows in which equal ones are together, and which are first."""
     if issparse(X):
         return _sorted_sparse_rows(X, y, seed)
-    # Rows are compared by their bits: 0 and -0 must be the same, and all kinds of NaN.
-    rows = np.column_stack([X, y]).astype(np.float64) + 0.0
-    rows[np.isnan(rows)] = np.nan
+    rows = _comparable(X, y)
     keys, bits = _row_keys(rows, seed), rows.view(np.uint64)
     order = np.argsort(keys, kind="stable")
     is_first = _are_first(bits[order])
@@ -91,14 +93,88 @@ def _sorted_sparse_rows(X, y, seed):
         seed += 1
 
 
-def smallest_weight(X, y, weight):
-    """Return the smallest total weight of a distinct row."""
-    return distinct_rows(X, y, weight, seed=0)[1].min()
+def smallest_weight(X, y, weight, group=ALONE):
+    """Return the smallest total weight of a distinct row of all processes."""
+    X, y, weight, _ = gathered_by_key(X, y, weight, None, 0, group)
+    total = distinct_rows(X, y, weight, seed=0)[1]
+    return group.min(np.append(total, np.inf).min())
+
+
+def gathered_by_key(X, y, weight, factor, seed, group):
+    """Move rows between processes, such that equal ones are on the same process.
+
+    Every process gets those of a range of keys, about as many as the others. So the
+    distinct rows of all processes, one process after the other, are in the order that
+    :func:`distinct_rows` would give them if one process had all.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, d)
+    y : ndarray of shape (n,) or (n, k)
+    weight : ndarray of shape (n,)
+    factor : ndarray of shape (n,) or None
+    seed : int
+    group : Alone
+
+    Returns
+    -------
+    X, y, weight, factor
+        Of the rows that are here now, in the same types.
+    """
+    if group.size == 1:
+        return X, y, weight, factor
+    keys = _row_keys(_comparable(X, y), seed)
+    places = (keys >> HALF) * np.uint64(group.size) >> HALF
+    return _sent(X, y, weight, factor, places.astype(np.int64), group)
+
+
+def dealt_out_evenly(X, y, weight, factor, group):
+    """Move rows between processes, such that all have as many, in the same order.
+
+    Parameters and what is returned are those of :func:`gathered_by_key`.
+    """
+    if group.size == 1:
+        return X, y, weight, factor
+    places = group.before(len(y)) + np.arange(len(y))
+    places = places * group.size // max(1, group.sum(len(y)))
+    return _sent(X, y, weight, factor, places, group)
+
+
+def _sent(X, y, weight, factor, places, group):
+    """Move every row to the process of a number, and return those that came here."""
+    parts = [X, y, weight] if factor is None else [X, y, weight, factor]
+    sent = np.column_stack(parts).astype(np.float64)
+    found = group.exchange(sent, places)
+    n_targets = 1 if y.ndim == 1 else y.shape[1]
+    ends = np.cumsum([X.shape[1], n_targets, 1])
+    X, targets, weight, factors = np.split(found, ends, axis=1)
+    targets = targets.reshape(-1, *y.shape[1:]).astype(y.dtype)
+    return X, targets, weight[:, 0], None if factor is None else factors[:, 0]
+
+
+def digest_of_rows(X, y, weight, group):
+    """Return a text that is the same for the same rows, in whatever order they are.
+
+    Nor does it depend on how many processes have the rows. It is made of the sums of
+    two hashes of the rows, modulo 2^64.
+    """
+    rows = _comparable(np.column_stack([X, y]), weight)
+    sums = [_row_keys(rows, seed).sum(dtype=np.uint64) for seed in (0, 1)]
+    found = group.sum(np.array(sums).view(np.int64))
+    return str(found.view(np.uint64).tolist())
+
+
+def _comparable(X, y):
+    """Return rows to compare by their bits: 0 is -0, and all kinds of NaN are one."""
+    rows = np.column_stack([X, y]).astype(np.float64) + 0.0
+    rows[np.isnan(rows)] = np.nan
+    return rows
 
 
 def _are_first(bits):
     """Tell for every row whether it differs from the one before it."""
-    return np.concatenate([[True], (bits[1:] != bits[:-1]).any(axis=1)])
+    differs = (bits[1:] != bits[:-1]).any(axis=1)
+    return np.concatenate([[True], differs])[: len(bits)]
 
 
 def _row_keys(rows, seed):
@@ -126,7 +202,7 @@ def _sparse_row_keys(X, seed):
     return np.diff(sums[X.indptr])
 
 
-def shares_to_hold_out(weight, fraction, strata=None):
+def shares_to_hold_out(weight, fraction, strata=None, group=ALONE):
     """Choose rows to validate on: about a fraction of the weight of every stratum.
 
     A row so heavy that its place would decide about a split is in both parts, with its
@@ -143,6 +219,8 @@ def shares_to_hold_out(weight, fraction, strata=None):
     strata : ndarray of shape (n,), default=None
         The stratum of every row; by default all rows are in one. At least one row of
         every stratum is left to train on.
+    group : Alone, default=ALONE
+        The processes that have the rows, one after the other.
 
     Returns
     -------
@@ -150,11 +228,15 @@ def shares_to_hold_out(weight, fraction, strata=None):
         The share of every row's weight that is held out: 0, 1, or ``fraction``.
     """
     shares = np.zeros(len(weight))
-    for light, heavy in _strata(weight, fraction, strata):
+    for light, heavy in _strata(weight, fraction, strata, group):
         shares[heavy] = fraction
         mass = np.cumsum(weight[light])
-        n_chosen = 1 + np.searchsorted(mass, fraction * mass[-1])
-        shares[light[: min(n_chosen, len(light) - 1)]] = 1.0
+        in_all = mass[-1] if len(mass) else 0.0
+        mass, in_all = mass + group.before(in_all), group.sum(in_all)
+        n_light, n_before = group.sum(len(light)), group.before(len(light))
+        n_chosen = 1 + group.sum(int(np.searchsorted(mass, fraction * in_all)))
+        n_here = min(n_chosen, n_light - 1) - n_before
+        shares[light[: max(n_here, 0)]] = 1.0
     return shares
 
 
@@ -175,7 +257,7 @@ def folds_of(weight, n_folds, strata=None):
         1 / ``n_folds``.
     """
     shares = np.zeros((n_folds, len(weight)))
-    for light, heavy in _strata(weight, 1 / n_folds, strata):
+    for light, heavy in _strata(weight, 1 / n_folds, strata, ALONE):
         if len(light) + len(heavy) == 1:
             continue
         shares[:, heavy] = 1 / n_folds
@@ -185,22 +267,22 @@ def folds_of(weight, n_folds, strata=None):
     return shares
 
 
-def _strata(weight, fraction, strata):
+def _strata(weight, fraction, strata, group):
     """Yield the indices of the light rows and of the heavy rows of every stratum."""
     strata = np.zeros(len(weight)) if strata is None else strata
-    for stratum in np.unique(strata):
+    for stratum in np.unique(np.concatenate(group.collect(np.unique(strata)))):
         members = np.flatnonzero(strata == stratum)
-        light = _are_light(weight[members], fraction)
+        light = _are_light(weight[members], fraction, group)
         yield members[light], members[~light]
 
 
-def _are_light(weight, fraction):
+def _are_light(weight, fraction, group):
     """Tell which rows are no large part of what is held out of them, nor unusual."""
     light = np.ones(len(weight), dtype=bool)
-    usual = TIMES_THE_MEDIAN * np.median(weight)
+    usual = TIMES_THE_MEDIAN * median(weight, group)
     while True:
-        part = LARGEST_PART_OF_HOLD_OUT * fraction * weight[light].sum()
+        part = LARGEST_PART_OF_HOLD_OUT * fraction * group.sum(weight[light].sum())
         still = weight <= max(part, usual)
-        if still[light].all():
+        if group.min(int(still[light].all())):
             return light
         light &= still

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from odenet._distributed.group import ALONE
+
 # A bound before squares are taken: any number whose square is finite, and beside which
 # every limit is small. An infinite z would become inf / inf.
 LARGEST = 1e100
@@ -82,7 +84,7 @@ def side_by_side(standardizers):
     )
 
 
-def fit_to_the_mean(X, weight):
+def fit_to_the_mean(X, weight, group=ALONE):
     """Fit a map to weighted mean 1 of every column, which moves no zero.
 
     Parameters
@@ -90,20 +92,21 @@ def fit_to_the_mean(X, weight):
     X : ndarray of shape (n, d)
         Not negative, and not all zero in any column.
     weight : ndarray of shape (n,)
+    group : Alone, default=ALONE
+        The processes that have the rows.
 
     Returns
     -------
     standardizer : Standardizer
     """
-    magnitude = X.max(axis=0)
-    share = weight / weight.max()  # No sum overflows, whatever the units are.
-    share = (share / share.sum())[:, None]
-    mean = (share * (X / magnitude)).sum(axis=0) * magnitude
+    magnitude = group.max(X.max(axis=0, initial=0.0))
+    share = shares_of(weight, group)[:, None]
+    mean = group.sum((share * (X / magnitude)).sum(axis=0)) * magnitude
     scale = np.clip(mean, SMALLEST_SCALE, LARGEST_SCALE)
     return Standardizer(np.zeros_like(mean), scale)
 
 
-def fit_standardizer(X, weight, gain=1.0, limit=np.inf):
+def fit_standardizer(X, weight, gain=1.0, limit=np.inf, group=ALONE):
     """Fit a map to weighted mean 0 and standard deviation ``gain`` of every column.
 
     Parameters
@@ -113,26 +116,46 @@ def fit_standardizer(X, weight, gain=1.0, limit=np.inf):
     gain : float, default=1.0
     limit : float, default=inf
         The bound of the values, in standard deviations.
+    group : Alone, default=ALONE
+        The processes that have the rows.
 
     Returns
     -------
     standardizer : Standardizer
     """
-    magnitude = np.abs(X).max(axis=0)
+    magnitude = group.max(np.abs(X).max(axis=0, initial=0.0))
     magnitude[magnitude == 0] = 1.0
     unit = X / magnitude  # No square below overflows, whatever the units are.
-    share = weight / weight.max()  # Nor does the sum of weights of any unit.
-    share = (share / share.sum())[:, None]
-    mean = (share * unit).sum(axis=0)
-    std = np.sqrt((share * np.square(unit - mean)).sum(axis=0))
+    share = shares_of(weight, group)[:, None]
+    mean = group.sum((share * unit).sum(axis=0))
+    std = np.sqrt(group.sum((share * np.square(unit - mean)).sum(axis=0)))
+    lowest = group.min(X.min(axis=0, initial=np.inf))
+    highest = group.max(X.max(axis=0, initial=-np.inf))
     with np.errstate(over="ignore"):
-        constant = (np.ptp(X, axis=0) == 0) | (std <= ROUNDING)
+        constant = (lowest == highest) | (std <= ROUNDING)
         scale = np.clip(std * magnitude / gain, SMALLEST_SCALE, LARGEST_SCALE)
+    first = next(row for rows in group.collect(X[:1]) for row in rows)
     return Standardizer(
-        mean=np.where(constant, X[0], mean * magnitude),
+        mean=np.where(constant, first, mean * magnitude),
         scale=np.where(constant, np.inf, scale),
         limit=limit * gain,
     )
+
+
+def finite_weights(weight, group=ALONE):
+    """Return weights over a power of two, so that their sums are finite.
+
+    Sums of whole numbers stay exact. So it does not depend on the order of the rows, or
+    on the processes that have them, where a sum reaches a share of all.
+    """
+    _, exponent = np.frexp(group.max(weight.max(initial=0.0)))
+    return weight / np.ldexp(1.0, int(exponent) - 1)
+
+
+def shares_of(weight, group):
+    """Return the share of every row in the weight of all, whatever its unit is."""
+    share = weight / group.max(weight.max(initial=0.0))  # so that no sum overflows
+    return share / group.sum(share.sum())
 
 
 def fit_to_norm(X, weight, norm):

@@ -12,6 +12,7 @@ from sklearn.metrics import get_scorer, log_loss, make_scorer
 from sklearn.utils import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 
+from odenet._distributed.group import ALONE
 from odenet._losses.base import Loss
 from odenet._losses.cross_entropy import CrossEntropy, LogisticLoss
 from odenet._losses.registry import as_given, resolve_loss
@@ -42,7 +43,7 @@ class Targets:
     longest_flow_time = 300.0  # of a flow that held-out samples are to stop
 
     @classmethod
-    def of(cls, y, *, estimator_name, params, classes=None):
+    def of(cls, y, *, estimator_name, params, classes=None, group=ALONE):
         """Describe the targets of a training set.
 
         Parameters
@@ -55,6 +56,8 @@ class Targets:
             The parameters of the estimator.
         classes : array-like, default=None
             Labels that are announced, of which y may lack some.
+        group : Alone, default=ALONE
+            The processes that have the samples.
 
         Returns
         -------
@@ -78,11 +81,14 @@ class Targets:
         """Return encoded targets as they were passed to ``fit``."""
         raise NotImplementedError
 
-    def fitted(self, y, weight, standardize):
-        """Return targets that know the scale of the encoded y, where they need it."""
+    def fitted(self, y, weight, standardize, group=ALONE):
+        """Return targets that know the scale of the encoded y, where they need it.
+
+        The processes of ``group`` have the samples together.
+        """
         return self
 
-    def calibrated(self, outputs, y, weight):
+    def calibrated(self, outputs, y, weight, group=ALONE):
         """Return targets that know how sure outputs for held-out samples may be.
 
         Parameters
@@ -90,6 +96,8 @@ class Targets:
         outputs : ndarray of shape (n, n_outputs)
         y, weight : ndarray
             Encoded targets, and weights.
+        group : Alone, default=ALONE
+            The processes that have the samples.
         """
         return self
 
@@ -97,7 +105,7 @@ class Targets:
         """Return the outputs to start a training with, shape (n_outputs,)."""
         return np.zeros(self.n_outputs)
 
-    def weigh(self, y, weight):
+    def weigh(self, y, weight, group=ALONE):
         """Multiply sample weights by those of the classes, where there are any."""
         return weight
 
@@ -176,7 +184,7 @@ class RegressionTargets(Targets):
     embedding_of_many = "piecewise_linear"
 
     @classmethod
-    def of(cls, y, *, estimator_name, params, classes=None):
+    def of(cls, y, *, estimator_name, params, classes=None, group=ALONE):
         """Describe the targets of a training set, not scaled yet."""
         n_targets = 1 if y.ndim == 1 else y.shape[1]
         as_they_are = Standardizer(np.zeros(n_targets), np.ones(n_targets))
@@ -216,10 +224,10 @@ class RegressionTargets(Targets):
         """Return columns in the shape of y, float64."""
         return y[:, 0] if self.is_1d else y
 
-    def fitted(self, y, weight, standardize):
+    def fitted(self, y, weight, standardize, group=ALONE):
         """Learn the scale of every column, and its mean unless that is the unit."""
         has_log_link = self.loss.link == "log"
-        if has_log_link and not (y.max(axis=0) > 0).all():
+        if has_log_link and not (group.max(y.max(axis=0, initial=0.0)) > 0).all():
             raise ValueError(
                 f"`y` must have a positive sum for loss={as_given(self.loss)}, but all "
                 "values of a target are zero."
@@ -227,7 +235,7 @@ class RegressionTargets(Targets):
         if not standardize:
             return self
         fit = fit_to_the_mean if has_log_link else fit_standardizer
-        return replace(self, standardizer=fit(y, weight))
+        return replace(self, standardizer=fit(y, weight, group=group))
 
     def check_monotonic(self):
         """Raise for several quantiles: those below are the middle minus outputs."""
@@ -357,9 +365,11 @@ class ClassTargets(Targets):
         check_classification_targets(y)
 
     @classmethod
-    def of(cls, y, *, estimator_name, params, classes=None):
+    def of(cls, y, *, estimator_name, params, classes=None, group=ALONE):
         """Find the classes, which are those announced, or else those of y."""
-        classes = np.unique(y if classes is None else classes)
+        if classes is None:
+            classes = np.concatenate(group.collect(np.unique(y)))
+        classes = np.unique(classes)
         if len(classes) < 2:
             raise ValueError(
                 f"{estimator_name} needs samples of at least two classes, "
@@ -386,24 +396,25 @@ class ClassTargets(Targets):
         kind = CrossEntropy if len(self.classes) > 2 else LogisticLoss
         return kind(self.label_smoothing, self.shares)
 
-    def fitted(self, y, weight, standardize):
+    def fitted(self, y, weight, standardize, group=ALONE):
         """Learn the shares of the classes, if there are samples of all of them.
 
         They are known to a few samples only, of which half a one is added to each.
         """
-        mass = self.mass(y, weight)
+        mass = group.sum(self.mass(y, weight))
         if not mass.all():
             return self
-        mass = mass / weight.mean() + 0.5
+        mean = group.sum(weight.sum()) / group.sum(len(y))
+        mass = mass / mean + 0.5
         return replace(self, shares=tuple((mass / mass.sum()).tolist()))
 
-    def calibrated(self, outputs, y, weight):
+    def calibrated(self, outputs, y, weight, group=ALONE):
         """Return the same classes with the temperature that held-out samples ask for.
 
         Labels are not smoothed there.
         """
         samples = torch.tensor(outputs), self.tensor(y), torch.tensor(weight)
-        temperature = fit_temperature(self.loss.for_validation(), *samples)
+        temperature = fit_temperature(self.loss.for_validation(), *samples, group)
         return replace(self, temperature=temperature)
 
     def outputs_at_start(self):
@@ -442,15 +453,16 @@ class ClassTargets(Targets):
         """Return the label of every index."""
         return self.classes[y]
 
-    def weigh(self, y, weight):
+    def weigh(self, y, weight, group=ALONE):
         """Multiply weights by ``class_weight``; "balanced" is of the weights' sums."""
         if isinstance(self.class_weight, list):
             raise ValueError(
                 "`class_weight` can be a list only if y has a column for each of "
                 f"several labels, got {self.class_weight!r}."
             )
-        factor = factors_of_classes(y, weight, self.classes, self.class_weight)
-        return some_weight(weight * factor, self.class_weight)
+        given = self.class_weight
+        factor = factors_of_classes(y, weight, self.classes, given, group)
+        return some_weight(weight * factor, given, group)
 
     def strata(self, y):
         """Keep the classes in proportion."""
@@ -551,7 +563,7 @@ class SoftClassTargets(ClassTargets):
         y = np.asarray(y, dtype=np.float64)
         return y / y.sum(axis=1, keepdims=True)
 
-    def weigh(self, y, weight):
+    def weigh(self, y, weight, group=ALONE):
         """Leave weights as they are."""
         return weight
 
@@ -583,7 +595,7 @@ def logits_of_means(logits):
     return of_one - of_none
 
 
-def factors_of_classes(y, weight, classes, class_weight):
+def factors_of_classes(y, weight, classes, class_weight, group=ALONE):
     """Return the factor of every sample's weight that is due to its class.
 
     Parameters
@@ -594,13 +606,15 @@ def factors_of_classes(y, weight, classes, class_weight):
         By whose sums classes are balanced.
     classes : ndarray of shape (n_classes,)
     class_weight : dict, "balanced" or None
+    group : Alone, default=ALONE
+        The processes that have the samples.
 
     Returns
     -------
     factors : ndarray of shape (n,)
     """
     if class_weight == "balanced":
-        mass = np.bincount(y, weight, minlength=len(classes))
+        mass = group.sum(np.bincount(y, weight, minlength=len(classes)))
         factor = mass.sum() / (
             np.count_nonzero(mass) * np.maximum(mass, mass[mass > 0].min())
         )
@@ -610,9 +624,9 @@ def factors_of_classes(y, weight, classes, class_weight):
     return factor[y]
 
 
-def some_weight(weight, class_weight):
+def some_weight(weight, class_weight, group=ALONE):
     """Return weights, and raise if the classes have left none to any sample."""
-    if not weight.any():
+    if not group.max(int(weight.any())):
         raise ValueError(
             "`class_weight` must leave some samples of positive weight, "
             f"got {class_weight!r}."

@@ -4,6 +4,8 @@ from math import ceil
 
 import torch
 
+from odenet._distributed.group import ALONE
+
 # In a fit a sample of more than so many times the mean weight is dealt out to several
 # batches: it would rule the steps of one, and be missing in the others. A choice.
 LARGEST_WEIGHT = 4.0
@@ -12,7 +14,7 @@ LARGEST_WEIGHT = 4.0
 LARGEST_PART, TIMES_THE_SAMPLES = 100_000, 10
 
 
-def dealt_out(weight, *, is_part=False):
+def dealt_out(weight, *, is_part=False, group=ALONE):
     """Deal out heavy samples to several places of a pass over the data.
 
     Parameters
@@ -21,6 +23,8 @@ def dealt_out(weight, *, is_part=False):
         In a fit they have mean 1.
     is_part : bool, default=False
         Whether the samples are a part of a stream. Its weights are numbers of samples.
+    group : Alone, default=ALONE
+        The processes that have the samples.
 
     Returns
     -------
@@ -29,17 +33,18 @@ def dealt_out(weight, *, is_part=False):
     weight : Tensor of shape (n_places,)
         The weight of the sample in every place.
     """
-    total = float(weight.sum())
+    total = float(group.sum(weight.sum()))
     largest = LARGEST_WEIGHT
     if is_part:
         largest = max(1.0, total / max(LARGEST_PART, TIMES_THE_SAMPLES * len(weight)))
     n_places = (weight / largest).ceil().long().clamp(min=1)
     index = torch.arange(len(weight), device=weight.device)
     index = index.repeat_interleave(n_places)
-    if len(index) == len(weight):
+    n = group.sum(len(index))
+    if n == group.sum(len(weight)):
         return index, weight / largest if is_part else weight
     weight = (weight / n_places)[index]
-    return index, weight / largest if is_part else weight * (len(index) / total)
+    return index, weight / largest if is_part else weight * (n / total)
 
 
 class SliceLoader:
@@ -58,27 +63,57 @@ class SliceLoader:
         Draws the order of the samples.
     is_part : bool, default=False
         Whether the samples are a part of a stream.
+    is_training : bool, default=True
+        Whether the batches are to be trained on. If they are, the weights of several
+        processes are shares in the mean over the batch of all.
     """
 
-    def __init__(self, samples, batch_size=None, generator=None, *, is_part=False):
+    def __init__(
+        self,
+        samples,
+        batch_size=None,
+        generator=None,
+        *,
+        is_part=False,
+        is_training=True,
+    ):
+        self.is_training = is_training
         self.samples = samples
         self.batch_size = batch_size
         self.generator = generator
         self.is_part = is_part
+        self.places = None
+
+    def _dealt_out(self):
+        """Return samples and weights in all places here, how many, and how many before.
+
+        They are the same in every pass. Other processes have places of their own.
+        """
+        if self.places is None:
+            group = self.samples.group
+            weight = self.samples.row_weight
+            index, weight = dealt_out(weight, is_part=self.is_part, group=group)
+            n, n_before = group.sum(len(index)), group.before(len(index))
+            self.places = index, weight, n, n_before
+        return self.places
 
     def __iter__(self):
         samples = self.samples
         if self.batch_size is None:
-            yield samples.batch()
+            yield samples.batch(n=len(samples) if self.is_training else None)
             return
-        row_weight = samples.row_weight
-        places, weight = dealt_out(row_weight, is_part=self.is_part)
-        n = len(places)
+        places, weight, n, n_before = self._dealt_out()
         n_batches = ceil(n / self.batch_size(n))
         if n_batches == 1:
+            row_weight, group = samples.row_weight, samples.group
             whole = torch.zeros_like(row_weight).index_add(0, places, weight)
-            yield samples.batch(weight=whole * (len(row_weight) / n))
+            n_all = group.sum(len(row_weight))
+            yield samples.batch(weight=whole * (n_all / n), n=n_all)
             return
         order = torch.randperm(n, generator=self.generator).to(places.device)
-        for chosen in order.tensor_split(n_batches):
-            yield samples.batch(places[chosen], weight[chosen])
+        for batch in order.tensor_split(n_batches):
+            chosen = batch
+            if n > len(places):  # the others are on other processes
+                chosen = batch - n_before
+                chosen = chosen[(chosen >= 0) & (chosen < len(places))]
+            yield samples.batch(places[chosen], weight[chosen], len(batch))

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from time import perf_counter
 
+from odenet._distributed.group import ALONE
 from odenet._network.model_axis import join_networks, network_at
 from odenet._network.scratch import scratch
 from odenet._training.callbacks.allowed import check_callbacks, only_watches
@@ -51,6 +52,7 @@ def train(network, data, plan):
     outcome = way(training, data, copy.deepcopy(network.state_dict()))
     outcome.net.monitor.schedule = None  # it holds the weights of the start
     loss = outcome.net.objective(samples) / n_members
+    outcome.net.group = ALONE  # what is done with it later concerns no other process
     return replace(outcome, loss=loss)
 
 
@@ -203,7 +205,8 @@ def _choose_on_folds(training, folds):
     """Follow the flows of copies of a network, one for each fold, as a single flow.
 
     The held-out samples of all folds judge it together. The callbacks of the plan are
-    left to the training that fits the model.
+    left to the training that fits the model. Each of several processes has all folds,
+    which are small, and does the same.
 
     Returns
     -------
@@ -211,7 +214,9 @@ def _choose_on_folds(training, folds):
         Of the joined copies.
     """
     plan = training.plan
-    joint = joint_plan(replace(plan, callbacks=(), observer=None), len(folds))
+    joint = joint_plan(
+        replace(plan, callbacks=(), observer=None, group=ALONE), len(folds)
+    )
     train, held_out = (join_samples(part) for part in zip(*folds, strict=True))
     n_samples = sum(len(part) for _, part in folds)
     network = join_networks([training.network] * len(folds))
@@ -290,6 +295,7 @@ def make_net(network, plan, **settings):
         generator=plan.generator,
         augmentation=plan.augmentation,
         callbacks=_callbacks_of(plan),
+        group=plan.group,
         **settings,
     ).initialize()
 
@@ -297,7 +303,8 @@ def make_net(network, plan, **settings):
 def _callbacks_of(plan):
     """Return the callbacks that a plan asks for, in a list, if they are allowed."""
     check_callbacks(plan.callbacks, plan.solver)
-    return [*plan.callbacks, *([ProgressBar()] if plan.shows_progress else [])]
+    shows = plan.shows_progress and plan.group.rank == 0
+    return [*plan.callbacks, *([ProgressBar()] if shows else [])]
 
 
 def _has_callbacks_of(net, plan):

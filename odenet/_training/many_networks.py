@@ -29,7 +29,7 @@ class JointSamples(Samples):
         """The mean weight of every row over the models; 1 in the mean over the rows."""
         return self.weight.mean(dim=0) * (self.weight.shape[1] / len(self.weight))
 
-    def batch(self, index=slice(None), weight=None):
+    def batch(self, index=slice(None), weight=None, n=None):
         """Return inputs and targets of all models, of the rows of an index.
 
         ``weight`` are weights of these rows in place of ``row_weight``.

@@ -57,6 +57,7 @@ class Monitor(Callback):
             patience=solver.patience,
             # Held-out samples do not see the last digits of a training loss.
             rounding=eps if self.early_stopping else net.loss.rounding(eps),
+            group=net.group,
         )
         self.flow_time = getattr(net.optimizer_, "flow_time", None)
         if self.schedule is not None:
@@ -89,7 +90,7 @@ class Monitor(Callback):
         """Begin to judge anew: later weights have to be better than these."""
         losses = net.losses(held_out)
         weight = held_out.weight
-        loss = (weight * losses).sum() / weight.sum()
+        loss = net.group.sum((weight * losses).sum()) / net.group.sum(weight.sum())
         self.kept = net.weights(), self.flow_time
         score = None if net.metric is None else net.metric(net.module_)
         self.rule.begin_anew(

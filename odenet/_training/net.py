@@ -13,6 +13,7 @@ from skorch.callbacks import EpochTimer, LRScheduler, PassthroughScoring
 from torch.nn import Module
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
+from odenet._distributed.group import ALONE
 from odenet._network.fast_layers import rows_at_once
 from odenet._network.gradients import MAX_GRAPHS, add_gradients
 from odenet._network.scratch import current_scratch
@@ -22,6 +23,7 @@ from odenet._training.monitor import Monitor
 from odenet._training.penalties import penalty
 from odenet._training.plan import Progress
 from odenet._training.sample_space import SampleSpace
+from odenet._training.scores import score_of
 from odenet._training.stop_reason import StopReason
 
 # The most memory for the states of all layers at once. On the CPU it is half a
@@ -66,6 +68,9 @@ class TrainingNet(NeuralNet):
     callbacks : list of skorch callbacks, default=None
     recorder : Recorder, default=None
         Keeps the state of the training, and lets it go on from what was kept.
+    group : Alone, default=ALONE
+        The processes that train the network together, each on samples of its own. All
+        take the same steps, since all that they learn of samples are sums over all.
     max_epochs : int, default=None
         Passes over every part of a stream of samples. None is the solver's
         ``max_epochs``, over all samples.
@@ -93,6 +98,7 @@ class TrainingNet(NeuralNet):
         augmentation=None,
         callbacks=None,
         recorder=None,
+        group=ALONE,
         max_epochs=None,
     ):
         self.loss = loss
@@ -105,6 +111,8 @@ class TrainingNet(NeuralNet):
         self.metric = metric
         self.augmentation = augmentation
         self.recorder = recorder
+        self.group = group
+        self.n_in_step = 0  # samples of the last gradient, on all processes
         self.trains_on_parts = max_epochs is not None
         self.stop_reason = self.average = None
         self.rows_before = self.evals_before = 0
@@ -250,7 +258,7 @@ class TrainingNet(NeuralNet):
     def get_iterator(self, dataset, training=False):
         """Return an iterator over mini-batches, or over all samples as one batch."""
         if not training or self.solver.follows_flow:
-            return SliceLoader(dataset)
+            return SliceLoader(dataset, is_training=training)
         return SliceLoader(
             dataset,
             self.solver.rows_of_a_batch,
@@ -270,7 +278,8 @@ class TrainingNet(NeuralNet):
     def get_loss(self, y_pred, y_true, X=None, training=False):
         """Compute the weighted mean of the validation loss, without the penalties."""
         losses = self.loss.for_validation().per_sample(y_pred, y_true)
-        return (X["weight"] * losses).sum() / X["weight"].sum()
+        total = self.group.sum((X["weight"] * losses).sum())
+        return total / self.group.sum(X["weight"].sum())
 
     def validation_step(self, batch, **fit_params):
         """Evaluate the validation samples, and record their losses and their score."""
@@ -281,7 +290,8 @@ class TrainingNet(NeuralNet):
         self.valid_weight = X["weight"]
         self.valid_losses = self.loss.for_validation().per_sample(step["y_pred"], y)
         if score is None:
-            score = self.loss.score(step["y_pred"], y, self.valid_weight)
+            parts = step["y_pred"], y, self.valid_weight
+            score = score_of(self.loss, *parts, self.group)
         self.history.record("valid_score", score)
         return step
 
@@ -331,12 +341,29 @@ class TrainingNet(NeuralNet):
             output, part = add_gradients(self.module_, self.loss, x, y_part, share)
             outputs.append(output)
             total += part
+        total = self._add_up(total, len(y))
         if self.alpha or self.smoothness_penalty:
             extra = penalty(self.module_, self.alpha, self.smoothness_penalty)
             if extra.requires_grad:  # a single layer has no steps in depth to penalise
                 extra.backward()
             total += extra.detach()
         return outputs, total
+
+    def _add_up(self, total, n):
+        """Add up gradients, loss and number of samples over the processes, at once."""
+        if self.group.size == 1:
+            return total
+        params = [p for p in self.module_.parameters() if p.requires_grad]
+        for p in params:
+            if p.grad is None:  # none of the batch is here
+                p.grad = torch.zeros_like(p)
+        parts = [total.reshape(1), total.new_tensor([n])]
+        found = self.group.sum(torch.cat(parts + [p.grad.flatten() for p in params]))
+        sizes = [p.numel() for p in params]
+        total, self.n_in_step, *gradients = found.split([1, 1, *sizes])
+        for p, gradient in zip(params, gradients, strict=True):
+            p.grad.copy_(gradient.view_as(p))
+        return total[0]
 
     def _multiply_gradients_by_rates(self):
         """Multiply gradients by the rates of the flow, which the optimizer ignores."""
@@ -369,11 +396,12 @@ class TrainingNet(NeuralNet):
     def objective(self, samples):
         """Compute the objective, penalties included, on all samples."""
         self._set_training(False)
-        total = penalty(self.module_, self.alpha, self.smoothness_penalty)
+        total = samples.weight.new_zeros(())
         for x, weight, y in self.chunks(samples.X, samples.weight, samples.y):
             losses = self.loss.per_sample(self.module_(x), y)
             total = total + (weight * losses).sum() / len(samples)
-        return float(total)
+        penalties = penalty(self.module_, self.alpha, self.smoothness_penalty)
+        return float(penalties + self.group.sum(total))
 
     def loss_of_zero(self, samples):
         """Compute the loss of a network whose output is zero."""
@@ -409,7 +437,7 @@ class TrainingNet(NeuralNet):
             if self.averages:
                 self.average = RunningAverage(self.module_)
             if self.recorder is not None:
-                epochs = self.recorder.resume(self)
+                epochs = self.recorder.resume(self, X[1])
             super().fit_loop(X, y, epochs=epochs, **fit_params)
         except StopTraining:
             pass
@@ -419,6 +447,11 @@ class TrainingNet(NeuralNet):
             self.stop(StopReason.DIVERGED)
         except KeyboardInterrupt as interrupt:
             by_callback = _from_skorch(interrupt)
+            if self.group.size > 1:  # the others train on, and wait for this one
+                raise RuntimeError(
+                    "A fit by several processes was interrupted: no model is left of "
+                    "it. With `checkpoint` the same fit goes on from its last record."
+                ) from interrupt
             self.stop(StopReason.CALLBACK if by_callback else StopReason.INTERRUPTED)
         self.stop(self.stop_reason or StopReason.MAX_EPOCHS)
         self.valid_losses = self.valid_weight = None
@@ -432,13 +465,31 @@ class TrainingNet(NeuralNet):
         """
         if method_name == "on_epoch_end":
             self._set_training(False)
+        if method_name == "on_batch_end" and self.group.size > 1:
+            self._record_size(**cb_kwargs)
         super().notify(method_name, **cb_kwargs)
         if method_name != "on_epoch_end":
             return
+        self.group.check_step(self._course)
         if self.stop_reason:
             raise StopTraining
         if self.recorder is not None:
             self.recorder.see_epoch(self)
+
+    def _record_size(self, *, training, **step):
+        """Record how many samples a batch has on all processes, which weighs its loss.
+
+        Held-out samples are a single batch, of any weight.
+        """
+        if training:
+            self.history.record_batch("train_batch_size", int(self.n_in_step))
+        else:
+            self.history.record_batch("valid_batch_size", 1)
+
+    def _course(self):
+        """Tell where a training is: the same text where its numbers are the same."""
+        total = sum(float(p.detach().double().sum()) for p in self.module_.parameters())
+        return f"epoch {len(self.history)}, weights with the sum {total!r}"
 
     @contextmanager
     def observed_by(self, callback):

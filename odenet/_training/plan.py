@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from odenet._distributed.group import ALONE, Alone
 from odenet._losses.base import Loss
 from odenet._training.stop_reason import StopReason
 from odenet.solvers._base import Solver
@@ -80,6 +81,8 @@ class Plan:
         How far an earlier fit came that this one continues.
     recorder : Recorder, default=None
         Keeps the state of every training of the fit.
+    group : Alone, default=ALONE
+        The processes that train together, each on samples of its own.
     net_class : type, default=None
         The class of the net; None is :class:`odenet._training.net.TrainingNet`.
     """
@@ -101,6 +104,7 @@ class Plan:
     augmentation: Callable | None = None
     past: Progress | None = None
     recorder: Any = None
+    group: Alone = ALONE
     net_class: type | None = None
 
     @property

@@ -3,6 +3,7 @@
 from collections import deque
 from time import perf_counter
 
+from odenet._distributed.group import ALONE
 from odenet._training.snapshot import restore, state_of
 from odenet._training.stop_reason import StopReason
 
@@ -24,9 +25,12 @@ class Recorder:
         and that of the next one.
     write : callable
         ``write(records)`` keeps them where they outlive the process.
+    group : Alone, default=ALONE
+        The processes of the fit, which record at the same epochs.
     """
 
-    def __init__(self, records, write):
+    def __init__(self, records, write, group=ALONE):
+        self.group = group
         self.left = deque(records)
         self.write = write
         self.ended, self.under_way = [], None
@@ -48,8 +52,14 @@ class Recorder:
         self.ended.append(self.under_way)
         return True
 
-    def resume(self, net):
+    def resume(self, net, held_out=None):
         """Let a training that has just begun go on from its last record, if any.
+
+        Parameters
+        ----------
+        net : TrainingNet
+        held_out : Samples, default=None
+            The samples that judge it.
 
         Returns
         -------
@@ -58,13 +68,13 @@ class Recorder:
         """
         n_before = len(net.history)
         if self.under_way is not None:
-            restore(net, self.under_way)
+            restore(net, self.under_way, held_out)
             self.under_way = None
         return net.max_epochs - (len(net.history) - n_before)
 
     def see_epoch(self, net):
         """Record a training that goes on, if the time has come."""
-        if perf_counter() >= self.due:
+        if self.group.from_first(perf_counter() >= self.due):
             self._record(net)
 
     def see_end(self, net):

@@ -27,8 +27,11 @@ class SampleSpace:
 
     def __init__(self, net, batch):
         inputs, y = batch
-        self.net, self.module, self.X = net, net.module_, inputs["X"]
-        self.loss = WeightedLoss(net.loss, y, inputs["weight"] / len(y))
+        parts = inputs["X"], y, inputs["weight"] / len(y)
+        # A kernel is one of all samples: so each of several processes takes all.
+        self.X, y, share = (net.group.concat(part) for part in parts)
+        self.net, self.module = net, net.module_
+        self.loss = WeightedLoss(net.loss, y, share)
         factors = net.alpha, net.smoothness_penalty
         self.penalty = PenaltyFlow(self.module, *factors) if any(factors) else None
 

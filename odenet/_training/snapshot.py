@@ -42,7 +42,7 @@ def state_of(net):
         "horizon": net.horizon,
         "stop_reason": net.stop_reason,
         "monitor": _without(monitor, *LEFT_OUT),
-        "rule": _without(getattr(monitor, "rule", None)),
+        "rule": _of_rule(getattr(monitor, "rule", None)),
         "start": monitor.start,
         "kept": None if monitor.kept is monitor.start else monitor.kept,
         "schedule": _of_schedule(monitor.schedule),
@@ -51,7 +51,7 @@ def state_of(net):
     return _arrays(state)
 
 
-def restore(net, state):
+def restore(net, state, held_out=None):
     """Give a net the state that was taken from another one, of the same settings.
 
     Parameters
@@ -59,6 +59,8 @@ def restore(net, state):
     net : TrainingNet
         Its training has begun, or has not; if it has not, the state is that of an end.
     state : dict
+    held_out : Samples, default=None
+        The samples whose losses are part of the state of a training that goes on.
     """
     module, optimizer, monitor = net.module_, net.optimizer_, net.monitor
     state = _tensors(state, module.V.device)
@@ -77,6 +79,8 @@ def restore(net, state):
     vars(monitor).update(state["monitor"])
     if state["rule"] is not None and hasattr(monitor, "rule"):
         vars(monitor.rule).update(state["rule"])
+        if held_out is not None and monitor.rule.kept_losses is not None:
+            monitor.rule.kept_losses = held_out.own(monitor.rule.kept_losses)
     monitor.start = state["start"]
     monitor.kept = monitor.start if state["kept"] is None else state["kept"]
     if state["schedule"] is not None:
@@ -96,6 +100,17 @@ def _without(thing, *names):
     if thing is None:
         return None
     return {name: value for name, value in vars(thing).items() if name not in names}
+
+
+def _of_rule(rule):
+    """Return the state of a stopping rule, with the losses of all held-out samples.
+
+    These are those of all processes: as many others may go on.
+    """
+    state = _without(rule, "group")
+    if state is not None and state.get("kept_losses") is not None:
+        state["kept_losses"] = rule.group.concat(state["kept_losses"])
+    return state
 
 
 def _of_schedule(schedule):

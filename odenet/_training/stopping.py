@@ -1,10 +1,13 @@
 """The rule that says when a training stops, and which weights are better."""
 
 from dataclasses import dataclass
-from math import inf, isfinite, log
+from math import floor, inf, isfinite, log
 
+import numpy as np
 import torch
 
+from odenet._distributed.group import ALONE
+from odenet._distributed.selection import least_reaching, order_statistics
 from odenet._training.stop_reason import StopReason
 
 # The constants of this rule are choices, round numbers that were not derived.
@@ -108,6 +111,8 @@ class StoppingRule:
         The fewest epochs of mini-batches to wait for a lower validation loss.
     rounding : float, default=2.2e-16
         The share of the loss at the start below which all is rounding.
+    group : Alone, default=ALONE
+        The processes that have the held-out samples.
     """
 
     def __init__(
@@ -119,6 +124,7 @@ class StoppingRule:
         max_evals=inf,
         patience=inf,
         rounding=FLOAT64_EPS,
+        group=ALONE,
     ):
         self.early_stopping = early_stopping
         self.on_folds = on_folds
@@ -126,6 +132,8 @@ class StoppingRule:
         self.max_evals = max_evals
         self.patience = patience
         self.rounding = rounding
+        self.group = group
+        self.usual = None  # the share of a usual held-out sample, once it was asked for
 
     def begin(self, start_loss, cost, epoch, flow_time, losses=None):
         """Begin to judge a training.
@@ -224,7 +232,7 @@ class StoppingRule:
         has_margin = has_margin and seen.score is None
         if not has_margin or self.kept_losses is None:
             return cost < self.lowest[0]
-        return exceeds(self.kept_losses, seen.valid_losses, seen.valid_weight)
+        return self._exceed(self.kept_losses, seen.valid_losses, seen.valid_weight)
 
     def _has_risen(self, seen, share_of_patience):
         """Tell whether the validation loss has been above its lowest for long.
@@ -248,7 +256,13 @@ class StoppingRule:
             return False
         if seen.score is not None:
             return True
-        return exceeds(seen.valid_losses, self.kept_losses, seen.valid_weight)
+        return self._exceed(seen.valid_losses, self.kept_losses, seen.valid_weight)
+
+    def _exceed(self, losses, others, weight):
+        """Tell whether losses exceed others, see :func:`exceeds`."""
+        if self.usual is None:  # it is the same for the whole training
+            self.usual = usual_share(weight, self.group)
+        return exceeds(losses, others, weight, self.usual, self.group)
 
     def _is_stationary(self, seen):
         """Tell whether the training loss has stopped falling.
@@ -270,7 +284,42 @@ class StoppingRule:
         return abs(loss_before - loss) / loss < FLAT * elapsed
 
 
-def exceeds(losses, others, weight):
+def usual_share(weight, group=ALONE):
+    """Return the share of a usual sample in the weight of all.
+
+    It is the median of those samples that make up all but a NEGLIGIBLE_SHARE of the
+    weight.
+
+    Parameters
+    ----------
+    weight : Tensor of shape (n,)
+    group : Alone, default=ALONE
+        The processes that have the samples.
+
+    Returns
+    -------
+    share : float
+    """
+    ascending = (weight / group.sum(weight.sum())).sort().values
+    if group.size == 1:
+        return ascending[ascending.cumsum(0) > NEGLIGIBLE_SHARE].median().item()
+    share = ascending.cpu().double().numpy()
+    mass = np.append(0.0, np.cumsum(share))
+    (lightest,) = least_reaching(
+        group,
+        (1,),
+        lambda t: mass[np.searchsorted(share, t, side="right")],
+        lambda total: total > NEGLIGIBLE_SHARE,
+    )
+    n_below = int(np.searchsorted(share, lightest))
+    below, n_left_out = group.sum(mass[n_below]), group.sum(n_below)
+    n_left_out += floor((NEGLIGIBLE_SHARE - below) / lightest)  # of those as light
+    n_usual = group.sum(len(share)) - n_left_out
+    place = int(n_left_out + (n_usual - 1) // 2)
+    return float(order_statistics(share, [place], group)[0])
+
+
+def exceeds(losses, others, weight, usual=None, group=ALONE):
     """Tell whether losses exceed others by more than the noise of the difference.
 
     Both are losses of the same samples. So the comparison is paired: the weighted mean
@@ -280,16 +329,19 @@ def exceeds(losses, others, weight):
     Parameters
     ----------
     losses, others, weight : Tensor of shape (n,)
+    usual : float, default=None
+        What :func:`usual_share` returns, if it is known.
+    group : Alone, default=ALONE
+        The processes that have the samples.
 
     Returns
     -------
     exceeds : bool
     """
-    share = weight / weight.sum()
+    usual = usual_share(weight, group) if usual is None else usual
+    share = weight / group.sum(weight.sum())
     difference = losses - others
-    mean = (share * difference).sum()
-    ascending = share.sort().values
-    usual = ascending[ascending.cumsum(0) > NEGLIGIBLE_SHARE].median()
+    mean = group.sum((share * difference).sum())
     of_one_sample = share.clamp(max=TIMES_THE_MEDIAN * usual)
-    variance = (share * of_one_sample * (difference - mean).square()).sum()
-    return bool(mean > variance.sqrt())
+    noise = (share * of_one_sample * (difference - mean).square()).sum()
+    return bool(mean > group.sum(noise).sqrt())

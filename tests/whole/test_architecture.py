@@ -14,6 +14,7 @@ FLOORS = {
     "_utils": 0,
     "_optim": 0,
     "_losses": 0,
+    "_distributed": 0,
     "losses": 1,
     "_network": 1,
     "_tables": 1,
@@ -23,7 +24,9 @@ FLOORS = {
     "_export": 4,
     "_inspection": 4,
     "_estimators": 5,
+    "_dask": 6,
     "_search": 6,
+    "dask": 7,
 }
 MOST_MODULES = 15  # of a folder: more cannot be taken in at a glance
 

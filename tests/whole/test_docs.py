@@ -1,6 +1,7 @@
 """The documents: what they name exists, what they tell to run runs."""
 
 import ast
+import doctest
 import importlib
 import inspect
 import json
@@ -18,6 +19,7 @@ import pytest
 import torch
 
 import odenet
+import odenet.dask
 from tests.whole import figures
 
 ROOT = Path(__file__).parents[2]
@@ -73,7 +75,7 @@ SHORTER = {
     },
 }
 
-MODULES = (odenet, odenet.losses, odenet.schemes, odenet.solvers)
+MODULES = (odenet, odenet.dask, odenet.losses, odenet.schemes, odenet.solvers)
 
 
 def scripts(paths):
@@ -150,6 +152,19 @@ def test_code_for_clusters_runs(document, tmp_path):
     subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True
     )
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("name", odenet.dask.__all__)
+def test_examples_with_workers_run(name):
+    """They are left out where there is no Dask, and run here."""
+    pytest.importorskip("distributed")
+    text = getattr(odenet.dask, name).__doc__.replace("  # doctest: +SKIP", "")
+    example = doctest.DocTestParser().get_doctest(text, {}, name, None, 0)
+    found = doctest.DocTestRunner().run(example, clear_globs=False)
+    example.globs["client"].close()
+    assert found.attempted > 5
+    assert found.failed == 0
 
 
 def test_the_notebook_runs(monkeypatch):

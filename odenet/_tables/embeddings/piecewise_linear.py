@@ -13,9 +13,14 @@ is linear in these inputs. Beyond the first and the last edge they stay as they 
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
+
+from odenet._distributed.group import ALONE
+from odenet._distributed.selection import least_reaching, next_values
+from odenet._tables.standardizer import finite_weights
 
 # The most bins of a column, and the fewest samples for each: choices.
 MOST_BINS = 24
@@ -83,7 +88,7 @@ class PiecewiseLinear:
         return self.sizes * (shares - self.means)
 
 
-def fit_piecewise_linear(columns, numbers, weight):
+def fit_piecewise_linear(columns, numbers, weight, group=ALONE):
     """Fit bins to the numbers that are not missing.
 
     A column has a bin for every SAMPLES_PER_BIN rows, two at least and MOST_BINS at
@@ -96,24 +101,29 @@ def fit_piecewise_linear(columns, numbers, weight):
     numbers : ndarray of shape (n, n_columns)
         Each column has more than two distinct numbers.
     weight : ndarray of shape (n,)
+    group : Alone, default=ALONE
+        The processes that have the rows.
 
     Returns
     -------
     embedding : PiecewiseLinear
     """
-    n_bins = int(np.clip(len(numbers) // SAMPLES_PER_BIN, 2, MOST_BINS))
+    n_bins = int(np.clip(group.sum(len(numbers)) // SAMPLES_PER_BIN, 2, MOST_BINS))
     edges, means = [], [np.zeros(0)]
     for x in numbers.T:
         known = ~np.isnan(x)
         x, share = x[known], weight[known]
-        share = share / share.max()  # sums of weights of any unit are then finite
-        edges.append(_edges(x, share, n_bins))
+        share = finite_weights(share, group)
+        values, where = np.unique(x, return_inverse=True)
+        mass = np.bincount(where, share, len(values))
+        edges_of = _edges if group.size == 1 else partial(_edges_of_ranks, group=group)
+        edges.append(edges_of(values, mass, group.sum(len(x)), n_bins))
         passed = _shares_of_bins(x[:, None], edges[-1:])
-        means.append(share @ passed / share.sum())
+        means.append(group.sum(share @ passed) / group.sum(share.sum()))
     return PiecewiseLinear(columns, tuple(edges), np.concatenate(means))
 
 
-def _edges(x, weight, n_bins):
+def _edges(values, mass, n_rows, n_bins):
     """Return the edges of at most so many bins, the least and the largest included.
 
     Numbers of more weight than a bin are edges, as the zeros of a column that is mostly
@@ -122,9 +132,8 @@ def _edges(x, weight, n_bins):
     with this share of the weight at or below it. If none is left, the edges are the
     least number, the next one and the largest.
     """
-    values, where = np.unique(x, return_inverse=True)
-    rest, heavy = np.bincount(where, weight), np.zeros(len(values), bool)
-    rows_by_weight, n_left = len(x) / rest.sum(), n_bins
+    rest, heavy = mass.copy(), np.zeros(len(values), bool)
+    rows_by_weight, n_left = n_rows / rest.sum(), n_bins
     while (found := n_left * rest > rest.sum()).any():
         heavy |= found
         rest[found] = 0.0
@@ -134,6 +143,42 @@ def _edges(x, weight, n_bins):
     inner = np.searchsorted(below, np.arange(1, n_left) / n_left * below[-1])
     chosen = np.unique([0, *np.flatnonzero(heavy), *inner, len(values) - 1])
     return values[chosen if len(chosen) > 2 else [0, 1, -1]]
+
+
+def _edges_of_ranks(values, mass, n_rows, n_bins, group):
+    """Return the edges that :func:`_edges` returns of the values of all ranks.
+
+    A value that is heavy among those of all ranks is so among those of one of them.
+    """
+    rest, heavy = mass.copy(), np.zeros(0)
+    rows_by_weight, n_left = n_rows / group.sum(rest.sum()), n_bins
+    while True:
+        mine = values[(n_left * rest > rest.sum())]
+        found = np.unique(np.concatenate(group.collect(mine)))
+        places = np.searchsorted(values, found)
+        is_here = np.append(values, np.nan)[places] == found
+        total = group.sum(np.where(is_here, np.append(rest, 0.0)[places], 0.0))
+        found = found[n_left * total > group.sum(rest.sum())]
+        if not len(found):
+            break
+        heavy = np.append(heavy, found)
+        rest[np.isin(values, found)] = 0.0
+        most = int(group.sum(rest.sum()) * rows_by_weight / SAMPLES_PER_BIN)
+        n_left = max(1, min(n_bins - len(heavy), most))
+    below = np.append(0.0, np.cumsum(rest))
+    wanted = np.arange(1, n_left) / n_left * group.sum(below[-1])
+    inner = least_reaching(
+        group,
+        wanted.shape,
+        lambda t: below[np.searchsorted(values, t, side="right")],
+        lambda amount: amount >= wanted,
+    )
+    ends = group.min(values.min(initial=np.inf)), group.max(values.max(initial=-np.inf))
+    chosen = np.unique([*ends, *heavy, *inner])
+    if len(chosen) > 2:
+        return chosen
+    after = np.nextafter(chosen[:1], np.inf)
+    return np.array([chosen[0], *next_values(values, after, group), chosen[1]])
 
 
 def _shares_of_bins(numbers, edges):

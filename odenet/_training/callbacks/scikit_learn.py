@@ -23,7 +23,7 @@ def scikit_learn_callbacks(estimator, X, y, fitted):
     callback : ScikitLearnCallbacks or None
         A skorch callback that calls them after every epoch; None without any.
     """
-    if not getattr(estimator, "_skl_callbacks", None):
+    if not has_callbacks(estimator):
         yield None
         return
     context = estimator._init_callback_context(max_subtasks=None)
@@ -37,9 +37,14 @@ def scikit_learn_callbacks(estimator, X, y, fitted):
     )
 
 
+def has_callbacks(estimator):
+    """Tell whether ``set_callbacks`` has given callbacks to an estimator."""
+    return bool(getattr(estimator, "_skl_callbacks", None))
+
+
 def hand_on_callbacks(estimator, other):
     """Give an estimator's callbacks, if it has any, to another estimator."""
-    if getattr(estimator, "_skl_callbacks", None):
+    if has_callbacks(estimator):
         other.set_callbacks(*estimator._skl_callbacks)
 
 

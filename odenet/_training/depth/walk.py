@@ -200,7 +200,7 @@ class DepthWalk:
         """Compare the losses and outputs of the network with those at another depth."""
         other = self._at(net.module_, depth)
         other.imitated_depth = self._imitated(depth)
-        X, y = samples.batch(slice(COMPARED_ROWS))
+        X, y = samples.first(COMPARED_ROWS)
         before, after = net.module_(X["X"]), other(X["X"])
         losses = [
             net.get_loss(output, y, X=X).item()
@@ -298,6 +298,6 @@ def all_or_nothing(net):
 def _gap(module, samples):
     """Measure the gap to the neural ODE, infinite if the ODE cannot be integrated."""
     try:
-        return ode_gap(module, samples.batch(slice(GAP_ROWS))[0]["X"])
+        return ode_gap(module, samples.first(GAP_ROWS)[0]["X"])
     except RuntimeError:
         return inf

@@ -1,0 +1,1 @@
+"""Estimators that fit on the workers of Dask, and predict on them."""

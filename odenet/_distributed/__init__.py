@@ -1,0 +1,1 @@
+"""Fits of several processes: what they tell each other."""
