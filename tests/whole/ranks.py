@@ -147,7 +147,7 @@ def told_of(model, X):
         "exact": {
             "depth": model.depth_,
             "reason": model.stop_reason_,
-            "epochs": model.n_iter_,
+            "epochs": len(model.net_.history),
             "gradients": model.n_grad_evals_,
             "samples": model.n_samples_fit_,
         },
@@ -219,6 +219,15 @@ class Interrupting(Callback):
             raise KeyboardInterrupt
 
 
+class Counting(Callback):
+    """Counts the epochs of its process."""
+
+    only_watches, n_epochs = True, 0
+
+    def on_epoch_end(self, net, **kwargs):
+        self.n_epochs += 1
+
+
 class Dying(Callback):
     """Kills its process after so many epochs."""
 
@@ -267,18 +276,12 @@ def with_bars_and_files(rank, size, folder):
 def a_fit_with_a_checkpoint(rank, size, folder, name, dying=None, n_epochs=0):
     """What is told of a fit with a checkpoint, in which a rank may die."""
     every_epoch_is_kept()
-    began = time.perf_counter()
-    callbacks = [Dying(n_epochs)] if rank == dying else None
-    path = Path(folder) / "checkpoint"
+    began, counter = time.perf_counter(), Counting()
+    callbacks = [Dying(n_epochs)] if rank == dying else [counter]
+    settings = {"checkpoint": Path(folder) / "checkpoint", "callbacks": callbacks}
     try:
-        return fitted(
-            name,
-            rank,
-            size,
-            processes="group",
-            checkpoint=path,
-            callbacks=callbacks,
-        )
+        told = fitted(name, rank, size, processes="group", **settings)
+        return {**told, "epochs of this process": counter.n_epochs}
     except RuntimeError as error:
         return f"{error}", time.perf_counter() - began
 
