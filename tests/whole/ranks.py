@@ -61,7 +61,7 @@ def small(**params):
 
 CASES = {  # what is in the table, and the parameters of the estimator
     "flow to a time": ("", small(solver="flow", flow_time=5.0)),
-    "flow stopped early": ("counts", small(solver="flow", depth=4)),
+    "flow stopped early": ("", small(solver="flow", depth=4)),
     "flow stopped on folds": ("small", small(solver="flow", depth=4)),
     "flow with penalties": (
         "",
