@@ -121,11 +121,12 @@ class ResODEClassifier(ClassificationMixin, TableResODE):
             default="from_dtype"
         The columns that hold categories, by a mask, by indices or by names.
         "from_dtype" takes those of a pandas or polars frame whose dtype is one of
-        categories or strings, None none. Inside the model a category is a column of
-        its own, for which the matrix A learns a vector, as an embedding does; two
-        categories share one column. A missing value is a category if training has met
-        it. A category that training has not met is all zeros, unless rare ones are
-        pooled: then it is one of them. The columns of rare categories are small.
+        categories or strings, None none; a list takes the place of that, so that it
+        has to name all. Inside the model a category is a column of its own, for which
+        the matrix A learns a vector, as an embedding does; two categories share one
+        column. A missing value is a category if training has met it. A category that
+        training has not met is all zeros, unless rare ones are pooled: then it is one
+        of them. The columns of rare categories are small.
     min_frequency : int, float or None, default=2
         Categories of fewer samples than this, or than this share of all if it is no
         integer, are pooled: they share one column, as in scikit-learn's OneHotEncoder.
