@@ -29,6 +29,7 @@ from odenet import (
     ResODERegressor,
     distil,
 )
+from odenet._distributed.group import ALONE
 from odenet._estimators.checkpoint import checkpoint_of
 from odenet._estimators.splitting import Asked, are_apart
 from odenet.solvers import SGD, AdamW, Flow
@@ -404,7 +405,7 @@ def test_a_student_of_mixed_rows_has_no_order():
 
 def test_a_checkpoint_is_of_the_same_groups_and_splits(tmp_path):
     X, y = table(20)
-    reading = SimpleNamespace(rows=(X, y, np.ones(20)), layout=None)
+    reading = SimpleNamespace(group=ALONE, rows=(X, y, np.ones(20)), layout=None)
     model = make(checkpoint=tmp_path / "fit")
     n = np.arange(20)
     all_asked = [Asked(groups=n // 2), Asked(groups=n // 4), Asked(pairs=((n, n),))]

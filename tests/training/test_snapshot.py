@@ -21,10 +21,10 @@ class StubRecorder:
     def __init__(self, take_after=None, given=None):
         self.take_after, self.given, self.taken = take_after, given, None
 
-    def resume(self, net):
+    def resume(self, net, held_out):
         n_before = len(net.history)
         if self.given is not None:
-            restore(net, self.given)
+            restore(net, self.given, held_out)
         return net.max_epochs - len(net.history) + n_before
 
     def see_epoch(self, net):
