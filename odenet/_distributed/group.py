@@ -268,6 +268,8 @@ class Ranks(Alone):
         """Close the connections to all ranks if one is broken, so that all notice."""
         try:
             yield
+        except RankError:  # of a group that was destroyed
+            raise
         except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
             self._close(error)
             raise RankError(
@@ -295,10 +297,10 @@ class Ranks(Alone):
     def _reduced_tensor(self, tensor, operation, name):
         """Return a new tensor, reduced over the ranks, on the same device."""
         on_device = tensor.is_cuda and self.groups[1] is not None
-        group = self.groups[1]() if on_device else self.host
         found = tensor.detach().clone() if on_device else tensor.detach().cpu().clone()
         with self._message(f"{name} {tuple(tensor.shape)} {tensor.dtype}"):
             if found.numel():
+                group = self.groups[1]() if on_device else self.host
                 dist.all_reduce(found, operation, group=group)
         return found.to(tensor.device)
 

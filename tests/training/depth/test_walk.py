@@ -146,6 +146,7 @@ def test_samples_that_other_processes_do_not_tell_are_no_gap():
         raise RankError("rank 1 has failed")
 
     steps, net, _ = make(depths=[4, 8], gap_tol=0.04)
+    steps.begin(net)
     with pytest.raises(RankError):
         steps.depth_within_tolerance(net.module_, SimpleNamespace(first=failed))
 
