@@ -1,7 +1,7 @@
 """Settings of the site: ``sphinx-build -W -b html docs docs/_build/html``.
 
 The site is built without a network, and without running the examples, in a minute or
-so. The variable ODENET_GALLERY=1 runs the examples; Read the Docs does so, too.
+so. The variable ODENET_GALLERY=1 runs the examples. The workflow site.yml publishes it.
 """
 
 import os
@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 
 from odenet import __version__
+from odenet._utils.sklearn_private import SITE
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
@@ -18,8 +19,7 @@ BLOB = "https://github.com/odenet-developers/odenet/blob/main/"
 # A link to a file above the page, but no figure.
 LINK = r"(?<!!)(?P<words>\[[^\[\]]*)\]\((?P<file>\.\./[^)#]+)(?P<anchor>#[^)]+)?\)"
 
-IS_HOSTED = os.environ.get("READTHEDOCS") == "True"
-RUNS_EXAMPLES = IS_HOSTED or os.environ.get("ODENET_GALLERY") == "1"
+RUNS_EXAMPLES = os.environ.get("ODENET_GALLERY") == "1"
 
 project = "odenet"
 author = "The odenet developers"
@@ -41,8 +41,8 @@ exclude_patterns = ["_build", "_gallery"]
 
 # Inventories of other projects are downloaded. Without a network that is a warning,
 # and warnings are errors here: so names of other projects are links where the site is
-# hosted, and plain text elsewhere.
-if IS_HOSTED or os.environ.get("ODENET_INTERSPHINX") == "1":
+# published, and plain text elsewhere.
+if os.environ.get("ODENET_INTERSPHINX") == "1":
     extensions.append("sphinx.ext.intersphinx")
 intersphinx_mapping = {
     "numpy": ("https://numpy.org/doc/stable", None),
@@ -56,7 +56,7 @@ intersphinx_mapping = {
 
 # The titles of a page have the anchors that GitHub gives them.
 myst_heading_anchors = 4
-myst_enable_extensions = ["colon_fence"]
+myst_enable_extensions = ["colon_fence", "dollarmath"]
 
 autosummary_generate = True
 autodoc_typehints = "none"  # docstrings have the types
@@ -66,10 +66,11 @@ copybutton_exclude = ".linenos, .gp, .go"  # prompts and results of examples
 toc_object_entries_show_parents = "hide"  # methods fit into the column of the page
 
 html_theme = "pydata_sphinx_theme"
-html_title = "odenet"
+html_title = f"odenet {release}"
+html_baseurl = SITE  # the address of each page, for search engines
 html_theme_options = {
     "github_url": "https://github.com/odenet-developers/odenet",
-    "header_links_before_dropdown": 5,
+    "header_links_before_dropdown": 6,
     "navigation_with_keys": False,
     "secondary_sidebar_items": ["page-toc"],
     "show_toc_level": 2,
@@ -78,11 +79,12 @@ html_theme_options = {
 # Pages that have no others below them have no list of these.
 html_sidebars = dict.fromkeys(
     ["architecture", "callbacks", "changelog", "comparison", "faq", "glossary"]
-    + ["why_depth"],
+    + ["install", "play", "why_depth"],
     [],
 )
-html_static_path = ["_static"]
-html_css_files = ["site.css"]
+# The still takes the place of the film for readers who want no motion, see site.css.
+html_static_path = ["_static", "../examples/plot_training_animated.png"]
+html_css_files = ["site.css", "play.css"]
 html_show_sourcelink = False
 
 suppress_warnings = ["config.cache"]  # a class among the settings is no value
@@ -93,7 +95,8 @@ def gathered_examples():
 
     The gallery is made of copies, so that a figure that an example saves beside itself
     does not replace that of the repository, and so that examples are free of settings.
-    An example that is not run shows the figure that the repository has.
+    An example that is not run shows the figure that the repository has, and a film is
+    shown in any case.
     """
     folder = DOCS / "_gallery"
     folder.mkdir(exist_ok=True)
@@ -101,7 +104,14 @@ def gathered_examples():
     (folder / "GALLERY_HEADER.rst").write_text(head)
     for path in sorted((ROOT / "examples").glob("plot_*.py")):
         shutil.copy(path.with_suffix(".png"), folder)
-        figure = "" if RUNS_EXAMPLES else f"\n.. image:: /_gallery/{path.stem}.png\n"
+        shown = path.with_suffix(".gif")
+        if shown.exists():
+            shutil.copy(shown, folder)
+        else:
+            shown = path.with_suffix(".png")
+        figure = f"\n.. image:: /_gallery/{shown.name}\n"
+        if RUNS_EXAMPLES and shown.suffix == ".png":  # it draws its own
+            figure = ""
         thumbnail = f'# sphinx_gallery_thumbnail_path = "_gallery/{path.stem}.png"\n'
         text = path.read_text().replace('\n"""\n', f'\n{figure}"""\n', 1) + thumbnail
         copy = folder / path.name

@@ -65,7 +65,7 @@ for depth in depths:
 accuracy, linear, constant, seconds = zip(*rows, strict=True)
 
 # %%
-fig, axes = plt.subplots(1, 3, figsize=(10, 3), layout="constrained")
+fig, axes = plt.subplots(1, 3, figsize=(10, 3.3), layout="constrained")
 axes[0].plot(depths, accuracy, "o-")
 axes[0].set(title="test accuracy", ylim=(0.8, 1.0))  # 1 and 2 layers are far below
 others = [i for i, depth in enumerate(depths) if depth != 64]
@@ -74,6 +74,7 @@ for values, style, kind in zip((linear, constant), ("o-", "s--"), KINDS, strict=
     axes[1].plot(x, y, style, label=kind)
 axes[1].set(title="distance of the logits", yscale="log")
 axes[1].legend(title="interpolation")
+fig.suptitle("Trained with 64 layers, used with 1 to 256: 8 are nearly as accurate")
 axes[2].plot(depths, seconds, "o-")
 axes[2].set(title="seconds for 10,000 rows", yscale="log")
 for ax in axes:

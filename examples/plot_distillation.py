@@ -66,11 +66,13 @@ for i, (name, predict) in enumerate(models.items()):
     accuracy, alike = np.mean(labels == y_test), np.mean(labels == said)
     one, many = (milliseconds(predict, X_test[:n], 21) for n in (1, len(X_test)))
     print(f"{name:<23} {accuracy:8.4f} {alike:17.4f} {one:12.2f} {many:15.2f}")
-    ax.plot([one, many], [accuracy] * 2, "-", color=f"C{i}", label=name)
+    style = ("-", "--", ":")[i]  # tells them apart without colours
+    ax.plot([one, many], [accuracy] * 2, style, color=f"C{i}", label=name)
     ax.plot(one, accuracy, "o", many, accuracy, "s", color=f"C{i}")
 ax.plot([], [], "ko", label="one image")
 ax.plot([], [], "ks", label=f"{len(X_test)} images")
 ax.set(xscale="log", ylim=(0.94, 1), xlabel="milliseconds", ylabel="test accuracy")
+ax.set_title("A student in 4 layers knows what its teacher knows, in less time")
 ax.legend()
 
 # %%

@@ -57,20 +57,20 @@ for (label, model), style in zip(models.items(), ("-", "--"), strict=True):
     seconds, losses = curves[label]
     left.plot(model.net_.history[:, "flow_time"], losses, style, label=label)
     right.plot(seconds, losses, style, label=label)
-for i, row in enumerate(path[1:]):
-    point = row["flow_time"], row["loss"]
+times = models["refined"].net_.history[:, "flow_time"]
+for row in path[1:]:
+    point = row["flow_time"], np.interp(row["flow_time"], times, losses)
     left.plot(*point, "ko", ms=4)
-    left.annotate(
-        f"{row['depth']} layers",
-        point,
-        xytext=(0.1, 0.4 - 0.1 * i),
-        textcoords="axes fraction",
-        arrowprops={"arrowstyle": "-", "color": "0.6"},
-    )
+depths = " and ".join(str(row["depth"]) for row in path[1:])
+note = {"textcoords": "offset points", "xytext": (-10, 0), "ha": "right", "va": "top"}
+left.margins(y=0.12)
+left.annotate(f"to {depths} layers", point, **note)
 left.set(xlabel="flow time t", ylabel="training loss", yscale="log", xscale="log")
 left.set_title("the same flow ...")
 right.set(xlabel="seconds", ylabel="training loss", yscale="log", xscale="log")
 right.set_title("... in less time")
+for ax in (left, right):
+    ax.yaxis.set_minor_formatter("{x:g}")
 left.legend(loc="upper right")
 right.legend()
 

@@ -71,12 +71,11 @@ for (name, model), style in zip(models.items(), ("ko-", "C1s--", "C0^:"), strict
     print(f"{name:<20} {text}, off by {abs(share - given).mean():.3f}, {seconds:.1f} s")
     ax.plot(given, share, style, label=f"{name}\n{text}")
 
-# %%
 s = np.linspace(0, 1, 101)
 error = np.sqrt(s * (1 - s) * 8 / len(y))  # of the share in one of 8 bins
 ax.fill_between(s, s - error, s + error, color="0.85", label="exact ± standard error")
 ax.set(xlabel="probability given", ylabel="share of the class", aspect="equal")
-ax.set_title(title)
+ax.set_title(f"How often it is true what a model gives a probability\n({title})")
 ax.legend(loc="lower right")
 path = Path(__file__).with_suffix(".png") if "__file__" in globals() else Path("x.png")
 fig.savefig(path, dpi=150)

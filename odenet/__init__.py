@@ -19,6 +19,7 @@ from odenet._optim.gradient_flow import GradientFlow
 from odenet._search.classifier_cv import ResODEClassifierCV
 from odenet._search.regressor_cv import ResODERegressorCV
 from odenet._training.callbacks.smoothness import DepthSmoothnessMonitor
+from odenet._utils.versions import show_versions
 from odenet._version import __version__
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "losses",
     "ode_gap",
     "schemes",
+    "show_versions",
     "solvers",
     "tangent_kernel",
 ]

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from odenet._training import recorder
+from tests.clusters import DaskCluster, RayCluster
 
 matplotlib.use("Agg")
 # For the small networks of the tests more threads only wait for each other.
@@ -22,6 +23,24 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.get_closest_marker("gpu"):
             item.add_marker(pytest.mark.skip(reason="needs a GPU"))
+
+
+@pytest.fixture(scope="session")
+def dask_cluster():
+    """Two workers of Dask, for all tests."""
+    cluster = DaskCluster()
+    yield cluster
+    cluster.close()
+
+
+@pytest.fixture(scope="session")
+def ray_cluster():
+    """Two workers of Ray, for all tests."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        cluster = RayCluster()
+    yield cluster
+    cluster.close()
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import torch
 
 from odenet._diagnostics.tangents import kernel_matrix
 from odenet._network.residual import ResidualNetwork
+from odenet._optim.eigenvectors import eigvalsh
 from odenet._utils.devices import evaluation_dtype, to_numpy
 
 
@@ -145,7 +146,7 @@ def tangent_kernel(module, X):
     x = _checked_samples(X, network)
     n = len(x)
     matrix, _ = kernel_matrix(network, x)
-    eigenvalues = torch.linalg.eigvalsh(matrix)
+    eigenvalues = eigvalsh(matrix)
     return TangentKernel(
         pl_constant=max(0.0, 4 / n * eigenvalues[0].item()),
         curvature=2 / n * eigenvalues[-1].item(),

@@ -63,6 +63,7 @@ from odenet._utils.sklearn_private import (
     CallbackSupportMixin,
     feature_names_out,
     fit_context,
+    linked_to_site,
 )
 
 
@@ -76,6 +77,7 @@ def takes_parts(estimator):
     )
 
 
+@linked_to_site
 class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     """Base of the estimators: the way from samples to a fitted model and its uses.
 

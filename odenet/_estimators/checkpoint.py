@@ -171,7 +171,7 @@ def checkpoint_of(estimator, reading, given, asked, predictor):
     rows = list(reading.rows[:3])
     if estimator.processes is not None:  # the same for all numbers of processes
         rows = [digest_of_rows(*rows, group)]
-        held_out = group.collect(joblib.hash(held_out))
+        held_out = group.collect(joblib.hash(held_out)) if held_out else []
     data = [*rows, reading.layout, held_out, weights]
     if asked is not None:
         data.append([asked.groups, asked.pairs])

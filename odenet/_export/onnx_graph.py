@@ -16,7 +16,7 @@ def import_onnx():
         import onnx
     except ImportError as error:
         raise ImportError(
-            'to_onnx requires the package onnx: pip install "odenet[onnx]".'
+            'to_onnx requires the package onnx: pip install "odenet-learn[onnx]".'
         ) from error
     return onnx
 

@@ -34,7 +34,7 @@ def to_onnx(model, path):
     NotFittedError
         If the estimator is not fitted.
     ImportError
-        If the package onnx is missing: ``pip install "odenet[onnx]"``.
+        If the package onnx is missing: ``pip install "odenet-learn[onnx]"``.
     OSError
         If the file cannot be written.
     TypeError

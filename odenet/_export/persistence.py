@@ -234,7 +234,8 @@ def _parsed(header, name):
     if schema != SCHEMA:
         raise ValueError(
             f"{name} was written by odenet {version} in schema {schema!r}; odenet "
-            f"{__version__} reads schema {SCHEMA}: install odenet {version} or later."
+            f"{__version__} reads schema {SCHEMA}: install odenet-learn {version} or "
+            "later."
         )
     return header
 

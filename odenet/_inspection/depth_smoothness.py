@@ -3,7 +3,14 @@
 import numpy as np
 
 from odenet._diagnostics.smoothness import depth_smoothness
-from odenet._inspection.display import DARK, LIGHT, Display, network_to_draw, weights_of
+from odenet._inspection.display import (
+    DARK,
+    LIGHT,
+    Display,
+    draw_legend_on_top,
+    network_to_draw,
+    weights_of,
+)
 
 # The styles of V and W: they differ in lightness and marker, for prints without colour.
 STYLES = {"V": {"color": DARK, "marker": "o"}, "W": {"color": LIGHT, "marker": "s"}}
@@ -96,15 +103,8 @@ class DepthSmoothnessDisplay(Display):
             rates = self.rates[name]
             s = _depth_times_between(len(rates))
             ax.plot(s, rates, label=name, ms=3, lw=1, **style)
-            ax.axhline(self.shuffled[name], ls="--", color=style["color"])
-            ax.annotate(
-                f"{name}, layers in random order",
-                (0.98, self.shuffled[name]),
-                xytext=(0, 4),
-                textcoords="offset points",
-                ha="right",
-                fontsize="small",
-            )
+            label = f"{name}, layers in random order"
+            ax.axhline(self.shuffled[name], ls="--", color=style["color"], label=label)
         # A step of zero, as between tied layers, has no place on a logarithmic axis.
         if all((rates > 0).all() for rates in self.rates.values()):
             ax.set_yscale("log")
@@ -116,7 +116,7 @@ class DepthSmoothnessDisplay(Display):
             f"von Neumann ratio {self.smoothness.von_neumann_ratio:.2g}",
             fontsize="medium",
         )
-        ax.legend()
+        draw_legend_on_top(ax, ncols=2, fontsize="small")
 
     def columns(self):
         """Return the rates, with a row for every weight and step between layers.

@@ -15,6 +15,9 @@ from odenet._utils.sklearn_private import check_matplotlib_support, check_pandas
 # Lightness tells these colours apart, also on paper without colours.
 DARK, LIGHT, PALE = "#12355b", "#d1652c", "#9a9a9a"
 LINE_STYLES = ("-", "--", ":", "-.")  # of lines of one colour, in turn
+# The share of the height of axes that stays free around a legend on top, and the most
+# that both may take: a legend of more classes than that leaves no figure.
+ROOM, MOST_ROOM = 0.06, 0.6
 
 
 class Display(ABC):
@@ -143,6 +146,19 @@ def network_to_draw(display, drawn):
     if hasattr(drawn, "V") and hasattr(drawn, "W"):
         return drawn
     return check_drawable(display, drawn).module_
+
+
+def draw_legend_on_top(ax, **settings):
+    """Draw a legend along the top of axes, and give it room there above the data.
+
+    The limits still follow the data if more is drawn on the same axes later.
+    """
+    legend = ax.legend(loc="upper center", **settings)
+    height = legend.get_window_extent().height / ax.get_window_extent().height
+    scale = ax.yaxis.get_transform()
+    low, high = scale.transform(ax.get_ylim())
+    high = low + (high - low) / (1 - min(height + ROOM, MOST_ROOM))
+    ax.set_ylim(*scale.inverted().transform([low, high]), auto=None)
 
 
 def weights_of(network):

@@ -23,6 +23,8 @@ CURVES = {
 }
 # Curves of fewer points have markers, because a single point has no line.
 FEW_POINTS = 4
+# The least gap between two labels of depths, in pixels: about the width of a letter.
+LABEL_GAP = 6
 # If the largest loss is so many times the smallest, powers of ten are enough as labels
 # of a logarithmic axis (wide). Up to the smaller number (middle), there is room for all
 # of 2, ..., 9 between them.
@@ -170,14 +172,16 @@ class LossCurveDisplay(Display):
         """Draw a line where each depth begins, and write the depth above it.
 
         Along the flow time, the two trainings of a fit lie over each other: only the
-        depths of the second, which fits the model, are marked.
+        depths of the second, which fits the model, are marked. Depths that begin too
+        close to each other for two labels share one.
         """
+        labels = []
         shown = (self.history["role"] == "fit") | (self.x != "flow_time")
         x, depth = self.history[self.x][shown], self.history["depth"][shown]
         for i in np.flatnonzero(np.diff(depth, prepend=-1)):
             if i:  # A row holds the end of a step: the depth begins at the row before.
                 ax.axvline(x[i - 1], color="k", lw=0.6, alpha=0.5)
-            ax.annotate(
+            label = ax.annotate(
                 f"L = {depth[i]:.0f}",
                 (x[max(i - 1, 0)], 1.0),
                 xycoords=ax.get_xaxis_transform(),
@@ -185,6 +189,14 @@ class LossCurveDisplay(Display):
                 textcoords="offset points",
                 fontsize="x-small",
             )
+            _keep_inside(ax, label)
+            if labels and _meet(labels[-1], label):
+                label.remove()
+                label = labels[-1]
+                label.set_text(f"{label.get_text()}, {depth[i]:.0f}")
+                _keep_inside(ax, label)
+            else:
+                labels.append(label)
 
     def columns(self):
         """Return the columns of the history, with a row for every step or epoch.
@@ -194,6 +206,18 @@ class LossCurveDisplay(Display):
         columns : dict of str to ndarray of shape (n_rows,)
         """
         return self.history
+
+
+def _keep_inside(ax, label):
+    """Write a label to the left of its place if it would leave the axes else."""
+    if label.get_window_extent().x1 > ax.get_window_extent().x1:
+        label.set_horizontalalignment("right")
+        label.xyann = (-2, 2)
+
+
+def _meet(before, label):
+    """Tell whether two labels of a row overlap, or nearly."""
+    return label.get_window_extent().x0 < before.get_window_extent().x1 + LABEL_GAP
 
 
 def _set_log_scale(ax, span):

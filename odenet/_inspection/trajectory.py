@@ -6,11 +6,12 @@ from sklearn.base import is_classifier
 from sklearn.decomposition import PCA
 from sklearn.utils import check_consistent_length, check_random_state
 
-from odenet._inspection.display import Display, check_drawable
+from odenet._inspection.display import Display, check_drawable, draw_legend_on_top
 from odenet._utils.sklearn_private import safe_indexing
 
 MARKERS = "os^Dv*Px"  # The markers of classes, which tell them apart without colour.
 N_TIMES = 65  # The points of a curve of the ODE: 64 chords look smooth at usual sizes.
+MOST_IN_A_ROW = 4  # The most classes in a row of the legend.
 MOST_DOTS = 17  # The most dots on a trajectory of the network: more would overlap.
 
 
@@ -134,18 +135,21 @@ class TrajectoryDisplay(Display):
             ax.plot(*dots[:, i].T, ".", color=color, ms=3)
             ax.plot(*self.states[-1, i], marker, color=color, ms=5, mec="k", mew=0.4)
         ax.set_title(
-            "states of the network: dots, the last one large"
-            + ("; neural ODE: lines" if self.trajectories is not None else ""),
+            "states of the network (dots)"
+            + (" and its neural ODE (lines)" if self.trajectories is not None else ""),
             fontsize="medium",
         )
-        shares = [f"{share:.0%} of the variance" for share in self.explained_variance]
+        shares = [f"{share:.0%} of variance" for share in self.explained_variance]
         ax.set(
-            xlabel=f"first principal component of the state ({shares[0]})",
+            xlabel=f"first principal component ({shares[0]})",
             ylabel=f"second principal component ({shares[1]})",
         )
+        if self.is_classifier:
+            n_columns = min(len(np.unique(self.y)), MOST_IN_A_ROW)
+            draw_legend_on_top(ax, title="class", ncols=n_columns)
 
     def _styles(self, ax):
-        """Return colour and marker of every sample; draw the legend or colour bar."""
+        """Return colour and marker of every sample; name the classes, or draw a bar."""
         from matplotlib import colormaps
         from matplotlib.cm import ScalarMappable
         from matplotlib.colors import Normalize
@@ -160,7 +164,6 @@ class TrajectoryDisplay(Display):
         markers = [MARKERS[i % len(MARKERS)] for i in range(len(classes))]
         for label, color, marker in zip(classes, colors, markers, strict=True):
             ax.plot([], [], marker + "-", color=color, mec="k", mew=0.4, label=label)
-        ax.legend(title="class")
         return [(colors[i], markers[i]) for i in index]
 
     def columns(self):

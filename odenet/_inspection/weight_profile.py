@@ -7,6 +7,7 @@ import numpy as np
 from odenet._inspection.display import (
     LINE_STYLES,
     Display,
+    draw_legend_on_top,
     network_to_draw,
     weights_of,
 )
@@ -142,13 +143,14 @@ class WeightProfileDisplay(Display):
                         marker="." if len(values) <= FEW_LAYERS else "",
                     )
             axes.set(xlabel="depth time s = (k − 1/2)/L", xlim=(0, 1))
+            axes.set_xticks([0, 0.5, 1])  # more would meet on narrow axes
             axes.set_title(self._title(name), fontsize="medium")
         ax[0].set_ylabel("weight")
         # Several networks have the same labels on both axes: once is enough.
         several = len(self.profiles) > 1
         for axes in ax[several:]:
             if axes.lines:
-                axes.legend(fontsize="small")
+                draw_legend_on_top(axes, fontsize="small", ncols=2)
 
     def _label(self, network, name, i):
         """Return the label of a line: its entry or, if there are several, its network.

@@ -17,8 +17,8 @@ class AbsoluteError(Loss):
         l(u, y) = r + 2 a \log(1 + e^{-r / a}), \qquad r = y - u,
 
     is above :math:`|r|` by at most :math:`2 a \log 2`. It is twice the loss of
-    :class:`Quantile` at 1/2, and the prediction is the median of the target: exactly
-    that of the target plus logistic noise of scale a.
+    :class:`odenet.losses.Quantile` at 1/2, and the prediction is the median of the
+    target: exactly that of the target plus logistic noise of scale a.
 
     Parameters
     ----------

@@ -3,6 +3,7 @@
 import torch
 
 from odenet._optim.depth_adamw import DepthAdamW
+from odenet._optim.eigenvectors import eigh
 
 # Steps between two turns of the bases, and how much of the old second moments a step
 # keeps: those of the paper.
@@ -116,7 +117,7 @@ def _eigenvectors(moment):
         return None
     if not moment.isfinite().all():
         return torch.eye(moment.shape[-1]).to(moment).expand_as(moment).clone()
-    return torch.linalg.eigh(moment).eigenvectors.flip(-1).contiguous()
+    return eigh(moment)[1].flip(-1).contiguous()
 
 
 def _turned(g, bases):

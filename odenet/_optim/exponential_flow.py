@@ -134,7 +134,8 @@ class ExponentialFlow(FlowOptimizer):
     def _advance(self, start, closure):
         """Take one step, shorter and shorter until it is accurate and lowers the loss.
 
-        ``closure.sample_space()`` returns the :class:`SampleSpace` of the loss.
+        ``closure.sample_space()`` returns the samples of the loss, a
+        :class:`odenet._training.sample_space.SampleSpace`.
         """
         space, progress = closure.sample_space(), self._progress
         before = self._kernel_before(start, space)

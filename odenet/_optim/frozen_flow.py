@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from scipy.integrate import solve_ivp
 
+from odenet._optim.eigenvectors import eigh, eigvalsh
+
 # The largest tolerance of the stiff solver, relative and for outputs in units of 1.
 TOLERANCE = 1e-5
 # Where decay and rate times h are below this, an integral is its Taylor polynomial,
@@ -78,7 +80,7 @@ class FrozenKernel:
     def curvature(self, outputs):
         """Return a bound of the curvature of the loss in the flow's metric."""
         of_loss = self.loss.curvature(outputs)
-        largest = torch.linalg.eigvalsh(of_loss)[..., -1]
+        largest = eigvalsh(of_loss)[..., -1]
         rows = self.kernel.abs().sum(dim=-1).view_as(outputs)
         return (largest[..., None] * rows).max().item()
 
@@ -101,7 +103,7 @@ class _Linear(FrozenKernel):
         root = loss.share.sqrt().repeat_interleave(n_outputs, dim=-1)
         self.root = root[..., None]
         M = loss.constant_curvature * self.root * kernel * self.root.mT
-        self.rates, self.basis = torch.linalg.eigh(M)
+        self.rates, self.basis = eigh(M)
         self.rates.clamp_(min=0)
 
     def _integrals(self, outputs, times, drift, decay):

@@ -31,8 +31,8 @@ from sklearn.utils.metadata_routing import (
     process_routing,
 )
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.parallel import Parallel, delayed
-from tqdm.auto import tqdm
+from sklearn.utils.parallel import delayed
+from tqdm import tqdm
 
 from odenet._estimators.base import read_training_set
 from odenet._estimators.checkpoint import Checkpoint
@@ -43,6 +43,7 @@ from odenet._estimators.preparation import (
 )
 from odenet._estimators.table import embedding_of
 from odenet._network.start import dimensions_of_inputs
+from odenet._search.jobs import results_of
 from odenet._search.sweep import Sweep
 from odenet._tables.reading import Announced
 from odenet._training.callbacks.scikit_learn import hand_on_callbacks
@@ -200,10 +201,12 @@ class PathSearchMixin:
         kept = [] if checkpoint is None else list(checkpoint.records)
         for part in kept:
             yield [(scores, StopReason(reason), None) for scores, reason in part]
-        results = Parallel(n_jobs=self.n_jobs, return_as="generator")(
+        calls = [
             delayed(sweep.run)(X, y, part, sample_weight, score_params)
             for part in parts[len(kept) :]
-        )
+        ]
+        wanted_early = checkpoint is not None or bool(self.verbose)
+        results = results_of(calls, self.n_jobs, as_they_come=wanted_early)
         is_kept = checkpoint is not None
         for part in results:
             is_kept = is_kept and all(error is None for *_, error in part)

@@ -56,7 +56,8 @@ def notices_of(columns, X):
         found.append(
             f"These columns have nearly as many categories as the table has rows, "
             f"{len(X)}: {', '.join(singular)}. What is learnt of so rare categories "
-            "tells little of others. If a column identifies rows, leave it out."
+            "tells little of others. If a column identifies rows, leave it out; if "
+            "it holds dates, make numbers of them."
         )
     return found
 

@@ -44,6 +44,7 @@ __all__ = [
     "Count",
     "Interval",
     "RealNotInt",
+    "SITE",
     "Splits",
     "StrOptions",
     "adapter_of",
@@ -54,11 +55,15 @@ __all__ = [
     "feature_names_out",
     "fit_context",
     "is_pandas_na",
+    "linked_to_site",
     "safe_indexing",
     "takes_sample_weight",
     "validate_parameters",
 ]
 
+
+# Where the workflow site.yml publishes the site.
+SITE = "https://odenet-developers.github.io/odenet/"
 
 # The beginnings of the names of attributes that scikit-learn's callbacks set and clear.
 CALLBACK_STATE = ("_skl_", "_callback")
@@ -93,6 +98,20 @@ class Splits(HasMethods):
 
     def __str__(self):
         return f"{super().__str__()} or an iterable"
+
+
+def linked_to_site(cls):
+    """Let the "?" of scikit-learn's picture lead to the page of a class on the site.
+
+    A decorator of classes. It holds for subclasses, too, if they are classes of odenet.
+    scikit-learn fills in the public module of a class and its name, from which
+    autosummary makes the name of a page.
+    """
+    cls._doc_link_module = "odenet"
+    cls._doc_link_template = (
+        f"{SITE}api/generated/{{estimator_module}}.{{estimator_name}}.html"
+    )
+    return cls
 
 
 def validate_parameters(constraints, estimator):

@@ -9,6 +9,7 @@ from odenet._utils.sklearn_private import (
     Count,
     Interval,
     StrOptions,
+    linked_to_site,
     validate_parameters,
 )
 
@@ -29,6 +30,7 @@ BATCHES_OF_AN_EPOCH = 16
 FEWEST_ROWS, MOST_ROWS = 32, 256
 
 
+@linked_to_site
 class Solver(BaseEstimator):
     """The base of all solvers, which say how a network is trained.
 

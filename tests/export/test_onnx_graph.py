@@ -89,5 +89,5 @@ def test_a_graph_that_is_none_is_refused(graph):
 
 def test_without_the_package_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(ImportError, match=r"pip install \"odenet\[onnx\]\""):
+    with pytest.raises(ImportError, match=r"pip install \"odenet-learn\[onnx\]\""):
         import_onnx()

@@ -344,7 +344,7 @@ def test_unfitted_estimators_have_no_graph(path):
 def test_without_the_package_the_error_says_what_to_install(path, monkeypatch):
     model = ResODERegressor(2, **SMALL).fit(X, y)
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(ImportError, match=r"pip install \"odenet\[onnx\]\""):
+    with pytest.raises(ImportError, match=r"pip install \"odenet-learn\[onnx\]\""):
         model.to_onnx(path)
 
 

@@ -37,9 +37,9 @@ def test_costs_are_summed_over_all_trainings(x, classifier):
 
 def test_every_depth_is_marked_where_it_begins(classifier):
     display = LossCurveDisplay.from_estimator(classifier)
-    marks = [text.get_text() for text in display.ax_.texts]
+    marks = ", ".join(text.get_text() for text in display.ax_.texts)
     fits = [row for row in classifier.depth_path_ if row["role"] == "fit"]
-    assert marks == [f"L = {row['depth']}" for row in fits]
+    assert marks.replace("L = ", "") == ", ".join(str(row["depth"]) for row in fits)
     begun = [line.get_xdata()[0] for line in display.ax_.lines[3:]]
     assert begun == pytest.approx([row["flow_time"] for row in fits[1:]])
 
@@ -109,6 +109,22 @@ def test_an_axis_shorter_than_a_decade_has_several_numbers():
         shown = [text for loc, text in ticks if low <= loc <= high and text]
         assert len(shown) >= 2
         assert all(float(text) == pytest.approx(loc) for loc, text in ticks if text)
+
+
+def test_depths_that_begin_close_to_each_other_share_a_label():
+    """Labels stay within the axes: the last one is written to the left of its line."""
+    depth = np.array([4] * 50 + [8] + [16] * 47 + [32, 64])
+    history = history_of(np.linspace(2, 1, 100), depth=depth)
+    display = LossCurveDisplay(history, x="epoch").plot()
+    display.figure_.canvas.draw()
+    labels = display.ax_.texts
+    assert [t.get_text() for t in labels] == ["L = 4", "L = 8, 16", "L = 32, 64"]
+    boxes = [label.get_window_extent() for label in labels]
+    axes = display.ax_.get_window_extent()
+    assert axes.x0 <= boxes[0].x0
+    assert boxes[2].x1 <= axes.x1
+    assert [label.xy[0] for label in labels] == [1, 50, 98]
+    assert len(display.ax_.lines) == 1 + 4  # every depth has its line
 
 
 def test_depths_of_both_trainings_are_marked_against_steps():

@@ -44,6 +44,57 @@ def test_every_display_is_public():
     assert all(getattr(odenet, name) in DISPLAYS for name in names)
 
 
+def texts_of(figure):
+    """All that is written in a figure, as pairs of a text and the box that it fills."""
+    texts = []
+    for axes in figure.axes:
+        if not axes.axison:  # a place that was divided
+            continue
+        texts += [axes.title, axes.xaxis.label, axes.yaxis.label, *axes.texts]
+        for axis in (axes.xaxis, axes.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            ticks = [*axis.get_major_ticks(), *axis.get_minor_ticks()]
+            texts += [t.label1 for t in ticks if low <= t.get_loc() <= high]
+    return [(t.get_text(), t.get_window_extent()) for t in texts if t.get_text()]
+
+
+@pytest.mark.parametrize("is_small", [False, True])
+@pytest.mark.parametrize("display", DISPLAYS)
+def test_nothing_that_is_written_meets_anything_else(display, is_small, classifier):
+    """In a figure of its own, and on one of four axes in a page."""
+    settings = {}
+    if is_small:
+        figure, axes = pyplot.subplots(2, 2, figsize=(10, 8), layout="constrained")
+        settings["ax"] = axes[0, 1]
+        for other in axes.flat[[0, 2, 3]]:
+            draw(DepthSmoothnessDisplay, classifier, ax=other)
+    drawn = draw(display, classifier, **settings)
+    drawn.figure_.canvas.draw()
+    texts = texts_of(drawn.figure_)
+    assert len(texts) > 10
+    for i, (text, box) in enumerate(texts):
+        assert drawn.figure_.bbox.padded(1).containsx(box.x0), text
+        assert drawn.figure_.bbox.padded(1).containsx(box.x1), text
+        assert [t for t, other in texts[:i] if box.overlaps(other)] == [], text
+    for axes in np.ravel(drawn.ax_):
+        if axes.get_title():
+            assert axes.title.get_window_extent().width < axes.bbox.width
+        if axes.get_legend() is not None:
+            legend = axes.get_legend().get_window_extent()
+            for line in axes.lines:
+                path = line.get_transform().transform_path(line.get_path())
+                assert not legend.count_contains(path.interpolated(20).vertices)
+
+
+@pytest.mark.parametrize("display", [DepthSmoothnessDisplay, TrajectoryDisplay])
+def test_a_second_drawing_on_the_same_axes_is_seen_whole(display, classifier):
+    """Room for a legend must not fix the limits of the axes."""
+    drawn = draw(display, classifier)
+    high = drawn.ax_.get_ylim()[1]
+    drawn.ax_.plot([0.5], [10 * high])
+    assert drawn.ax_.get_ylim()[1] > 10 * high
+
+
 def draw(display, estimator, **settings):
     samples = IRIS if display is TrajectoryDisplay else ()
     return display.from_estimator(estimator, *samples, **settings)

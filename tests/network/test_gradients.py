@@ -244,7 +244,7 @@ def test_many_samples_on_cuda_are_one_part(generator):
     network = ResidualNetwork(126, 1, depth=16, width=256, state_dim=128).cuda()
     net = TrainingNet(network, SquaredError(), Flow()).initialize()
     X = torch.zeros(10_000, 126, device="cuda")
-    assert len(list(net._chunks(X))) == 1
+    assert len(list(net.chunks(X))) == 1
 
 
 @pytest.mark.gpu

@@ -185,3 +185,17 @@ def test_a_fit_goes_through_depths_and_stays_a_discretised_ode(rng):
         assert model.depth_smoothness_.von_neumann_ratio < 0.05
         assert [row["depth"] for row in model.depth_path_] == [8, 32]
         assert model.score(X, y) > 0.95
+
+
+@pytest.mark.parametrize("exponent", range(-22, -10))
+def test_gradients_whose_squares_underflow_have_a_basis(exponent):
+    """So small are those by inputs that are zero but for rounding."""
+    p = torch.zeros(3, 36, 20)
+    gradient = drawn(3, 36, 20).float()
+    gradient[:, 25:] = 10.0**exponent
+    optimizer = optimizer_of(p)
+    moved = follow(optimizer, p, [gradient] * 12)
+    assert moved.isfinite().all()
+    assert moved[:, :25].abs().mean() > 0.1
+    left, _ = optimizer.state[p]["bases"]
+    torch.testing.assert_close(left.mT @ left, torch.eye(36), rtol=0, atol=1e-5)

@@ -40,6 +40,7 @@ def test_a_category_for_most_rows_is_told_of():
     names = [f"name {i // 2}" for i in range(20)] + ids[20:]
     (notice,) = notices(pd.DataFrame({"id": ids, "name": names, "a": range(30)}))
     assert "rows, 30: 'id' (30), 'name' (20)." in notice
+    assert "if it holds dates, make numbers of them" in notice
     for few in (ids * 2, ids[:19], [i[:-1] for i in ids]):
         assert notices(pd.DataFrame({"id": few})) == []
     codes = pd.DataFrame({"code": pd.Categorical(np.arange(30))})

@@ -110,7 +110,7 @@ def test_parallel_searches_do_not_oversubscribe(rng):
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("solver", ["flow", "gd", "sgd", "adamw"])
+@pytest.mark.parametrize("solver", ["flow", "gd", "sgd", "adamw", "soap"])
 def test_training_on_a_gpu_is_that_on_the_cpu(solver, rng):
     X = rng.normal(size=(300, 4))
     y = np.sin(X[:, 0]) + X[:, 1] * X[:, 2]

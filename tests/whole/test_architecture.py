@@ -9,7 +9,7 @@ FOLDER = Path(odenet.__file__).parent
 MODULES = sorted(p for p in FOLDER.rglob("*.py") if p.stem != "__init__")
 
 FLOORS = {
-    "_version": 0,
+    "_version": -1,  # a single number, which every floor may read
     "schemes": 0,
     "_utils": 0,
     "_optim": 0,

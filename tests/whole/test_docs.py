@@ -1,7 +1,12 @@
 """The documents: what they name exists, what they tell to run runs."""
 
+import ast
+import importlib
+import inspect
+import json
 import multiprocessing
 import os
+import pkgutil
 import re
 import runpy
 import subprocess
@@ -13,10 +18,12 @@ import pytest
 import torch
 
 import odenet
+from tests.whole import figures
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 EXAMPLES = sorted((ROOT / "examples").glob("plot_*.py"))
+NOTEBOOK = ROOT / "examples" / "quick_start.ipynb"
 BENCHMARKS = sorted((ROOT / "benchmarks").rglob("[!_]*.py"))
 INDEX = ROOT / "examples" / "README.md"
 READMES = [README, INDEX, *sorted((ROOT / "benchmarks").rglob("README.md"))]
@@ -28,10 +35,11 @@ PAGES = [
 ]
 DOCUMENTS = [
     *READMES,
-    *ROOT.glob("CONTRIBUTING.md"),
+    *ROOT.glob("C*.md"),  # the changelog, and how to contribute
     *PAGES,
     *ROOT.glob("tests/README.md"),
-    *ROOT.glob(".github/SECURITY.md"),
+    *ROOT.glob(".github/*.md"),
+    NOTEBOOK,
 ]
 
 # The cheapest, and one of the paper: these run every time, the others are slow.
@@ -111,10 +119,14 @@ def test_every_public_name_is_documented():
                         assert value.__doc__ or not callable(value), (name, member)
 
 
-def blocks_of(document):
-    """The blocks of Python of a document, each after as many lines as it has above."""
+def blocks_of(document, kinds="python"):
+    """The blocks of Python of a document, each after as many lines as it has above.
+
+    ``kinds`` is a pattern of what follows the three marks that open a block.
+    """
     text = document.read_text()
-    for match in re.finditer(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+    blocks = rf"^```{kinds}\n(.*?)^```"
+    for match in re.finditer(blocks, text, re.DOTALL | re.MULTILINE):
         yield "\n" * text[: match.start(1)].count("\n") + match[1]
 
 
@@ -125,6 +137,31 @@ def test_code_of_documents_runs(document, tmp_path, monkeypatch):
     names = {}
     for code in blocks_of(document):
         exec(compile(code, str(document), "exec"), names)
+
+
+@pytest.mark.cluster
+@of_documents([page for page in PAGES if any(blocks_of(page, "python cluster"))])
+def test_code_for_clusters_runs(document, tmp_path):
+    """In a process of its own, between the other blocks of the document."""
+    for name in ("distributed", "ray"):
+        pytest.importorskip(name)
+    code = "\n".join(blocks_of(document, "python(?: cluster)?"))
+    environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0"}
+    subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True
+    )
+
+
+def test_the_notebook_runs(monkeypatch):
+    """Its cells share their names, and are kept without what they print."""
+    pytest.importorskip("matplotlib").use("agg")
+    names = {}
+    for number, cell in enumerate(json.loads(NOTEBOOK.read_text("utf-8"))["cells"]):
+        if cell["cell_type"] == "code":
+            assert cell["outputs"] == []
+            assert cell["execution_count"] is None
+            code = "".join(cell["source"])
+            exec(compile(code, f"{NOTEBOOK.name}, cell {number}", "exec"), names)
 
 
 def test_the_user_guide_has_code_on_every_page():
@@ -167,6 +204,47 @@ def test_links_lead_somewhere(document):
             assert anchor in anchors(target), (name, anchor)
 
 
+def modules_of_odenet():
+    """All modules of the package."""
+    walk = pkgutil.walk_packages(odenet.__path__, "odenet.")
+    return [odenet, *(importlib.import_module(info.name) for info in walk)]
+
+
+def found(name, module):
+    """Tell whether a docstring of a module can name this: a path, or a name there."""
+    places = [odenet, module, *(v for v in vars(module).values() if inspect.isclass(v))]
+    *path, last = name.split(".")
+    for n in range(len(path), 0, -1):  # the longest part of the path that is a module
+        try:
+            places.append(importlib.import_module(".".join(path[:n])))
+        except ImportError:
+            continue
+        path = path[n:]
+        places = places[-1:]
+        break
+    for step in path:
+        places = [getattr(place, step) for place in places if hasattr(place, step)]
+    return any(hasattr(place, last) for place in places)
+
+
+def references(module):
+    """What the docstrings of a module refer to, by roles and below "See Also"."""
+    tree = ast.parse(Path(module.__file__).read_text("utf-8"))
+    holders = ast.Module | ast.ClassDef | ast.FunctionDef
+    nodes = (node for node in ast.walk(tree) if isinstance(node, holders))
+    for text in (ast.get_docstring(node) or "" for node in nodes):
+        yield from re.findall(r":(?:class|func|meth|mod|attr|obj):`~?([^`]+)`", text)
+        for section in re.findall(r"See Also\n-+\n(.*?)(?:\n\n|\Z)", text, re.S):
+            yield from re.findall(r"^(\S+) :", section, re.M)
+
+
+def test_cross_references_of_docstrings_lead_somewhere():
+    told = {module: set(references(module)) for module in modules_of_odenet()}
+    assert sum(map(len, told.values())) > 50
+    for module, names in told.items():
+        assert [n for n in names if not found(n, module)] == [], module.__name__
+
+
 def test_commands_name_scripts_that_are_there():
     for document in DOCUMENTS:
         scripts = re.findall(r"python ([\w/]+\.py)", document.read_text())
@@ -193,6 +271,39 @@ def test_examples_are_in_the_index_with_a_thumbnail():
         assert f"]({path.name})" in text
         assert f'src="{path.stem}.png"' in text
         assert path.with_suffix(".png").exists()
+    for film in INDEX.parent.glob("*.gif"):
+        assert f"]({film.name})" in text
+        assert film.stat().st_size < 2_000_000  # a page of the site waits for it
+
+
+def test_figures_are_of_their_scripts():
+    """A figure is the one recorded, and its code is as it was, or says what changed.
+
+    Draw it anew, and run ``python tests/whole/figures.py FIGURE``.
+    """
+    record = json.loads(figures.RECORD.read_text("utf-8"))
+    assert list(record) == figures.figures()
+    for figure, told in record.items():
+        now = figures.entry(figure)
+        assert told["command"] == now["command"]
+        assert told["figure"] == now["figure"], f"{figure} is another one"
+        changed = told.get("since", {"script": told["script"], "changes": "nothing"})
+        assert changed["script"] == now["script"], f"the script of {figure} has changed"
+        assert changed["changes"]
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_a_figure_is_finished_in_the_cell_that_begins_it(path):
+    """The gallery shows a figure as it is at the end of a cell, and then closes it."""
+    cells = path.read_text().split("\n# %%\n")
+    begun = [i for i, cell in enumerate(cells) if "= plt.subplots(" in cell]
+    assert len(begun) == 1
+    drawn_on = re.findall(r"^(.*) = plt.subplots\(", cells[begun[0]], re.MULTILINE)
+    names = set(re.findall(r"\w+", drawn_on[0])) - {"fig"}
+    for cell in cells[begun[0] + 1 :]:
+        code = re.sub(r"^#.*$", "", cell, flags=re.MULTILINE)
+        assert names & set(re.findall(r"\w+", code)) == set()
+        assert set(re.findall(r"\bfig\.(\w+)", code)) <= {"savefig"}
 
 
 def test_scripts_of_every_run_are_there():

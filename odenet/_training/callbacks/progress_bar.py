@@ -5,7 +5,7 @@ from math import isfinite
 from time import perf_counter
 
 from skorch.callbacks import Callback
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from odenet._diagnostics.smoothness import depth_smoothness
 

@@ -3,10 +3,13 @@
 from math import inf
 
 import pytest
+import tqdm
 from sklearn.datasets import make_friedman1
 from sklearn.exceptions import ConvergenceWarning
 
 from odenet import ResODERegressor
+from odenet._search import path_search
+from odenet._training.callbacks import progress_bar
 from odenet.solvers import AdamW, Flow
 
 X, y = make_friedman1(250, random_state=0)
@@ -68,3 +71,9 @@ def test_a_training_without_a_step_has_a_bar_that_ends(capsys):
             raise KeyboardInterrupt
 
     assert "training   0%" in shown(capsys, flow_time=2.0, callbacks=[Interrupts()])
+
+
+def test_bars_are_of_text_in_notebooks_too():
+    """The bar of tqdm.auto warns at its import where a notebook has no widgets."""
+    for module in (progress_bar, path_search):
+        assert module.tqdm is tqdm.tqdm

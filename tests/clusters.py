@@ -1,0 +1,73 @@
+"""Clusters on this machine, of two workers with one thread each."""
+
+import time
+from contextlib import contextmanager
+from itertools import chain
+
+import joblib
+import pytest
+
+
+class DaskCluster:
+    """A cluster of Dask, and searches on it."""
+
+    def __init__(self):
+        distributed = pytest.importorskip("distributed")
+        self.cluster = distributed.LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+        )
+        self.client = distributed.Client(self.cluster)
+        self.client.amm.stop()  # it would remove copies of the data
+
+    @contextmanager
+    def searching(self, *data, splits=()):
+        """Let joblib use the cluster, whose workers get data and indices before.
+
+        At the end there are two workers again.
+        """
+        with joblib.parallel_config("dask", scatter=[*data, *chain(*splits)]):
+            yield
+        self.wait_for_workers()
+
+    def wait_for_workers(self):
+        """Wait until a worker that has died has come back."""
+        end = time.monotonic() + 60
+        while len(self.cluster.scheduler.workers) < 2:
+            assert time.monotonic() < end, "a worker has not come back"
+            time.sleep(0.05)
+
+    def close(self):
+        """End the workers."""
+        self.client.close()
+        self.cluster.close()
+
+
+class RayCluster:
+    """A cluster of Ray, and searches on it."""
+
+    def __init__(self):
+        self.ray = pytest.importorskip("ray")
+        joblib_of_ray = pytest.importorskip("ray.util.joblib")
+        self.ray.init(
+            "local",
+            num_cpus=2,
+            include_dashboard=False,
+            object_store_memory=80_000_000,  # bytes; Ray asks for 75 MiB at least
+            configure_logging=False,
+            log_to_driver=False,
+        )
+        joblib_of_ray.register_ray()
+
+    @contextmanager
+    def searching(self, *data, splits=()):
+        """Let joblib use the cluster, which starts a worker again that has died."""
+        retries = {"max_restarts": 3, "max_task_retries": 3}
+        with joblib.parallel_config("ray", n_jobs=2, ray_remote_args=retries):
+            yield
+
+    def close(self):
+        """End the workers."""
+        self.ray.shutdown()
