@@ -155,9 +155,8 @@ class Ranks(Alone):
         return sum(self.collect(value)[: self.rank], start=0 * value)
 
     def collect(self, value):
-        self._roll_call("collect")
         values = [None] * self.size
-        with self._connected():
+        with self._message("collect"):
             dist.all_gather_object(values, value, group=self.host)
         return values
 
@@ -168,19 +167,17 @@ class Ranks(Alone):
         return np.concatenate(self.collect(array))
 
     def from_first(self, value):
-        self._roll_call("from_first")
         values = [value]
-        with self._connected():
+        with self._message("from_first"):
             source = dist.get_global_rank(self.host, 0)
             dist.broadcast_object_list(values, src=source, group=self.host)
         return values[0]
 
     def exchange(self, rows, places):
-        self._roll_call(f"exchange {rows.shape[1:]}")
         order = np.argsort(places, kind="stable")
         sent = torch.from_numpy(np.bincount(places, minlength=self.size))
         received = torch.empty_like(sent)
-        with self._connected():
+        with self._message(f"exchange {rows.shape[1:]}"):
             dist.all_to_all_single(received, sent, group=self.host)
             found = torch.empty(int(received.sum()), *rows.shape[1:]).double()
             dist.all_to_all_single(
@@ -202,7 +199,8 @@ class Ranks(Alone):
                 )
 
     def check_step(self, text):
-        self._roll_call(text())
+        with self._message(text()):
+            pass
 
     @contextmanager
     def together(self):
@@ -210,7 +208,8 @@ class Ranks(Alone):
         try:
             yield
             if self._depth == 1:
-                self._roll_call("end")
+                with self._message("end"):
+                    pass
         except BaseException as error:
             if self._depth == 1 and not isinstance(error, RankError):
                 self._tell(error)
@@ -249,20 +248,42 @@ class Ranks(Alone):
         raise RankError(f"The fit of {self.size} processes ends: {'; '.join(told)}.")
 
     @contextmanager
+    def _message(self, step):
+        """Hold a roll call before a message, and let no other follow half of one.
+
+        After Ctrl-C the others would take the next roll call for what they wait for.
+        """
+        try:
+            self._roll_call(step)
+            with self._connected():
+                yield
+        except RankError:
+            raise
+        except BaseException as error:
+            self._close(error)
+            raise
+
+    @contextmanager
     def _connected(self):
         """Close the connections to all ranks if one is broken, so that all notice."""
         try:
             yield
+        except RankError:  # of a group that was destroyed
+            raise
         except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
-            self.is_lost = True
-            clear_frames(error.__traceback__)  # which would keep the connections open
-            with suppress(Exception):  # whatever a broken group raises
-                dist.destroy_process_group(self.host)
+            self._close(error)
             raise RankError(
                 f"Rank {self.rank} of {self.size} has lost another rank of the fit, "
                 f"which has died or was too slow for the timeout of the process group: "
                 f"{error}"
             ) from error
+
+    def _close(self, error):
+        """Close the connections after an error, from which the others notice it."""
+        self.is_lost = True
+        clear_frames(error.__traceback__)  # which would keep the connections open
+        with suppress(Exception):  # whatever a broken group raises
+            dist.destroy_process_group(self.host)
 
     def _reduced(self, value, operation, name):
         """Return the values of all ranks, reduced, in the type of this one's."""
@@ -275,14 +296,12 @@ class Ranks(Alone):
 
     def _reduced_tensor(self, tensor, operation, name):
         """Return a new tensor, reduced over the ranks, on the same device."""
-        self._roll_call(f"{name} {tuple(tensor.shape)} {tensor.dtype}")
-        if not tensor.numel():
-            return tensor
         on_device = tensor.is_cuda and self.groups[1] is not None
-        group = self.groups[1]() if on_device else self.host
         found = tensor.detach().clone() if on_device else tensor.detach().cpu().clone()
-        with self._connected():
-            dist.all_reduce(found, operation, group=group)
+        with self._message(f"{name} {tuple(tensor.shape)} {tensor.dtype}"):
+            if found.numel():
+                group = self.groups[1]() if on_device else self.host
+                dist.all_reduce(found, operation, group=group)
         return found.to(tensor.device)
 
 

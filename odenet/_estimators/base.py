@@ -241,7 +241,7 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         with scikit_learn_callbacks(self, X, y, fitted) as observer:
             plan = replace(plan, observer=observer, recorder=recorder)
             outcome = train(predictor.network, data, plan)
-            n_samples = group.sum(len(reading.rows.y))
+            n_samples = int(group.sum(len(reading.rows.y)))
             self._take(predictor, outcome, n_samples, data.samples)
         if given is not None or past is None:
             self._calibrate(parts, splits, group, stay_out=given is not None)

@@ -15,7 +15,7 @@ from odenet._training.callbacks.scikit_learn import has_callbacks
 from odenet._version import __version__
 
 # Parameters that may differ between the processes: they change no number of a fit, or,
-# as the seed, are those of the first process.
+# as the seed and the checkpoint, are those of the first process.
 MAY_DIFFER = {"callbacks", "checkpoint", "device", "random_state", "verbose"}
 
 
@@ -41,6 +41,7 @@ def check_agreement(estimator, group):
     }
     own["version of odenet"] = __version__
     own["estimator"] = type(estimator).__name__
+    own["`checkpoint`"] = "none" if estimator.checkpoint is None else "a file"
     if isinstance(estimator.random_state, (int, np.integer)):
         own["`random_state`"] = str(estimator.random_state)
     told = group.collect(own)

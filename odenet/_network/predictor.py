@@ -139,9 +139,7 @@ class Predictor:
         X = X if is_read else self.inputs.read(X)
         n, size, results = X.shape[0], self.inputs.rows_at_once, None
         with torch_threads(V[0].numel() * min(n, size)), torch.no_grad():
-            for i in range(
-                0, max(n, 1), size
-            ):  # of several processes one may have none
+            for i in range(0, max(n, 1), size):  # a process of several may have none
                 part = function(as_rows(self.inputs(X[i : i + size]), like), *args)
                 if results is None:
                     shape = list(part.shape)

@@ -71,12 +71,12 @@ def fit_normal_scores(X, weight, gain=1.0, group=ALONE):
     """
     weight = finite_weights(weight, group)
     known = ~np.isnan(X)
-    columns = [
+    columns = (
         _distinct(column[rows], weight[rows])
         for column, rows in zip(X.T, known.T, strict=True)
-    ]
+    )  # one after the other, which together may be larger than X
     if group.size > 1:
-        knots = _knots_of_ranks(columns, group)
+        knots = _knots_of_ranks(list(columns), group)
     else:
         knots = [_thinned(values, _scores_of(mass)) for values, mass in columns]
     return NormalScores(tuple((values, gain * scores) for values, scores in knots))
@@ -131,6 +131,8 @@ def _knots_of_ranks(columns, group):
     -------
     knots : list of tuple (values, scores)
     """
+    if not columns:
+        return []
     few = [values if len(values) <= MOST_KNOTS else None for values, _ in columns]
     few = [_union(parts) for parts in zip(*group.collect(few), strict=True)]
     masses = [

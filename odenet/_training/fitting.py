@@ -18,7 +18,7 @@ from odenet._training.many_networks import (
     share_samples,
 )
 from odenet._training.monitor import Monitor
-from odenet._training.net import TrainingNet
+from odenet._training.net import NO_MODEL_IS_LEFT, TrainingNet
 from odenet._training.plan import Outcome, Progress
 from odenet._training.stop_reason import StopReason
 from odenet._utils.devices import torch_threads
@@ -143,6 +143,7 @@ class _Training:
             elif not net.recorder.recall(net):
                 run_net(net, samples, held_out)
                 net.recorder.see_end(net)
+        _check_not_interrupted(net, plan.group)
         net.recorder = None  # it holds the states of all trainings of the fit
         net.metric = None  # it holds samples
         if schedule is not None:
@@ -191,6 +192,7 @@ def _fit_by_folds(training, data, start):
     If not even a first step could be judged, the network is that of the first fold.
     """
     chosen = _choose_on_folds(training, data.folds)
+    _check_not_interrupted(chosen.net, training.plan.group)
     training.depth_path += chosen.depth_path
     if chosen.net.flow_time and chosen.stop_reason is not StopReason.INTERRUPTED:
         ended = network_at(chosen.network, 0).state_dict()
@@ -275,6 +277,12 @@ def _follow_to_the_chosen_time(training, chosen, samples, start, ended):
         network.set_weights(ended)
         outcome.net.monitor.flow_time = flow_time
     return outcome
+
+
+def _check_not_interrupted(net, group):
+    """Raise if a net was interrupted that several processes were to have alike."""
+    if group.size > 1 and net.stop_reason is StopReason.INTERRUPTED:
+        raise RuntimeError(NO_MODEL_IS_LEFT)
 
 
 def make_net(network, plan, **settings):

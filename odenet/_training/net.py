@@ -34,6 +34,11 @@ MAX_STATE_BYTES = 2**29
 SHARE_OF_A_GPU = 1 / (2 * MAX_GRAPHS)
 IMAGE_ROWS = 1024  # images at once where nothing is trained, which bounds the memory
 
+NO_MODEL_IS_LEFT = (
+    "A fit by several processes was interrupted: no model is left of it. With "
+    "`checkpoint` the same fit goes on from its last record."
+)
+
 
 class StopTraining(KeyboardInterrupt):
     """Ends skorch's loop, which takes a KeyboardInterrupt as the sign to stop."""
@@ -448,10 +453,7 @@ class TrainingNet(NeuralNet):
         except KeyboardInterrupt as interrupt:
             by_callback = _from_skorch(interrupt)
             if self.group.size > 1:  # the others train on, and wait for this one
-                raise RuntimeError(
-                    "A fit by several processes was interrupted: no model is left of "
-                    "it. With `checkpoint` the same fit goes on from its last record."
-                ) from interrupt
+                raise RuntimeError(NO_MODEL_IS_LEFT) from interrupt
             self.stop(StopReason.CALLBACK if by_callback else StopReason.INTERRUPTED)
         self.stop(self.stop_reason or StopReason.MAX_EPOCHS)
         self.valid_losses = self.valid_weight = None

@@ -62,6 +62,23 @@ def test_an_error_is_raised_where_it_came_from_and_the_group_goes_on(group):
             assert ranks.sum(1.0) == 1.0
 
 
+def test_an_interrupt_within_a_message_closes_the_connections(group, monkeypatch):
+    calls, all_reduce = [], dist.all_reduce
+
+    def interrupted(*args, **kwargs):
+        calls.append(args)
+        if len(calls) == 2:  # the first is the roll call
+            raise KeyboardInterrupt
+        return all_reduce(*args, **kwargs)
+
+    monkeypatch.setattr(dist, "all_reduce", interrupted)
+    with pytest.raises(KeyboardInterrupt), group.together():
+        group.sum(np.ones(3))
+    assert len(calls) == 2  # no roll call follows, which others would misread
+    with pytest.raises(RankError, match="lost before"):
+        group.sum(1.0)
+
+
 def test_a_group_that_was_destroyed_is_an_error(group):
     dist.destroy_process_group()
     with pytest.raises(RankError, match="destroyed"):

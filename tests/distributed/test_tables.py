@@ -175,3 +175,16 @@ def test_targets(X, weight):
 
 def rng_of(seed):
     return np.random.default_rng(seed)
+
+
+def test_columns_of_two_numbers_have_no_knots(rng):
+    X = rng.integers(0, 2, (40, 2)).astype(float)
+
+    def encoder(group, X):
+        columns, X = Columns({}, allow_nan=False).settled(X.copy(), True, group=group)
+        return fit_encoder(columns, X, np.ones(len(X)), gain=1.0, group=group)
+
+    expected = encoder(ALONE, X)
+    for found in in_threads(2, lambda group: encoder(group, *parts_of(group, X))):
+        assert found.scores.knots == ()
+        np.testing.assert_allclose(found(X), expected(X), rtol=1e-12)

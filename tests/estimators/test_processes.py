@@ -9,6 +9,7 @@ from skorch.callbacks import Callback
 from odenet import ResODEClassifier, ResODERegressor
 from odenet._distributed.group import ALONE
 from odenet._estimators import base, processes, table
+from odenet._training.net import TrainingNet
 from odenet.solvers import AdamW
 from tests.distributed.threads import in_threads, parts_of
 
@@ -99,6 +100,36 @@ def test_different_parameters_are_an_error_that_names_them(fit_in_threads, rng):
     with pytest.raises(ValueError, match="same `width`: rank 0 has"):
         fit_in_threads(
             lambda: ResODERegressor(4, width=next(widths), processes="group"),
+            X,
+            X[:, 0],
+        )
+
+
+def test_a_checkpoint_is_asked_for_by_all_or_none(fit_in_threads, rng, tmp_path):
+    X, paths = rng.normal(size=(60, 2)), iter([tmp_path / "checkpoint", None])
+    with pytest.raises(ValueError, match="same `checkpoint`: rank 0 has"):
+        fit_in_threads(
+            lambda: ResODERegressor(4, checkpoint=next(paths), processes="group"),
+            X,
+            X[:, 0],
+        )
+
+
+def test_no_model_is_left_of_folds_that_were_interrupted(
+    fit_in_threads, rng, monkeypatch
+):
+    notify = TrainingNet.notify
+
+    def interrupted(net, name, **kwargs):
+        if name == "on_batch_begin" and len(net.history) == 3:
+            raise KeyboardInterrupt
+        notify(net, name, **kwargs)
+
+    monkeypatch.setattr(TrainingNet, "notify", interrupted)
+    X = rng.normal(size=(60, 2))
+    with pytest.raises(RuntimeError, match="no model is left"):
+        fit_in_threads(
+            lambda: ResODERegressor(**SMALL, solver="flow", processes="group"),
             X,
             X[:, 0],
         )

@@ -297,7 +297,8 @@ def all_or_nothing(net):
 
 def _gap(module, samples):
     """Measure the gap to the neural ODE, infinite if the ODE cannot be integrated."""
+    some = samples.first(GAP_ROWS)[0]["X"]
     try:
-        return ode_gap(module, samples.first(GAP_ROWS)[0]["X"])
+        return ode_gap(module, some)
     except RuntimeError:
         return inf

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from odenet import ResidualNetwork
+from odenet._distributed.group import RankError
 from odenet._losses.squared_error import SquaredError
 from odenet._network.resampling import resample
 from odenet._tables.samples import Samples
@@ -138,6 +139,16 @@ def test_a_gap_that_stays_is_noticed(monkeypatch):
     assert net.module_.depth == 16
     (notice,) = steps.notices
     assert "ends at 16 layers, where the gap to the neural ODE is 0.5" in notice
+
+
+def test_samples_that_other_processes_do_not_tell_are_no_gap():
+    def failed(n):
+        raise RankError("rank 1 has failed")
+
+    steps, net, _ = make(depths=[4, 8], gap_tol=0.04)
+    steps.begin(net)
+    with pytest.raises(RankError):
+        steps.depth_within_tolerance(net.module_, SimpleNamespace(first=failed))
 
 
 def test_a_gap_that_cannot_be_integrated_is_infinite(monkeypatch):
