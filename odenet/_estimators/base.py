@@ -188,8 +188,8 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         if self.warm_start and hasattr(self, "_predictor"):
             predictor, past = self._resumed(), self._past()
         if (group := group_of(self.processes)).size > 1:
-            is_usual = groups is announced is predictor is None
-            check_agreement(self, group)
+            is_usual = all(part is None for part in (groups, announced, predictor))
+            check_agreement(self, group, has_judges=given is not None)
             check_supported(self, X, y, is_usual=is_usual)
         reading = self._read(X, y, sample_weight, predictor, announced)
         how, asked = self.validation_split, None

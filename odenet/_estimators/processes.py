@@ -30,8 +30,17 @@ def by_all_processes(fit):
     return fitted_by_all
 
 
-def check_agreement(estimator, group):
-    """Raise an error on all processes unless their parameters are the same."""
+def check_agreement(estimator, group, *, has_judges):
+    """Raise an error on all processes unless they ask for the same fit.
+
+    Parameters
+    ----------
+    estimator : BaseResODE
+        Whose parameters are compared.
+    group : Alone
+    has_judges : bool
+        Whether this process was given an X_val.
+    """
     if group.size == 1:
         return
     own = {
@@ -41,6 +50,7 @@ def check_agreement(estimator, group):
     }
     own["version of odenet"] = __version__
     own["estimator"] = type(estimator).__name__
+    own["`X_val`"] = "some rows" if has_judges else "none"
     own["`checkpoint`"] = "none" if estimator.checkpoint is None else "a file"
     if isinstance(estimator.random_state, (int, np.integer)):
         own["`random_state`"] = str(estimator.random_state)

@@ -175,7 +175,7 @@ def read_columns(X, categorical_features, allow_nan, group=ALONE):
     elif categorical_features is not None and len(categorical_features):
         X = as_table(X)
         chosen = _indices_of(np.asarray(categorical_features), X)
-    group.check_same("columns of categories", f"{chosen}")
+    group.check_same("columns of categories", f"{list(map(int, chosen))}")
     found = group.collect([_categories(values_of(X, j)) for j in chosen])
     of_all = (
         _categories(chain.from_iterable(parts)) for parts in zip(*found, strict=True)

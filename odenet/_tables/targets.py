@@ -368,6 +368,8 @@ class ClassTargets(Targets):
     def of(cls, y, *, estimator_name, params, classes=None, group=ALONE):
         """Find the classes, which are those announced, or else those of y."""
         if classes is None:
+            is_number = np.asarray(y).dtype.kind in "biuf"
+            group.check_same("kind of labels", "numbers" if is_number else "texts")
             classes = np.concatenate(group.collect(np.unique(y)))
         classes = np.unique(classes)
         if len(classes) < 2:

@@ -50,7 +50,8 @@ class Threads(Alone):
         return np.concatenate([r[p == self.rank] for r, p in pairs])
 
     def check_same(self, what, text):
-        assert len(set(self.collect(text))) == 1, what
+        if len(set(self.collect(text))) > 1:
+            raise ValueError(f"All processes of a fit must have the same {what}.")
 
     def check_step(self, text):
         assert len(set(self.collect(text()))) == 1

@@ -115,6 +115,32 @@ def test_a_checkpoint_is_asked_for_by_all_or_none(fit_in_threads, rng, tmp_path)
         )
 
 
+def test_samples_to_stop_by_are_given_to_all_or_none(fit_in_threads, rng):
+    X, given = rng.normal(size=(60, 2)), iter([{"X_val": np.ones((5, 2))}, {}])
+
+    class Given(ResODERegressor):
+        def fit(self, X, y):
+            some = next(given)
+            y_val = {"y_val": np.ones(5)} if some else {}
+            return super().fit(X, y, **some, **y_val)
+
+    with pytest.raises(ValueError, match="same `X_val`: rank 0 has"):
+        fit_in_threads(lambda: Given(4, processes="group"), X, X[:, 0])
+
+
+def test_labels_are_of_one_kind(fit_in_threads, rng):
+    X = rng.normal(size=(60, 2))
+    y = np.arange(60) % 2
+    y = np.array([*y[:30], *y[30:].astype(str)], dtype=object)
+
+    class Mixed(ResODEClassifier):
+        def fit(self, X, y):
+            return super().fit(X, y.astype(type(y[-1])))
+
+    with pytest.raises(ValueError, match="same kind of labels"):
+        fit_in_threads(lambda: Mixed(4, processes="group"), X, y)
+
+
 def test_no_model_is_left_of_folds_that_were_interrupted(
     fit_in_threads, rng, monkeypatch
 ):
