@@ -32,7 +32,6 @@ from sklearn.utils.metadata_routing import (
 )
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.parallel import delayed
-from tqdm import tqdm
 
 from odenet._estimators.base import read_training_set
 from odenet._estimators.checkpoint import Checkpoint
@@ -48,6 +47,7 @@ from odenet._search.sweep import Sweep
 from odenet._tables.reading import Announced
 from odenet._training.callbacks.scikit_learn import hand_on_callbacks
 from odenet._training.stop_reason import StopReason
+from odenet._utils.bars import Bar
 from odenet._utils.sklearn_private import CALLBACK_STATE, StrOptions, fit_context
 from odenet.solvers import resolve_solver
 
@@ -218,7 +218,7 @@ class PathSearchMixin:
     def _shown(self, results, parts):
         """Yield results as they come, and show a bar over the folds if asked for."""
         n_folds = sum(map(len, parts))
-        with tqdm(
+        with Bar(
             total=n_folds, desc="folds", unit="fold", disable=not self.verbose
         ) as bar:
             for part in results:

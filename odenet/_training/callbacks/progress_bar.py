@@ -5,9 +5,9 @@ from math import isfinite
 from time import perf_counter
 
 from skorch.callbacks import Callback
-from tqdm import tqdm
 
 from odenet._diagnostics.smoothness import depth_smoothness
+from odenet._utils.bars import Bar
 
 # The bar is drawn anew at most ten times a second: faster than the eye needs, and slow
 # enough to cost nothing.
@@ -34,7 +34,7 @@ class ProgressBar(Callback):
         schedule = net.monitor.schedule
         chooses = schedule is not None and schedule.only_chooses
         total = net.horizon if self.is_flow else net.max_epochs
-        self.bar = tqdm(
+        self.bar = Bar(
             total=total,
             desc="choosing t" if chooses else "training",
             unit="t" if self.is_flow else "epoch",
