@@ -10,6 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 from odenet._dask.group_fit import fit_on_workers
 from odenet._dask.parts import is_collection, parts_of
 from odenet._dask.predictions import lazily
+from odenet._utils.sklearn_private import linked_to_site
 
 NOT_SHARED = {"client", "processes"}  # parameters that one of the two kinds lacks
 
@@ -30,7 +31,7 @@ def with_client(cls):
     __init__.__signature__ = own
     __init__.__qualname__ = f"{cls.__qualname__}.__init__"
     cls.__init__ = __init__
-    return cls
+    return linked_to_site(cls, "odenet.dask")
 
 
 def local_class(cls):

@@ -100,13 +100,19 @@ class Splits(HasMethods):
         return f"{super().__str__()} or an iterable"
 
 
-def linked_to_site(cls):
+def linked_to_site(cls, module=None):
     """Let the "?" of scikit-learn's picture lead to the page of a class on the site.
 
     A decorator of classes. It holds for subclasses, too, if they are classes of odenet.
     scikit-learn fills in the public module of a class and its name, from which
-    autosummary makes the name of a page.
+    autosummary makes the name of a page; ``module`` is told where it is not the parent
+    of the file that the class is in.
     """
+    if module is not None:
+        cls._doc_link_url_param_generator = lambda self: {
+            "estimator_module": module,
+            "estimator_name": type(self).__name__,
+        }
     cls._doc_link_module = "odenet"
     cls._doc_link_template = (
         f"{SITE}api/generated/{{estimator_module}}.{{estimator_name}}.html"

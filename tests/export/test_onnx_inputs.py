@@ -130,7 +130,7 @@ def test_rare_categories_and_those_to_come_are_one(X):
             encoder = fitted(
                 np.column_stack([indices, X]),
                 {0: known},
-                keeps=lambda indices, kept=kept: kept,
+                keeps=lambda *given, kept=kept: kept,
                 gain=2.0,
                 limit=4.0,
             )
