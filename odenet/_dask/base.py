@@ -133,9 +133,8 @@ class DaskMixin:
 
     def __sklearn_clone__(self):
         """Return an unfitted copy with the same client."""
-        local = clone(local_class(type(self))(**self._shared_params()))
-        params = local.get_params(deep=False)
-        params = {k: v for k, v in params.items() if k not in NOT_SHARED}
+        params = self._shared_params()
+        params = {name: clone(value, safe=False) for name, value in params.items()}
         return type(self)(client=self.client, **params)
 
 

@@ -41,8 +41,6 @@ def check_agreement(estimator, group, *, has_judges):
     has_judges : bool
         Whether this process was given an X_val.
     """
-    if group.size == 1:
-        return
     own = {
         f"`{name}`": comparable_text(value)
         for name, value in estimator.get_params().items()
