@@ -8,8 +8,9 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from odenet._dask.group_fit import fit_on_workers
-from odenet._dask.parts import is_collection, parts_of
+from odenet._dask.parts import parts_of
 from odenet._dask.predictions import lazily
+from odenet._tables.sources import is_collection
 from odenet._utils.sklearn_private import linked_to_site
 
 NOT_SHARED = {"client", "processes"}  # parameters that one of the two kinds lacks

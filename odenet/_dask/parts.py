@@ -2,10 +2,7 @@
 
 import numpy as np
 
-
-def is_collection(data):
-    """Tell whether data are a collection of Dask, such as an Array or a DataFrame."""
-    return hasattr(data, "__dask_graph__") and hasattr(data, "ndim")
+from odenet._tables.sources import is_collection
 
 
 def parts_of(X, y, sample_weight):

@@ -32,9 +32,9 @@ from odenet._network.start import LIMIT, input_scaling, start_network
 from odenet._tables.column_checks import notices_of
 from odenet._tables.columns import read_columns
 from odenet._tables.embeddings.piecewise_linear import MOST_BINS
+from odenet._tables.embeddings.rare_categories import Pooling
 from odenet._tables.encoder import fit_embedding, fit_encoder
 from odenet._tables.labels import kind_of_classes
-from odenet._tables.rare_categories import Pooling
 from odenet._tables.reading import Reading, TableInputs, read_table, to_rows
 from odenet._tables.targets import RegressionTargets
 from odenet._training.depth.depths import DEEPEST

@@ -77,8 +77,9 @@ class Columns:
         The matrix is changed in place. Categories that no row has are forgotten, so
         that rows without weight leave no trace. If columns are to be scored, these are
         the columns of more than two numbers: scores of two are the numbers, scaled.
-        A :class:`odenet._tables.rare_categories.Pooling` tells which categories are
-        kept; None keeps all. The processes of ``group`` have the rows together.
+        A :class:`odenet._tables.embeddings.rare_categories.Pooling` tells which
+        categories are kept; None keeps all. The processes of ``group`` have the rows
+        together.
         """
         categories, pooled = {}, {}
         for j, known in self.categories.items():

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from odenet._dask.parts import computed, is_collection, joined, parts_of
+from odenet._dask.parts import computed, joined, parts_of
+from odenet._tables.sources import is_collection
 from tests.dask.samples import FRAME, WEIGHT, X, Y, arrays, frames
 
 pytestmark = pytest.mark.cluster

@@ -1,1 +1,1 @@
-"""Numbers as several inputs of a network each."""
+"""Columns as several inputs of a network each: numbers, and marks of categories."""
