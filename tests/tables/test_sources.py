@@ -203,7 +203,7 @@ class TestArrow:
         import pyarrow as pa
         from pyarrow import dataset, parquet
 
-        n, path = 2**20, tmp_path / "a.parquet"
+        n, path = 2**21, tmp_path / "a.parquet"
         numbers = np.random.default_rng(0).normal(size=n)
         table = pa.table(dict.fromkeys("abcd", numbers))
         parquet.write_table(table, path, row_group_size=2**14)
