@@ -27,7 +27,7 @@ import torch
 
 from odenet import ResODERegressor
 from odenet._network import start
-from odenet._tables.embeddings import rare_categories
+from odenet._tables import rare_categories
 
 UNLIMITED = 10**9
 # Of a method: the share of half size, the dimensions of a column, and min_frequency.

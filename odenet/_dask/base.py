@@ -10,10 +10,11 @@ from sklearn.utils.validation import check_is_fitted
 from odenet._dask.group_fit import fit_on_workers
 from odenet._dask.parts import parts_of
 from odenet._dask.predictions import lazily
-from odenet._tables.sources import is_collection
+from odenet._stored.sources import is_collection
 from odenet._utils.sklearn_private import linked_to_site
 
-NOT_SHARED = {"client", "processes"}  # parameters that one of the two kinds lacks
+# Parameters that one of the two kinds lacks: workers hold their rows in memory.
+NOT_SHARED = {"client", "memory_limit", "processes"}
 
 
 def with_client(cls):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from odenet._tables.sources import is_collection
+from odenet._stored.sources import is_collection
 
 
 def parts_of(X, y, sample_weight):

@@ -21,8 +21,8 @@ from odenet._tables.embeddings.piecewise_linear import (
     PiecewiseLinear,
     fit_piecewise_linear,
 )
-from odenet._tables.embeddings.rare_categories import sizes_of_marks
 from odenet._tables.normal_scores import NormalScores, fit_normal_scores
+from odenet._tables.rare_categories import sizes_of_marks
 from odenet._tables.standardizer import (
     Standardizer,
     fit_standardizer,
@@ -147,7 +147,7 @@ def fit_encoder(
     """Fit a map to numbers of mean 0 and deviation ``gain``, and marks of ``gain``.
 
     If a column has more than two categories, their marks are the smaller, the rarer
-    they are: see :func:`odenet._tables.embeddings.rare_categories.sizes_of_marks`.
+    they are: see :func:`odenet._tables.rare_categories.sizes_of_marks`.
 
     Parameters
     ----------

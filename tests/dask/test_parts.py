@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from odenet._dask.parts import computed, joined, parts_of
-from odenet._tables.sources import is_collection
+from odenet._stored.sources import is_collection
 from tests.dask.samples import FRAME, WEIGHT, X, Y, arrays, frames
 
 pytestmark = pytest.mark.cluster

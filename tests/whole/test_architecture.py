@@ -20,6 +20,7 @@ FLOORS = {
     "_tables": 1,
     "solvers": 1,
     "_diagnostics": 2,
+    "_stored": 2,
     "_training": 3,
     "_export": 4,
     "_inspection": 4,

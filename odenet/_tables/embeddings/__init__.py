@@ -1,1 +1,1 @@
-"""Columns as several inputs of a network each: numbers, and marks of categories."""
+"""Numbers as several inputs of a network each."""

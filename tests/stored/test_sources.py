@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from scipy.sparse import coo_array, csr_array, issparse
 
-from odenet._tables.sources import (
+from odenet._stored.sources import (
     MOST_ROWS_AT_ONCE,
     VALUES_AT_ONCE,
     blocks_of,

@@ -6,7 +6,7 @@ import pytest
 from sklearn.preprocessing import OneHotEncoder
 
 from odenet import ResODERegressor
-from odenet._tables.embeddings.rare_categories import Pooling, sizes_of_marks
+from odenet._tables.rare_categories import Pooling, sizes_of_marks
 
 TINY = {"depth": 2, "width": 4, "flow_time": 1.0, "random_state": 0}
 COUNTS = np.array([1, 7, 2, 2, 5, 1, 30])

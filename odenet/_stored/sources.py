@@ -7,6 +7,7 @@ partitions. They are put together here to blocks that all have the same number o
 so that nothing depends on how a file happens to be divided.
 """
 
+import mmap
 from itertools import zip_longest
 from math import isnan, prod
 from numbers import Integral
@@ -88,6 +89,17 @@ def default_rows_at_once(X):
     """Return how many rows of a table a block has, unless a user says it."""
     n_rows = VALUES_AT_ONCE // max(1, _source_of(X).width)
     return min(max(1, n_rows), MOST_ROWS_AT_ONCE)
+
+
+def width_of(X):
+    """Return the number of columns of a table, of any of these kinds."""
+    return _source_of(X).width
+
+
+def is_source(X):
+    """Tell whether X is a source of pyarrow or Dask, which is no table by itself."""
+    is_arrow = hasattr(X, "to_batches") or hasattr(X, "iter_batches")
+    return is_arrow or is_collection(X)
 
 
 def check_rows_at_once(rows_at_once):
@@ -183,11 +195,23 @@ class _Sliced:
             rows = slice(start, min(start + size, self.n_rows))
             block = safe_indexing(self.X, rows, axis=0) if by_place else self.X[rows]
             yield np.asarray(block) if isinstance(block, np.memmap) else block
+            _forget_pages(self.X)
 
     def without(self, block, names):
         """Return a block without some columns, and these columns as arrays."""
         columns = [np.asarray(block[name]) for name in names]
         return _less(block, names) if names else block, columns
+
+
+def _forget_pages(X):
+    """Let the system take back the pages of a memory map that have been read.
+
+    They count as memory of the process until it needs that for something else. Those of
+    a map that is copied on writing hold what was written, and are kept.
+    """
+    is_shared = isinstance(X, np.memmap) and X.mode in ("r", "r+")
+    if is_shared and hasattr(mmap, "MADV_DONTNEED"):  # which not all systems have
+        X._mmap.madvise(mmap.MADV_DONTNEED)
 
 
 def _less(frame, names):
