@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from contextlib import closing
 from dataclasses import replace
 from types import FunctionType
 
@@ -20,7 +21,6 @@ from odenet._estimators.preparation import (
     check_same_network,
     evenly,
     losing_nothing,
-    merged,
     rows_of_all,
     seed_and_generator,
     telling_whose,
@@ -42,6 +42,7 @@ from odenet._inspection.summary import (
     told_by,
     with_summary,
 )
+from odenet._stored.reading import check_can_be_stored, opened
 from odenet._tables.hold_out import (
     Validation,
     cross_validation_folds,
@@ -51,7 +52,7 @@ from odenet._tables.hold_out import (
     validation,
 )
 from odenet._tables.reading import Announced, Reading, to_rows
-from odenet._tables.samples import to_samples, training_data
+from odenet._tables.samples import to_samples
 from odenet._training.callbacks.scikit_learn import scikit_learn_callbacks
 from odenet._training.depth.planning import planned_depths
 from odenet._training.fitting import restored_net, train, train_on_part
@@ -65,16 +66,6 @@ from odenet._utils.sklearn_private import (
     fit_context,
     linked_to_site,
 )
-
-
-def takes_parts(estimator):
-    """Tell whether an estimator can be trained on one part of the data at a time."""
-    if estimator._resolved_solver().takes_parts:
-        return True
-    raise AttributeError(
-        "partial_fit needs a solver of mini-batches with a constant rate, as "
-        f"solver='adamw', 'soap' or 'sgd' are, got solver={estimator.solver!r}."
-    )
 
 
 @linked_to_site
@@ -92,6 +83,7 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     scoring = "loss"
     validation_split = "random"
     depth_schedule = flow_time = gap_tol = checkpoint = processes = None
+    memory_limit = None
     n_members = 1
 
     def __init_subclass__(cls, **kwargs):
@@ -191,13 +183,19 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             is_usual = all(part is None for part in (groups, announced, predictor))
             check_agreement(self, group, has_judges=given is not None)
             check_supported(self, X, y, is_usual=is_usual)
-        reading = self._read(X, y, sample_weight, predictor, announced)
+        X, y, sample_weight, reading = opened(self, X, y, sample_weight)
+        if reading is None:
+            reading = self._read(X, y, sample_weight, predictor, announced)
+        else:
+            is_usual = all(part is None for part in (groups, announced, predictor))
+            check_can_be_stored(self, has_judges=given is not None, is_usual=is_usual)
         how, asked = self.validation_split, None
         if groups is not None or not (isinstance(how, str) and how == "random"):
             asked = asked_split(self, X, y, groups, is_needed=given is None)
         task = X, y, reading, given, asked, predictor, past
         if self.checkpoint is None:
-            return self._train(*task)
+            with closing(reading):
+                return self._train(*task)
         with checkpoint_of(self, reading, given, asked, predictor) as checkpoint:
             notices = self._train(*task, checkpoint)
             checkpoint.end(is_complete=self.stop_reason_ != StopReason.INTERRUPTED)
@@ -215,25 +213,27 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         else:
             seed, generator = checkpoint.seed_and_generator()
             recorder = Recorder(checkpoint.records, checkpoint.keep, group)
-        rows = merged(reading.rows, seed, group)
-        n_rows = group.sum(len(rows.y))
-        solver = self._resolved_solver(n_rows, reading.targets.loss)
+        distinct = reading.distinct(seed)
+        rows = distinct.rows
+        solver = self._resolved_solver(distinct.n_rows, distinct.targets.loss)
         if past is not None and (notice := self._has_passed(solver)):
             return [(notice, UserWarning)]
         device = training_device(self.device, self.dtype)
         if predictor is None:
-            predictor = self._start(replace(reading, rows=rows), solver, generator)
+            predictor = self._start(distinct, solver, generator)
         judges, table = rows, X
         if given is not None:
             with telling_whose("`X_val`, `y_val` and `sample_weight_val`"):
-                judges = merged(self._read(*given, predictor).rows, seed, group)
+                judges = self._read(*given, predictor).distinct(seed).rows
             splits, table = {"held_out": judges}, given[0]
+        elif distinct.is_stored:
+            splits = distinct.splits(self, predictor, solver)
         else:
             splits = self._splits(reading, rows, solver, past, asked, seed)
         parts = held_out_parts(rows, splits) if splits else []
         metric = held_out_score(self, predictor, judges, parts, table)
         predictor.network.to(device)
-        data = training_data(predictor, rows, **splits, group=group)
+        data = distinct.training_data(predictor, splits)
         path = self._path(predictor.network, solver, past)
         path.update(metric=metric, past=past, generator=generator, group=group)
         plan = self._plan(solver, predictor, **path)
@@ -241,12 +241,11 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         with scikit_learn_callbacks(self, X, y, fitted) as observer:
             plan = replace(plan, observer=observer, recorder=recorder)
             outcome = train(predictor.network, data, plan)
-            n_samples = int(group.sum(len(reading.rows.y)))
-            self._take(predictor, outcome, n_samples, data.samples)
+            self._take(predictor, outcome, distinct.n_samples, data.samples)
         if given is not None or past is None:
             self._calibrate(parts, splits, group, stay_out=given is not None)
         return with_categories(
-            reading, outcome, predictor if self.warm_start and past is None else None
+            distinct, outcome, predictor if self.warm_start and past is None else None
         )
 
     def _fit_part(self, X, y, sample_weight, announced):
@@ -259,17 +258,17 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         predictor = None if is_first else self._resumed()
         reading = self._read(X, y, sample_weight, predictor, announced)
         seed, generator = seed_and_generator(self.random_state)
-        rows = merged(reading.rows, seed)
+        reading = reading.distinct(seed)
         if is_first:
-            predictor = self._start(replace(reading, rows=rows), solver, generator)
+            predictor = self._start(reading, solver, generator)
         predictor.network.to(device)
-        samples = to_samples(predictor, rows, weights_have_mean_one=False)
+        samples = to_samples(predictor, reading.rows, weights_have_mean_one=False)
         past = None if is_first else self._past()
         plan = self._plan(solver, predictor, past=past, generator=generator)
         net = None if is_first else self.net_
         outcome = train_on_part(predictor.network, samples, plan, net)
         n_before = 0 if is_first else getattr(self, "n_samples_fit_", 0)
-        self._take(predictor, outcome, n_before + len(reading.rows.y))
+        self._take(predictor, outcome, n_before + reading.n_samples)
         return with_categories(reading, outcome, predictor if is_first else None)
 
     def _read(self, X, y, sample_weight, predictor=None, announced=None):
@@ -651,14 +650,14 @@ def prepare(estimator, X, y, sample_weight, announced):
     device = training_device(estimator.device, estimator.dtype)
     reading = estimator._read(X, y, sample_weight, announced=announced)
     seed, generator = seed_and_generator(estimator.random_state)
-    rows = merged(reading.rows, seed)
+    reading = reading.distinct(seed)
     solver = estimator._resolved_solver()
-    predictor = estimator._start(replace(reading, rows=rows), solver, generator)
+    predictor = estimator._start(reading, solver, generator)
     predictor.network.to(device)
     plan = estimator._plan(
         solver, predictor, **estimator._path(predictor.network, solver)
     )
-    return predictor, to_samples(predictor, rows), plan
+    return predictor, to_samples(predictor, reading.rows), plan
 
 
 def read_training_set(estimator, X, y, sample_weight):

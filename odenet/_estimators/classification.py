@@ -7,8 +7,9 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from odenet._estimators.base import fit_part, takes_parts
+from odenet._estimators.base import fit_part
 from odenet._estimators.calibration import predict_set
+from odenet._estimators.preparation import takes_parts
 from odenet._utils.sklearn_private import fit_context
 
 

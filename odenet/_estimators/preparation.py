@@ -11,7 +11,7 @@ from odenet._distributed.group import ALONE
 from odenet._network.activations import increasing
 from odenet._tables.images import with_channels
 from odenet._tables.reading import Rows
-from odenet._tables.rows import dealt_out_evenly, distinct_rows, gathered_by_key
+from odenet._tables.rows import dealt_out_evenly
 from odenet._utils.sklearn_private import CALLBACK_STATE, check_monotonic_cst
 
 # Parameters that shape a network, and its attributes; None and "auto" leave them to it.
@@ -27,6 +27,16 @@ STRUCTURE = {
 LEFT_TO_THE_NETWORK = (None, "auto")
 
 
+def takes_parts(estimator):
+    """Tell whether an estimator can be trained on one part of the data at a time."""
+    if estimator._resolved_solver().takes_parts:
+        return True
+    raise AttributeError(
+        "partial_fit needs a solver of mini-batches with a constant rate, as "
+        f"solver='adamw', 'soap' or 'sgd' are, got solver={estimator.solver!r}."
+    )
+
+
 def seed_and_generator(random_state, group=ALONE):
     """Draw a seed, and make a generator of it.
 
@@ -39,20 +49,6 @@ def seed_and_generator(random_state, group=ALONE):
         seed = check_random_state(random_state).randint(2**31)
     seed = group.from_first(seed)
     return int(seed), torch.Generator().manual_seed(int(seed))
-
-
-def merged(rows, seed, group=ALONE):
-    """Merge repeated rows, and put them in an order that the seed decides.
-
-    Of several processes each gets a part of the rows of all, and the order goes on from
-    one process to the next.
-    """
-    if group.size > 1:
-        X, y, weight, factor = gathered_by_key(
-            rows.X, rows.y, rows.weight, rows.factor, seed, group
-        )
-        rows = Rows(X, y, weight, None, factor)
-    return rows.taken(*distinct_rows(rows.X, rows.y, rows.weight, seed))
 
 
 def evenly(rows, group):

@@ -8,8 +8,9 @@ from sklearn.metrics import r2_score
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from odenet._estimators.base import fit_part, takes_parts
+from odenet._estimators.base import fit_part
 from odenet._estimators.calibration import predict_interval
+from odenet._estimators.preparation import takes_parts
 from odenet._estimators.table import TableResODE
 from odenet._losses.base import Loss
 from odenet._losses.registry import LOSSES
@@ -203,6 +204,11 @@ class ResODERegressor(RegressorMixin, TableResODE):
         process is killed, ``fit`` with the same data and parameters goes on from there,
         on the same machine to the same model, to the last bit. The file is removed when
         the fit is complete. See "Long fits" in the user guide.
+    memory_limit : int or str, default=None
+        The most memory for the rows of a training set, in bytes or as "500MB" or
+        "2GiB", beside that of the network and of its gradients. A larger table is
+        written to a temporary file, and trained on from there by parts: see "Data that
+        do not fit into memory" in the user guide. None holds all rows in memory.
     processes : {"group"} or None, default=None
         "group" lets all processes of an initialised process group of torch fit one
         model together, as those that torchrun starts: each calls ``fit`` with rows of
@@ -349,6 +355,7 @@ class ResODERegressor(RegressorMixin, TableResODE):
         backward="stored",
         callbacks=None,
         checkpoint=None,
+        memory_limit=None,
         processes=None,
         device="auto",
         dtype="float32",
@@ -383,6 +390,7 @@ class ResODERegressor(RegressorMixin, TableResODE):
             backward=backward,
             callbacks=callbacks,
             checkpoint=checkpoint,
+            memory_limit=memory_limit,
             processes=processes,
             device=device,
             dtype=dtype,

@@ -32,10 +32,16 @@ from odenet._network.start import LIMIT, input_scaling, start_network
 from odenet._tables.column_checks import notices_of
 from odenet._tables.columns import read_columns
 from odenet._tables.embeddings.piecewise_linear import MOST_BINS
-from odenet._tables.embeddings.rare_categories import Pooling
 from odenet._tables.encoder import fit_embedding, fit_encoder
 from odenet._tables.labels import kind_of_classes
-from odenet._tables.reading import Reading, TableInputs, read_table, to_rows
+from odenet._tables.rare_categories import Pooling
+from odenet._tables.reading import (
+    Reading,
+    TableInputs,
+    has_scores,
+    read_table,
+    to_rows,
+)
 from odenet._tables.targets import RegressionTargets
 from odenet._training.depth.depths import DEEPEST
 from odenet._utils.devices import torch_threads
@@ -90,6 +96,7 @@ class TableResODE(BaseResODE):
         "backward": [StrOptions(set(BACKWARDS))],
         "callbacks": [list, None],
         "checkpoint": [str, os.PathLike, None],
+        "memory_limit": [Count(), str, None],
         "processes": [StrOptions({"group"}), None],
         "device": [str, torch.device],
         "dtype": [StrOptions({"float32", "float64"})],
@@ -127,6 +134,7 @@ class TableResODE(BaseResODE):
         backward="stored",
         callbacks=None,
         checkpoint=None,
+        memory_limit=None,
         processes=None,
         device="auto",
         dtype="float32",
@@ -160,6 +168,7 @@ class TableResODE(BaseResODE):
         self.backward = backward
         self.callbacks = callbacks
         self.checkpoint = checkpoint
+        self.memory_limit = memory_limit
         self.processes = processes
         self.device = device
         self.dtype = dtype
@@ -179,7 +188,7 @@ class TableResODE(BaseResODE):
         return tags
 
     def _read_anew(self, X, y, sample_weight, announced):
-        scored = _has_scores(self, X)
+        scored = has_scores(self, X)
         is_regressor = isinstance(self, RegressorMixin)
         usual = RegressionTargets if is_regressor else kind_of_classes(y)
         kind = announced.targets or usual
@@ -213,7 +222,7 @@ class TableResODE(BaseResODE):
         return Reading(rows, targets, columns, notices, announced.embedding, group)
 
     def _start(self, reading, solver, generator):
-        X, y, weight = reading.rows[:3]
+        X, y, weight = reading.sample[:3]
         columns = reading.layout
         embedding = embedding_of(self, reading, solver, generator)
         n_embedded = 0 if embedding is None else embedding.n_inputs
@@ -639,20 +648,6 @@ class TableResODE(BaseResODE):
         return np.mean(contributions, axis=0)
 
 
-def _has_scores(estimator, X):
-    """Tell whether columns of numbers are given by their scores as well."""
-    name = estimator.numeric_embedding
-    if name == "auto":
-        return estimator.standardize and not issparse(X)
-    if name is not None and issparse(X):
-        raise ValueError(
-            "X is sparse, and the numbers of a sparse table are not embedded: pass a "
-            "dense table, or numeric_embedding='auto' or None, got "
-            f"numeric_embedding={name!r}."
-        )
-    return name is not None
-
-
 def embedding_of(estimator, reading, solver, generator):
     """Return the embedding of numbers that was announced, or else fit it.
 
@@ -675,14 +670,14 @@ def embedding_of(estimator, reading, solver, generator):
         name = _embedding_by_the_task(reading, solver)
     if name not in FURTHER_INPUTS:
         return None
-    X, _, weight = reading.rows[:3]
+    X, _, weight = reading.sample[:3]
     task = name, reading.layout, X, weight, generator, LIMIT
     return fit_embedding(*task, reading.group)
 
 
 def _embedding_by_the_task(reading, solver):
     """Return the embedding that "auto" stands for: none without columns of scores."""
-    n_rows = reading.group.sum(len(reading.rows.y))
+    n_rows = reading.n_rows
     n_columns = len(reading.layout.scored)
     has_many = n_rows > MOST_FLOW_ROWS and not solver.follows_flow
     is_embedded = has_many and 0 < n_rows * n_columns * MOST_BINS <= MOST_SHARES

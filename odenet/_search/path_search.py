@@ -37,7 +37,6 @@ from odenet._estimators.base import read_training_set
 from odenet._estimators.checkpoint import Checkpoint
 from odenet._estimators.preparation import (
     losing_nothing,
-    merged,
     seed_and_generator,
 )
 from odenet._estimators.table import embedding_of
@@ -64,6 +63,7 @@ NOT_SHARED = {
     "validation_split",
     "scoring",
     "callbacks",
+    "memory_limit",
     "processes",
     "warm_start",
 }
@@ -163,7 +163,7 @@ class PathSearchMixin:
         targets = reading.targets.fitted(y, weight, self.standardize)
         classes = targets.classes if targets.has_classes else None
         seed, generator = seed_and_generator(estimator.random_state)
-        rows = replace(reading, rows=merged(reading.rows, seed))
+        rows = reading.distinct(seed)
         solver = resolve_solver(self.solver)  # which follows a flow
         embedding = embedding_of(estimator, rows, solver, generator)
         announced = Announced(classes, reading.layout, embedding=embedding)

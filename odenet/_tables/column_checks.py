@@ -23,20 +23,23 @@ MOSTLY = 0.5
 FEWEST_TOLD_OF = 20  # categories: of few, the data are too few to tell anything
 
 
-def notices_of(columns, X):
+def notices_of(columns, X, n_rows=None):
     """Return what a user is to be told of columns that were taken as categories.
 
     Parameters
     ----------
     columns : Columns
     X : data frame or array-like
-        The table that they were found in.
+        The table that they were found in, or some of its rows.
+    n_rows : int, default=None
+        The number of its rows, if X has only some of them.
 
     Returns
     -------
     notices : list of str
     """
     found, singular = [], []
+    n_rows = len(X) if n_rows is None else n_rows
     for j, categories in columns.categories.items():
         n, has_texts = len(categories), any(isinstance(c, str) for c in categories)
         if n < FEWEST_TOLD_OF or not has_texts:
@@ -50,12 +53,12 @@ def notices_of(columns, X):
                 "a column of numbers, convert it, with NaN and `allow_nan=True` for "
                 f"what is missing{missing}."
             )
-        elif n > MOSTLY * len(X):
+        elif n > MOSTLY * n_rows:
             singular.append(f"{name_of(X, j)} ({n})")
     if singular:
         found.append(
             f"These columns have nearly as many categories as the table has rows, "
-            f"{len(X)}: {', '.join(singular)}. What is learnt of so rare categories "
+            f"{n_rows}: {', '.join(singular)}. What is learnt of so rare categories "
             "tells little of others. If a column identifies rows, leave it out; if "
             "it holds dates, make numbers of them."
         )

@@ -77,9 +77,8 @@ class Columns:
         The matrix is changed in place. Categories that no row has are forgotten, so
         that rows without weight leave no trace. If columns are to be scored, these are
         the columns of more than two numbers: scores of two are the numbers, scaled.
-        A :class:`odenet._tables.embeddings.rare_categories.Pooling` tells which
-        categories are kept; None keeps all. The processes of ``group`` have the rows
-        together.
+        A :class:`odenet._tables.rare_categories.Pooling` tells which categories are
+        kept; None keeps all. The processes of ``group`` have the rows together.
         """
         categories, pooled = {}, {}
         for j, known in self.categories.items():
@@ -182,6 +181,22 @@ def read_columns(X, categorical_features, allow_nan, group=ALONE):
         _categories(chain.from_iterable(parts)) for parts in zip(*found, strict=True)
     )
     return Columns(dict(zip(chosen, of_all, strict=True)), allow_nan)
+
+
+def joined_columns(*parts):
+    """Return the columns of a table whose blocks of rows have these.
+
+    Parameters
+    ----------
+    *parts : Columns
+        As :func:`read_columns` returns them.
+    """
+    chosen = sorted(set().union(*(part.categories for part in parts)))
+    of_all = (
+        _categories(chain.from_iterable(part.categories.get(j, ()) for part in parts))
+        for j in chosen
+    )
+    return Columns(dict(zip(chosen, of_all, strict=True)), parts[0].allow_nan)
 
 
 def _check_for_sparse(categorical_features, allow_nan):

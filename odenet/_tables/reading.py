@@ -1,7 +1,7 @@
 """From a user's table to rows of numbers, in ``fit`` and in ``predict``."""
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -14,6 +14,8 @@ from odenet._distributed.group import ALONE, Alone
 from odenet._tables.column_checks import check_numbers, column_of_texts
 from odenet._tables.columns import Columns, as_table
 from odenet._tables.encoder import Encoder
+from odenet._tables.rows import distinct_rows, gathered_by_key
+from odenet._tables.samples import training_data
 from odenet._tables.targets import Targets
 from odenet._utils.sklearn_private import check_sample_weight
 
@@ -82,6 +84,8 @@ class Reading:
         Of the numbers of a table, if it was announced.
     group : Alone, default=ALONE
         The processes that have the rows together.
+    n_samples : int, default=None
+        Of distinct rows, how many there were before equal ones were merged.
     """
 
     rows: Rows
@@ -90,6 +94,52 @@ class Reading:
     notices: tuple = ()
     embedding: Any = None
     group: Alone = ALONE
+    n_samples: int | None = None
+
+    is_stored: ClassVar = False  # in a file, in place of memory
+
+    @property
+    def n_rows(self):
+        """The number of rows of all processes."""
+        return self.group.sum(len(self.rows.y))
+
+    @property
+    def sample(self):
+        """The rows that tell of the columns and of the targets: all."""
+        return self.rows
+
+    def distinct(self, seed):
+        """Return the reading with repeated rows merged, in an order of the seed."""
+        rows = merged(self.rows, seed, self.group)
+        return replace(self, rows=rows, n_samples=int(self.n_rows))
+
+    def close(self):
+        """Let go of what memory does not hold: nothing."""
+
+    def training_data(self, predictor, splits):
+        """Return the samples of the rows, and those of splits of them.
+
+        Parameters
+        ----------
+        predictor : Predictor
+        splits : dict
+            Parameters of :func:`odenet._tables.samples.training_data`.
+        """
+        return training_data(predictor, self.rows, **splits, group=self.group)
+
+
+def merged(rows, seed, group=ALONE):
+    """Merge repeated rows, and put them in an order that the seed decides.
+
+    Of several processes each gets a part of the rows of all, and the order goes on from
+    one process to the next.
+    """
+    if group.size > 1:
+        X, y, weight, factor = gathered_by_key(
+            rows.X, rows.y, rows.weight, rows.factor, seed, group
+        )
+        rows = Rows(X, y, weight, None, factor)
+    return rows.taken(*distinct_rows(rows.X, rows.y, rows.weight, seed))
 
 
 @dataclass(frozen=True)
@@ -186,6 +236,26 @@ def stand_in(estimator_name, n_features, feature_names):
     if feature_names is not None:
         owner.feature_names_in_ = feature_names
     return owner
+
+
+def has_scores(estimator, X):
+    """Tell whether columns of numbers are given to a network by their scores as well.
+
+    Parameters
+    ----------
+    estimator : TableResODE
+    X : data frame, array-like or sparse matrix
+    """
+    name = estimator.numeric_embedding
+    if name == "auto":
+        return estimator.standardize and not issparse(X)
+    if name is not None and issparse(X):
+        raise ValueError(
+            "X is sparse, and the numbers of a sparse table are not embedded: pass a "
+            "dense table, or numeric_embedding='auto' or None, got "
+            f"numeric_embedding={name!r}."
+        )
+    return name is not None
 
 
 def read_table(owner, columns, X, y=NO_Y, *, reset=False, **checks):

@@ -93,6 +93,14 @@ def _sorted_sparse_rows(X, y, seed):
         seed += 1
 
 
+def keys_of_rows(X, y, seed):
+    """Return the pseudo-random 64-bit integers by which distinct rows are in order.
+
+    Equal rows have equal ones.
+    """
+    return _row_keys(_comparable(X, y), seed)
+
+
 def smallest_weight(X, y, weight, group=ALONE):
     """Return the smallest total weight of a distinct row of all processes."""
     X, y, weight, _ = gathered_by_key(X, y, weight, None, 0, group)
@@ -123,7 +131,7 @@ def gathered_by_key(X, y, weight, factor, seed, group):
     """
     if group.size == 1:
         return X, y, weight, factor
-    keys = _row_keys(_comparable(X, y), seed)
+    keys = keys_of_rows(X, y, seed)
     places = (keys >> HALF) * np.uint64(group.size) >> HALF
     return _sent(X, y, weight, factor, places.astype(np.int64), group)
 

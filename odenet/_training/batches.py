@@ -117,3 +117,33 @@ class SliceLoader:
                 chosen = batch - n_before
                 chosen = chosen[(chosen >= 0) & (chosen < len(places))]
             yield samples.batch(places[chosen], weight[chosen], len(batch))
+
+
+class StoredLoader:
+    """Yields batches of samples that lie in a file, one part of it after the other.
+
+    The samples of a part are shuffled, and dealt out to batches of about equal size. If
+    all are in one part, these are the batches of :class:`SliceLoader`.
+
+    Parameters
+    ----------
+    samples : StoredSamples
+    batch_size : callable
+        Maps a number of samples to the most of a batch.
+    generator : torch.Generator
+        Draws the order of the parts, and of the samples in each.
+    """
+
+    def __init__(self, samples, batch_size, generator):
+        self.samples = samples
+        self.batch_size = batch_size
+        self.generator = generator
+
+    def __iter__(self):
+        most = self.batch_size(len(self.samples))
+        for X, y, weight in self.samples.parts(self.generator):
+            places, weight = dealt_out(weight)
+            order = torch.randperm(len(places), generator=self.generator)
+            for batch in order.to(places.device).tensor_split(ceil(len(order) / most)):
+                index = places[batch]
+                yield {"X": X[index], "weight": weight[batch]}, y[index]

@@ -328,7 +328,7 @@ def run_net(net, samples, held_out=None):
     The buffers of the gradients are kept during the training, and freed at its end.
     """
     network = net.module_
-    n_rows = samples.row_weight.numel()
+    n_rows = len(samples.row_weight)
     n_rows = min(n_rows, net.solver.rows_of_a_batch(n_rows))
     try:
         n_products = n_rows * network.n_models * network.state_dim * network.width

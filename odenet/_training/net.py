@@ -18,7 +18,8 @@ from odenet._network.fast_layers import rows_at_once
 from odenet._network.gradients import MAX_GRAPHS, add_gradients
 from odenet._network.scratch import current_scratch
 from odenet._optim.averaging import RunningAverage
-from odenet._training.batches import SliceLoader
+from odenet._stored.samples import StoredSamples
+from odenet._training.batches import SliceLoader, StoredLoader
 from odenet._training.monitor import Monitor
 from odenet._training.penalties import penalty
 from odenet._training.plan import Progress
@@ -264,6 +265,8 @@ class TrainingNet(NeuralNet):
         """Return an iterator over mini-batches, or over all samples as one batch."""
         if not training or self.solver.follows_flow:
             return SliceLoader(dataset, is_training=training)
+        if isinstance(dataset, StoredSamples):
+            return StoredLoader(dataset, self.solver.rows_of_a_batch, self.generator)
         return SliceLoader(
             dataset,
             self.solver.rows_of_a_batch,
@@ -328,7 +331,8 @@ class TrainingNet(NeuralNet):
             self.module_.project_()
         if self.average:
             self.average.update()
-        return {"loss": loss, "y_pred": torch.cat(outputs, dim=self.samples_axis)}
+        outputs = torch.cat(outputs, dim=self.samples_axis) if outputs else None
+        return {"loss": loss, "y_pred": outputs}
 
     def clear_gradients(self):
         """Forget the gradients of the parameters, whose memory may be used again."""
@@ -342,9 +346,11 @@ class TrainingNet(NeuralNet):
         if self.augmentation is not None:
             inputs = self.augmentation(inputs, self.generator)
         outputs, total = [], X["weight"].new_zeros(())
-        for x, share, y_part in self.chunks(inputs, X["weight"] / len(y), y):
-            output, part = add_gradients(self.module_, self.loss, x, y_part, share)
-            outputs.append(output)
+        n, keeps_outputs = len(y), torch.is_tensor(y)
+        for x, weight, y_part in self.chunks(inputs, X["weight"], y):
+            output, part = add_gradients(self.module_, self.loss, x, y_part, weight / n)
+            if keeps_outputs:  # those of samples in a file are too many
+                outputs.append(output)
             total += part
         total = self._add_up(total, len(y))
         if self.alpha or self.smoothness_penalty:
@@ -410,9 +416,12 @@ class TrainingNet(NeuralNet):
 
     def loss_of_zero(self, samples):
         """Compute the loss of a network whose output is zero."""
-        X, y = samples.batch()
-        output = X["weight"].new_zeros(len(y), len(self.module_.head))
-        return self.get_loss(output, y, X=X).item()
+        loss, n_outputs = self.loss.for_validation(), len(self.module_.head)
+        total = mass = samples.weight.new_zeros(())
+        for weight, y in self.chunks(samples.weight, samples.y):
+            losses = loss.per_sample(weight.new_zeros(len(y), n_outputs), y)
+            total, mass = total + (weight * losses).sum(), mass + weight.sum()
+        return float(self.group.sum(total) / self.group.sum(mass))
 
     def chunks(self, *tensors):
         """Yield slices of tensors whose stored states fit into the memory for them.

@@ -1,0 +1,189 @@
+"""Samples of a training whose rows lie in a file, and are read a part at a time."""
+
+from dataclasses import dataclass
+from math import ceil
+
+import torch
+
+from odenet._stored.budget import SHARE_OF_A_WINDOW, rows_within
+from odenet._tables.samples import Samples, TrainingData, to_samples
+
+# The parts of a pass begin at one of so many places between two of them: so they are
+# not the same in all passes, and none is much shorter than a quarter. A choice.
+PLACES_TO_BEGIN = 4
+
+
+class Window:
+    """The only rows of a file that are in memory, as tensors.
+
+    A pass over the rows reads each of them once, whatever it does with them.
+
+    Parameters
+    ----------
+    rows : StoredRows
+        All rows of the file that are trained on.
+    predictor : Predictor
+        With the network on its device.
+    """
+
+    def __init__(self, rows, predictor):
+        self.rows, self.predictor = rows, predictor
+        n_numbers = predictor.inputs.encoder.n_inputs + predictor.targets.n_outputs + 1
+        size = n_numbers * predictor.network.V.element_size()
+        self.n_rows = rows_within(SHARE_OF_A_WINDOW * rows.limit, size)
+        self.first = self.last = 0
+        self.tensors = None
+
+    def between(self, first, last):
+        """Return inputs, targets and weights of rows, by their places in the file."""
+        if not self.first <= first <= last <= self.last:
+            self._move_to(first, max(last, first + self.n_rows))
+        here = slice(first - self.first, last - self.first)
+        return tuple(tensor[here] for tensor in self.tensors)
+
+    def _move_to(self, first, last):
+        """Read rows, in blocks, into tensors that replace those of other rows."""
+        last = min(last, self.rows.n_rows)
+        self.tensors = tensors = None
+        for start in range(first, last, self.predictor.inputs.rows_at_once):
+            end = min(last, start + self.predictor.inputs.rows_at_once)
+            rows = self.rows.read(start, end)
+            block = to_samples(self.predictor, rows, weights_have_mean_one=False)
+            block = block.X, block.y, block.weight
+            if tensors is None:
+                tensors = [t.new_empty(last - first, *t.shape[1:]) for t in block]
+            for tensor, part in zip(tensors, block, strict=True):
+                tensor[start - first : end - first] = part
+        self.tensors, self.first, self.last = tensors, first, last
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Where samples are: in a file, from one row to its end.
+
+    Parameters
+    ----------
+    window : Window
+    begin : int
+        The first row.
+    mean : float
+        Of the weights of the rows, by which they are divided.
+    """
+
+    window: Window
+    begin: int
+    mean: float
+
+    def __len__(self):
+        return self.window.rows.n_rows - self.begin
+
+    def between(self, first, last):
+        """Return inputs, targets and weights of the samples between two."""
+        X, y, weight = self.window.between(self.begin + first, self.begin + last)
+        return X, y, weight / self.mean
+
+
+@dataclass(frozen=True)
+class Column:
+    """Inputs, targets or weights of all samples, of which slices are tensors.
+
+    Parameters
+    ----------
+    stretch : Stretch
+    number : int
+        0 of the inputs, 1 of the targets, and 2 of the weights.
+    """
+
+    stretch: Stretch
+    number: int
+
+    def __len__(self):
+        return len(self.stretch)
+
+    def __getitem__(self, index):
+        """Return the values of a slice of step 1."""
+        first, last, _ = index.indices(len(self))
+        return self.stretch.between(first, last)[self.number]
+
+    def split(self, size, axis=0):
+        """Yield the values in parts of a size, as tensors do, along the only axis."""
+        for first in range(0, len(self), size):
+            yield self[first : first + size]
+
+    def new_zeros(self, *shape):
+        """Return zeros of the dtype and on the device of the values."""
+        return self[:1].new_zeros(*shape)
+
+
+class StoredSamples(Samples):
+    """Samples that lie in a file, whose inputs, targets and weights are columns."""
+
+    def batch(self, index=slice(None), weight=None, n=None):
+        """Return the samples of a slice; all of them as columns, which are not read."""
+        if index == slice(None):
+            return {"X": self.X, "weight": self.weight}, self.y
+        return super().batch(index)
+
+    def parts(self, generator):
+        """Yield inputs, targets and weights of all samples, by parts of the file.
+
+        Rows of a file are in random order, so that each part is a random one.
+
+        Parameters
+        ----------
+        generator : torch.Generator
+            Decides where the parts begin, and in which order they come.
+        """
+        stretch, n = self.X.stretch, len(self)
+        size = stretch.window.n_rows
+        if n <= size:
+            yield stretch.between(0, n)
+            return
+        size = ceil(n / ceil(n / size))
+        place = int(torch.randint(PLACES_TO_BEGIN, (1,), generator=generator))
+        begins = list(range(place * size // PLACES_TO_BEGIN, n, size))
+        begins = begins if not place else [0, *begins]
+        for i in torch.randperm(len(begins), generator=generator).tolist():
+            yield stretch.between(begins[i], [*begins, n][i + 1])
+
+
+def stored_samples(window, rows):
+    """Return rows of a file as samples.
+
+    Parameters
+    ----------
+    window : Window
+        Of all rows of the file.
+    rows : StoredRows
+        All of them, or all from one row on.
+
+    Returns
+    -------
+    samples : StoredSamples
+    """
+    begin = rows.first - window.rows.first
+    stretch = Stretch(window, begin, rows.weight / rows.n_rows)
+    return StoredSamples(*(Column(stretch, number) for number in range(3)))
+
+
+def training_data_of(predictor, rows, train=None, held_out=None):
+    """Return the samples of a fit, of which those to train on stay in the file.
+
+    Parameters
+    ----------
+    predictor : Predictor
+        With the network on its device.
+    rows : StoredRows
+    train : StoredRows or None
+    held_out : Rows or None
+
+    Returns
+    -------
+    data : TrainingData
+    """
+    window = Window(rows, predictor)
+    return TrainingData(
+        stored_samples(window, rows),
+        None if train is None else stored_samples(window, train),
+        None if held_out is None else to_samples(predictor, held_out),
+    )
