@@ -348,7 +348,7 @@ def opened(estimator, X, y, sample_weight):
         None if the training set is to be held in memory.
     """
     if estimator.memory_limit is not None:
-        X = _checked(X)
+        X = _dense_table(X)
         table = TableToRead(estimator, X, y, sample_weight)
         survey = table.survey()
         if table.is_too_large(survey):
@@ -392,7 +392,7 @@ def check_can_be_stored(estimator, *, has_judges, is_usual):
             )
 
 
-def _checked(X):
+def _dense_table(X):
     """Return a table, as an array if it is a list, or raise if it is sparse."""
     if issparse(X):
         raise ValueError(
