@@ -233,7 +233,10 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         parts = held_out_parts(rows, splits) if splits else []
         metric = held_out_score(self, predictor, judges, parts, table)
         predictor.network.to(device)
+        shares = splits.get("shares")
+        del rows, judges  # of which training needs the encoded inputs only
         data = distinct.training_data(predictor, splits)
+        del splits
         path = self._path(predictor.network, solver, past)
         path.update(metric=metric, past=past, generator=generator, group=group)
         plan = self._plan(solver, predictor, **path)
@@ -243,7 +246,7 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             outcome = train(predictor.network, data, plan)
             self._take(predictor, outcome, distinct.n_samples, data.samples)
         if given is not None or past is None:
-            self._calibrate(parts, splits, group, stay_out=given is not None)
+            self._calibrate(parts, shares, group, stay_out=given is not None)
         return with_categories(
             distinct, outcome, predictor if self.warm_start and past is None else None
         )
@@ -358,7 +361,7 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         Returns
         -------
         splits : dict
-            Fields of the training data, as rows.
+            Fields of the training data, as rows or parts of them.
         """
         targets = reading.targets
         chooses_time = solver.follows_flow and self.flow_time is None
@@ -386,10 +389,12 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         if way is Validation.NONE:
             return {}
         is_auto = self.early_stopping == "auto"
-        train, held_out = hold_out(
+        parts = hold_out(
             rows, strata, self.validation_fraction, at_least_some=is_auto, group=group
         )
-        return {"train": evenly(train, group), "held_out": evenly(held_out, group)}
+        if group.size > 1:
+            parts = [part and evenly(part.of(rows), group) for part in parts]
+        return dict(zip(("train", "held_out"), parts, strict=True))
 
     def _has_passed(self, solver):
         """Return a notice if an earlier fit went as far as this one is asked to go."""
@@ -414,7 +419,7 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
                 some = samples.first(RECORDED_ROWS)[0]["X"]
                 self.ode_gap_ = gap_after_fit(self.module_, some)
 
-    def _calibrate(self, parts, splits, group, *, stay_out):
+    def _calibrate(self, parts, shares, group, *, stay_out):
         """Let held-out samples say how far predictions err, unless they trained too.
 
         Networks that have followed a flow to the time that a part of the samples chose
@@ -422,7 +427,7 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         its own. Then no sample must be held out twice.
         """
         stay_out = stay_out or self.flow_time_ is None
-        if (shares := splits.get("shares")) is not None:
+        if shares is not None:
             stay_out = are_apart(shares)
         if parts and stay_out and self._predictor.targets.is_calibrated:
             self._predictor = calibrated(self._predictor, parts, group)

@@ -13,6 +13,7 @@ from odenet._tables.hold_out import (
     folds_of_groups,
     groups_to_hold_out,
     last_part,
+    part_of,
     share_out,
     share_to_hold_out,
 )
@@ -153,7 +154,7 @@ def splits_of(estimator, asked, way, table, rows, strata, seed, *, all_splits):
     Returns
     -------
     splits : dict
-        Fields of the training data, as rows.
+        Fields of the training data, as rows or parts of them.
 
     Raises
     ------
@@ -183,7 +184,8 @@ def splits_of(estimator, asked, way, table, rows, strata, seed, *, all_splits):
         return {"shares": np.stack(held_out)}
     if len(shares) > 1 and n_members == 1 and all_splits:
         return {"folds": [_shared_out(rows, part) for part in shares]}
-    return dict(zip(("train", "held_out"), _shared_out(rows, shares[-1]), strict=True))
+    train, held_out = (part_of(rows, part) for part in shares[-1])
+    return {"train": train, "held_out": held_out}
 
 
 def _fraction(estimator, n_rows):

@@ -244,7 +244,7 @@ class _Weighing:
         return Rows(rows.X, rows.y, rows.weight * factor, rows.index, factor)
 
 
-@dataclass(frozen=True)
+@dataclass
 class StoredReading(Reading):
     """A training set whose rows are in a file, and what was learned of it by reading.
 
@@ -291,7 +291,7 @@ class StoredReading(Reading):
         return training_data_of(predictor, self.rows, **splits)
 
 
-@dataclass(frozen=True)
+@dataclass
 class UnreadTable(Reading):
     """A training set of which the rows are not read yet."""
 

@@ -17,6 +17,7 @@ from sklearn.utils import check_array
 
 from odenet._distributed.group import ALONE
 from odenet._tables.column_checks import check_kind
+from odenet._tables.rows import slices_of_rows
 from odenet._tables.table_values import (
     distinct_values,
     is_frame,
@@ -97,7 +98,7 @@ class Columns:
             self,
             categories=categories,
             numeric=numeric,
-            scored=numeric[_are_many(X[:, numeric], group)] if scored else numeric[:0],
+            scored=numeric[_are_many(X, group)[numeric]] if scored else numeric[:0],
             incomplete=np.flatnonzero(has_gaps),
             pooled=pooled,
             fewest=float(pooling.fewest) if pooling else None,
@@ -233,9 +234,14 @@ def _are_many(X, group):
     It has if a number lies between the least and the largest. Comparisons with NaN are
     false.
     """
-    lowest = group.min(np.where(np.isnan(X), np.inf, X).min(axis=0, initial=np.inf))
-    highest = group.max(np.where(np.isnan(X), -np.inf, X).max(axis=0, initial=-np.inf))
-    between = ((lowest < X) & (highest > X)).any(axis=0)
+    lowest, highest = np.full(X.shape[1], np.inf), np.full(X.shape[1], -np.inf)
+    for rows in slices_of_rows(X):  # fmin and fmax leave NaN out
+        lowest = np.fmin(lowest, np.fmin.reduce(X[rows]))
+        highest = np.fmax(highest, np.fmax.reduce(X[rows]))
+    lowest, highest = group.min(lowest), group.max(highest)
+    between = np.zeros(X.shape[1], dtype=bool)
+    for rows in slices_of_rows(X):
+        between |= ((lowest < X[rows]) & (highest > X[rows])).any(axis=0)
     return group.max(between.astype(int)).astype(bool)
 
 

@@ -53,6 +53,7 @@ class Encoder:
             if self._keeps_zeros:
                 return self.standardizer.of_sparse(X)
             X = X.toarray()
+        X = np.asarray(X, dtype=np.float64)  # rows of float32 are kept as they are
         numbers = inputs = self._filled_numbers(X)
         scored = _scored(self.columns, numbers)
         if not self.columns.are_plain:
@@ -183,7 +184,8 @@ def fit_encoder(
         scaled = Standardizer.identity(numbers.shape[1])
     if not columns.are_plain:
         scaled = side_by_side([scaled, _fit_to_marks(columns, X, weight, gain, group)])
-    scores = fit_normal_scores(_scored(columns, numbers), weight, unit, group)
+    chosen = _places_of_scored(columns)
+    scores = fit_normal_scores(numbers, weight, unit, group, chosen)
     if embedding is not None:
         embedding = replace(embedding, gain=unit)
     return Encoder(columns, fill, scaled, scores, embedding)
@@ -195,8 +197,13 @@ def _numeric(columns, X):
 
 
 def _scored(columns, numbers):
-    """Return those columns of numbers that have scores; both lists are ascending."""
-    return numbers[:, np.searchsorted(columns.numeric, columns.scored)]
+    """Return those columns of numbers that have scores."""
+    return numbers[:, _places_of_scored(columns)]
+
+
+def _places_of_scored(columns):
+    """Return where among the numbers the columns of scores are; both lists ascend."""
+    return np.searchsorted(columns.numeric, columns.scored)
 
 
 def _fit_to_marks(columns, X, weight, gain, group):

@@ -1,6 +1,7 @@
 """The choice of the samples that are held out to stop a training early."""
 
 from enum import Enum
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,6 +24,17 @@ MIN_ROWS_TO_HOLD_OUT, LARGEST_SHARE_TO_HOLD_OUT = 100, 0.3
 # blocks, each by a network that is trained on all rows before it. The half is a choice:
 # networks of fewer rows ask for shorter flow times than that of all.
 N_BLOCKS, FIRST_BLOCK_BEGINS = N_FOLDS, 0.5
+
+
+class Part(NamedTuple):
+    """Which rows of a set train, or judge, and with what weights: no copy of them."""
+
+    places: np.ndarray
+    weight: np.ndarray
+
+    def of(self, rows):
+        """Return these of the rows, as a copy."""
+        return rows.taken(self.places, self.weight)
 
 
 class Validation(Enum):
@@ -126,6 +138,8 @@ def held_out_parts(rows, splits):
         return [share_out(rows, part) for part in splits["shares"]]
     parts = [held_out for _, held_out in splits.get("folds", ())]
     held_out = splits.get("held_out")
+    if isinstance(held_out, Part):
+        held_out = held_out.of(rows)
     return parts if held_out is None else [held_out]
 
 
@@ -149,7 +163,7 @@ def hold_out(rows, strata, fraction, *, at_least_some, group=ALONE):
 
     Returns
     -------
-    train, held_out : Rows or None
+    train, held_out : Part or None
         Both are None if no row can be spared.
     """
     n_rows = group.sum(len(rows.y))
@@ -157,7 +171,7 @@ def hold_out(rows, strata, fraction, *, at_least_some, group=ALONE):
     shares = shares_to_hold_out(rows.weight, fraction, strata, group)
     if not group.max(int(shares.any())):
         return None, None
-    return share_out(rows, 1 - shares), share_out(rows, shares)
+    return part_of(rows, 1 - shares), part_of(rows, shares)
 
 
 def share_to_hold_out(fraction, n_rows, *, at_least_some):
@@ -280,7 +294,12 @@ def groups_to_hold_out(loads, fraction, rng):
     return is_chosen
 
 
+def part_of(rows, factors):
+    """Return the part of positive factors, with their weights times these."""
+    places = np.flatnonzero(factors > 0)
+    return Part(places, rows.weight[places] * factors[places])
+
+
 def share_out(rows, factors):
     """Return the rows of positive factors, with their weights times these."""
-    some = factors > 0
-    return rows.taken(some, rows.weight[some] * factors[some])
+    return part_of(rows, factors).of(rows)

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 from sklearn.utils.validation import validate_data
 
-from odenet._tables.reading import NO_Y, stand_in
+from odenet._tables.reading import FLOATS, NO_Y, stand_in
 from odenet._tables.standardizer import Standardizer, fit_standardizer
 
 USUAL_CHANNELS = (1, 3, 4)  # of grey, coloured and transparent images
@@ -79,7 +79,7 @@ def read_images(owner, X, y=NO_Y, *, reset=False, **checks):
     shape = X.shape[1:]
     if len(shape) > 1:
         X = np.asarray(X).reshape(len(X), prod(shape))
-    return validate_data(owner, X, y, reset=reset, dtype=np.float64, **checks), shape
+    return validate_data(owner, X, y, reset=reset, dtype=FLOATS, **checks), shape
 
 
 def fit_channels(X, weight, n_channels):

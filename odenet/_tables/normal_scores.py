@@ -54,7 +54,7 @@ def _interpolate(x, values, scores):
     return found
 
 
-def fit_normal_scores(X, weight, gain=1.0, group=ALONE):
+def fit_normal_scores(X, weight, gain=1.0, group=ALONE, chosen=slice(None)):
     """Fit weighted normal scores, times ``gain``, to the numbers that are not missing.
 
     Parameters
@@ -62,6 +62,8 @@ def fit_normal_scores(X, weight, gain=1.0, group=ALONE):
     X : ndarray of shape (n, d)
     weight : ndarray of shape (n,)
     gain : float, default=1.0
+    chosen : slice or ndarray of int, default=slice(None)
+        The columns of X that are to have scores.
     group : Alone, default=ALONE
         The processes that have the rows.
 
@@ -70,11 +72,8 @@ def fit_normal_scores(X, weight, gain=1.0, group=ALONE):
     scores : NormalScores
     """
     weight = finite_weights(weight, group)
-    known = ~np.isnan(X)
-    columns = (
-        _distinct(column[rows], weight[rows])
-        for column, rows in zip(X.T, known.T, strict=True)
-    )  # one after the other, which together may be larger than X
+    # One after the other, which together may be larger than X.
+    columns = (_distinct(X[:, j], weight) for j in np.arange(X.shape[1])[chosen])
     if group.size > 1:
         knots = _knots_of_ranks(list(columns), group)
     else:
@@ -84,6 +83,9 @@ def fit_normal_scores(X, weight, gain=1.0, group=ALONE):
 
 def _distinct(x, weight):
     """Return the distinct numbers of a column, ascending, and the mass of each."""
+    if (missing := np.isnan(x)).any():
+        x, weight = x[~missing], weight[~missing]
+    x = x.astype(np.float64)
     values, where = np.unique(x, return_inverse=True)
     return values, np.bincount(where, weight, len(values))
 

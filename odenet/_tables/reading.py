@@ -20,6 +20,10 @@ from odenet._tables.targets import Targets
 from odenet._utils.sklearn_private import check_sample_weight
 
 NO_Y = "no_validation"  # what scikit-learn calls the absence of targets
+# Numbers of float32 stay so, since a copy in float64 would take twice the memory of the
+# table. All that is computed of them is computed in float64, some rows or a column at a
+# time, so that the results are those of the same numbers in float64, to the last bit.
+FLOATS = [np.float64, np.float32]
 
 
 class Rows(NamedTuple):
@@ -41,6 +45,20 @@ class Rows(NamedTuple):
         rest = (None if a is None else a[which] for a in (self.index, self.factor))
         return Rows(self.X[which], self.y[which], weight, *rest)
 
+    def drawn_from(self, table):
+        """Return these rows, whose X is not a copy but drawn from that of a table.
+
+        Parameters
+        ----------
+        table : Rows
+            The rows that these were taken from. Those that come from no table, but from
+            other processes, stay as they are.
+        """
+        if self.index is None:
+            return self
+        places = np.searchsorted(table.index, self.index)
+        return Rows(DrawnRows(table.X, places), self.y, self.weight)
+
     @property
     def sample_weight(self):
         """The weights of the rows without the factors of their classes.
@@ -59,6 +77,23 @@ class Rows(NamedTuple):
         return np.where(np.isclose(weight, whole, rtol=1e-12), whole, weight)
 
 
+@dataclass(frozen=True)
+class DrawnRows:
+    """Rows of a matrix in another order, of which slices are copies."""
+
+    X: np.ndarray | csr_array
+    places: np.ndarray
+
+    @property
+    def shape(self):
+        """Number of rows and of columns."""
+        return len(self.places), self.X.shape[1]
+
+    def __getitem__(self, rows):
+        """Return the rows of a slice."""
+        return self.X[self.places[rows]]
+
+
 class Announced(NamedTuple):
     """What a training set is known to have, of which its rows may lack some."""
 
@@ -68,13 +103,14 @@ class Announced(NamedTuple):
     embedding: Any = None  # of numbers, as fit_embedding returns it
 
 
-@dataclass(frozen=True)
+@dataclass
 class Reading:
     """A training set as it was read, and what was learned of it by reading.
 
     Parameters
     ----------
-    rows : Rows
+    rows : Rows or None
+        None after samples have been made of them.
     targets : Targets
     layout : Columns or tuple
         What the columns of a table hold; of images, their shape.
@@ -86,15 +122,18 @@ class Reading:
         The processes that have the rows together.
     n_samples : int, default=None
         Of distinct rows, how many there were before equal ones were merged.
+    source : Reading, default=None
+        Of distinct rows, the reading that they were taken from.
     """
 
-    rows: Rows
+    rows: Rows | None
     targets: Targets
     layout: Any
     notices: tuple = ()
     embedding: Any = None
     group: Alone = ALONE
     n_samples: int | None = None
+    source: Any = None
 
     is_stored: ClassVar = False  # in a file, in place of memory
 
@@ -111,7 +150,7 @@ class Reading:
     def distinct(self, seed):
         """Return the reading with repeated rows merged, in an order of the seed."""
         rows = merged(self.rows, seed, self.group)
-        return replace(self, rows=rows, n_samples=int(self.n_rows))
+        return replace(self, rows=rows, n_samples=int(self.n_rows), source=self)
 
     def close(self):
         """Let go of what memory does not hold: nothing."""
@@ -119,13 +158,18 @@ class Reading:
     def training_data(self, predictor, splits):
         """Return the samples of the rows, and those of splits of them.
 
+        The distinct rows are let go of, and those of the table that they are encoded
+        from: they may be a copy of it, which training does not need.
+
         Parameters
         ----------
         predictor : Predictor
         splits : dict
             Parameters of :func:`odenet._tables.samples.training_data`.
         """
-        return training_data(predictor, self.rows, **splits, group=self.group)
+        rows = self.rows.drawn_from(self.source.rows)
+        self.rows = self.source.rows = None
+        return training_data(predictor, rows, **splits, group=self.group)
 
 
 def merged(rows, seed, group=ALONE):
@@ -276,15 +320,16 @@ def read_table(owner, columns, X, y=NO_Y, *, reset=False, **checks):
     Returns
     -------
     X : ndarray or csr_array of shape (n, d)
-        Categories are indices; a missing number is NaN. What was sparse still is, in
-        canonical format and without explicit zeros.
+        Categories are indices; a missing number is NaN. An array of floats without
+        categories may share its memory. What was sparse still is, in canonical format
+        and without explicit zeros.
     y : ndarray
         Only if it was given.
     """
     checks["ensure_all_finite"] = "allow-nan" if columns.allow_nan else True
-    checks["dtype"] = np.float64
     if issparse(X):
         return _read_sparse(owner, columns, X, y, reset=reset, **checks)
+    checks["dtype"] = FLOATS
     if not _has_numbers_only(X):
         check_numbers(columns, X)
     if not columns.categories:
@@ -307,7 +352,8 @@ def _read_sparse(owner, columns, X, y, **checks):
             f"X is sparse, but the columns {sorted(columns.categories)} hold "
             "categories: pass a dense table."
         )
-    checked = validate_data(owner, X, y, accept_sparse="csr", **checks)
+    checks.update(accept_sparse="csr", dtype=np.float64)
+    checked = validate_data(owner, X, y, **checks)
     X, *rest = (checked,) if isinstance(y, str) else checked
     X = csr_array(X, copy=True)
     X.sum_duplicates()

@@ -19,6 +19,16 @@ HALF = np.uint64(32)  # of the bits of a key, which tell the process of a row
 # A row is shared out between training and validation if it is more than this part of
 # what is held out, and heavier than so many rows of median weight. Both are choices.
 LARGEST_PART_OF_HOLD_OUT, TIMES_THE_MEDIAN = 0.1, 3.0
+# What is computed of all rows is computed of so many numbers at a time: 2 MB in
+# float64, which is little beside a large table, and fits into the cache of a processor.
+NUMBERS_AT_ONCE = 2**18
+
+
+def slices_of_rows(X):
+    """Yield slices of the rows of a matrix, whose copies in float64 are small."""
+    size = max(1, NUMBERS_AT_ONCE // max(1, X.shape[1]))
+    for start in range(0, len(X), size):
+        yield slice(start, start + size)
 
 
 def distinct_rows(X, y, weight, seed):
@@ -65,13 +75,12 @@ def _sorted_rows(X, y, seed):
     """Return an order of rows in which equal ones are together, and which are first."""
     if issparse(X):
         return _sorted_sparse_rows(X, y, seed)
-    rows = _comparable(X, y)
-    keys, bits = _row_keys(rows, seed), rows.view(np.uint64)
+    keys = _row_keys(seed, X, y)
     order = np.argsort(keys, kind="stable")
-    is_first = _are_first(bits[order])
+    is_first = _are_first(order, X, y)
     if is_first.sum() > len(np.unique(keys)):
-        order = np.lexsort((*bits.T, keys))
-        is_first = _are_first(bits[order])
+        order = np.lexsort((*_bits(X, y).T, keys))
+        is_first = _are_first(order, X, y)
     return order, is_first
 
 
@@ -80,13 +89,12 @@ def _sorted_sparse_rows(X, y, seed):
 
     In the unlikely case that distinct rows have the same key, other keys are tried.
     """
-    targets = np.reshape(y, (len(y), -1)).astype(np.float64) + 0.0
     while True:
-        keys = _row_keys(targets, seed) ^ _sparse_row_keys(X, seed)
+        keys = _row_keys(seed, y) ^ _sparse_row_keys(X, seed)
         order = np.argsort(keys, kind="stable")
-        X_sorted, bits = X[order], targets[order].view(np.uint64)
+        X_sorted = X[order]
         differs = np.diff((X_sorted[1:] != X_sorted[:-1]).indptr) > 0
-        is_first = _are_first(bits)
+        is_first = _are_first(order, y)
         is_first[1:] |= differs
         if is_first.sum() == len(np.unique(keys)):
             return order, is_first
@@ -98,7 +106,7 @@ def keys_of_rows(X, y, seed):
 
     Equal rows have equal ones.
     """
-    return _row_keys(_comparable(X, y), seed)
+    return _row_keys(seed, X, y)
 
 
 def smallest_weight(X, y, weight, group=ALONE):
@@ -164,36 +172,50 @@ def digest_of_rows(X, y, weight, group):
     Nor does it depend on how many processes have the rows. It is made of the sums of
     two hashes of the rows, modulo 2^64.
     """
-    rows = _comparable(np.column_stack([X, y]), weight)
-    sums = [_row_keys(rows, seed).sum(dtype=np.uint64) for seed in (0, 1)]
+    sums = [_row_keys(seed, X, y, weight).sum(dtype=np.uint64) for seed in (0, 1)]
     found = group.sum(np.array(sums).view(np.int64))
     return str(found.view(np.uint64).tolist())
 
 
-def _comparable(X, y):
-    """Return rows to compare by their bits: 0 is -0, and all kinds of NaN are one."""
-    rows = np.column_stack([X, y]).astype(np.float64) + 0.0
+def _bits(*parts):
+    """Return rows as integers to compare: 0 is -0, and all kinds of NaN are one.
+
+    The parts of the rows stand side by side in float64, which holds what float32 does.
+    """
+    rows = np.column_stack([np.asarray(part, dtype=np.float64) for part in parts]) + 0.0
     rows[np.isnan(rows)] = np.nan
-    return rows
+    return rows.view(np.uint64)
 
 
-def _are_first(bits):
-    """Tell for every row whether it differs from the one before it."""
-    differs = (bits[1:] != bits[:-1]).any(axis=1)
-    return np.concatenate([[True], differs])[: len(bits)]
+def _as_matrix(part):
+    """Return a column as a matrix of one column."""
+    return part.reshape(len(part), -1)
 
 
-def _row_keys(rows, seed):
+def _are_first(order, *parts):
+    """Tell for every row, in an order, whether it differs from the one before it."""
+    is_first = np.ones(len(order), dtype=bool)
+    for rows in slices_of_rows(_as_matrix(parts[0])):
+        start = max(1, rows.start)
+        some = order[start - 1 : rows.stop]
+        bits = _bits(*(part[some] for part in parts))
+        is_first[start : rows.stop] = (bits[1:] != bits[:-1]).any(axis=1)
+    return is_first
+
+
+def _row_keys(seed, *parts):
     """Return a pseudo-random 64-bit integer for every row, equal for equal rows.
 
     This is multiplicative hashing (Knuth, The Art of Computer Programming, vol. 3,
     section 6.4) of one column after the other; products are taken modulo 2^64.
     """
-    bits = np.ascontiguousarray(rows).view(np.uint64)
-    keys = np.full(len(rows), seed, dtype=np.uint64)
-    for column in bits.T:
-        keys = (keys ^ column) * GOLDEN
-        keys ^= keys >> SHIFT
+    keys = np.full(len(parts[0]), seed, dtype=np.uint64)
+    for rows in slices_of_rows(_as_matrix(parts[0])):
+        some = keys[rows]
+        for column in _bits(*(part[rows] for part in parts)).T:
+            some = (some ^ column) * GOLDEN
+            some ^= some >> SHIFT
+        keys[rows] = some
     return keys
 
 
@@ -203,8 +225,8 @@ def _sparse_row_keys(X, seed):
     It is the sum over the entries of a row, modulo 2^64, of the key of each: of its
     column and its value, hashed one after the other.
     """
-    entries = np.column_stack([X.indices.astype(np.float64), X.data])
-    sums = np.cumsum(np.append(np.uint64(0), _row_keys(entries, seed)), dtype=np.uint64)
+    of_entries = _row_keys(seed, X.indices, X.data)
+    sums = np.cumsum(np.append(np.uint64(0), of_entries), dtype=np.uint64)
     return np.diff(sums[X.indptr])
 
 

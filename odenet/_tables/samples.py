@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import inf
 
 import torch
 
 from odenet._distributed.group import ALONE, Alone
-from odenet._utils.sparse_rows import SparseRows, as_rows, cat_rows
+from odenet._tables.hold_out import Part
+from odenet._utils.sparse_rows import SparseRows, as_rows, cat_rows, is_sparse
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,11 @@ class Samples:
     def own(self, values):
         """Return those of values of all samples that are of the samples held here."""
         return values
+
+    @property
+    def rows(self):
+        """The inputs, to be split into parts that are not all there at once."""
+        return self.X
 
     @property
     def row_weight(self):
@@ -101,6 +108,82 @@ class SharedSamples(Samples):
         return inputs, y
 
 
+class PickedSamples(Samples):
+    """Some samples of a set, whose inputs stay in the set until they are asked for.
+
+    A mini-batch takes its inputs out of those of the set. So the samples to train on
+    cost no second copy of nearly all inputs. Only who asks for all at once gets one.
+
+    Parameters
+    ----------
+    samples : Samples
+        The set.
+    places : Tensor of shape (n,), of int
+        Where the samples stand in it.
+    weight : Tensor of shape (n,)
+    """
+
+    def __init__(self, samples, places, weight):
+        vars(self).update(
+            samples=samples, places=places, y=samples.y[places], weight=weight
+        )
+
+    @cached_property
+    def X(self):
+        """The inputs of all of these samples, as a copy."""
+        return self.samples.X[self.places]
+
+    @property
+    def rows(self):
+        """The inputs, each part of which is a copy as long as it is used."""
+        return _PickedRows(self.samples.X, self.places)
+
+    def batch(self, index=slice(None), weight=None, n=None):
+        """Return inputs and targets of the rows of an index, as those of samples."""
+        if index == slice(None):
+            return super().batch(index, weight, n)
+        if weight is None:
+            weight = self.weight[index]
+        X = self.samples.X[self.places[index]]
+        return {"X": X, "weight": weight}, self.y[index]
+
+
+@dataclass(frozen=True)
+class _PickedRows:
+    """Some rows of inputs, which are split as tensors are, but one part at a time."""
+
+    X: torch.Tensor | SparseRows
+    places: torch.Tensor
+
+    def __len__(self):
+        return len(self.places)
+
+    def split(self, size, axis=0):
+        """Yield parts of so many rows, along the only axis."""
+        return (self.X[places] for places in self.places.split(size))
+
+
+def picked(samples, part):
+    """Return the samples of a part of the rows that other samples were made of.
+
+    Rows that follow each other need no list of places, and no copy.
+    """
+    weight = torch.tensor(_of_mean_one(part.weight, ALONE)).to(samples.weight)
+    first, last = part.places[[0, -1]]
+    if last - first + 1 == len(part.places):
+        some = slice(first, last + 1)
+        return Samples(samples.X[some], samples.y[some], weight)
+    places = torch.from_numpy(part.places).to(weight.device)
+    return PickedSamples(samples, places, weight)
+
+
+def _of_mean_one(weight, group):
+    """Return weights over their mean."""
+    # First by the largest, for sums of huge weights overflow.
+    weight = weight / group.max(weight.max(initial=0.0))
+    return weight / (group.sum(weight.sum()) / group.sum(len(weight)))
+
+
 def to_samples(predictor, rows, *, weights_have_mean_one=True, group=ALONE):
     """Encode rows as the inputs and the targets of a network, on its device.
 
@@ -124,14 +207,8 @@ def to_samples(predictor, rows, *, weights_have_mean_one=True, group=ALONE):
     like = {"dtype": parameter.dtype, "device": parameter.device}
     weight = rows.weight
     if weights_have_mean_one:
-        # First by the largest, for sums of huge weights overflow.
-        weight = weight / group.max(weight.max(initial=0.0))
-        weight = weight / (group.sum(weight.sum()) / group.sum(len(weight)))
-    # Inputs are encoded in float64, by parts: of many categories they are far larger
-    # than the rows, and only a float32 of each is to be kept.
-    inputs, size = predictor.inputs, predictor.inputs.rows_at_once
-    parts = [rows.X[i : i + size] for i in range(0, max(1, len(weight)), size)]
-    X = cat_rows([as_rows(inputs(part), parameter) for part in parts])
+        weight = _of_mean_one(weight, group)
+    X = _encoded(predictor.inputs, rows.X, parameter)
     y = predictor.targets.tensor(rows.y)
     samples = {
         "X": X,
@@ -142,6 +219,25 @@ def to_samples(predictor, rows, *, weights_have_mean_one=True, group=ALONE):
         return Samples(**samples)
     places = {"n_all": group.sum(len(y)), "n_before": group.before(len(y))}
     return SharedSamples(**samples, **places, group=group)
+
+
+def _encoded(inputs, X, like):
+    """Return the inputs of rows, in the dtype and on the device of a tensor.
+
+    They are encoded in float64, by parts: of many categories they are far larger than
+    the rows, and only a float32 of each is to be kept. Dense ones are written into
+    their place at once, since parts and their sum would be twice as large.
+    """
+    n, size = X.shape[0], inputs.rows_at_once
+    parts = (as_rows(inputs(X[i : i + size]), like) for i in range(0, max(1, n), size))
+    first = next(parts)
+    if is_sparse(first) or n <= size:
+        return cat_rows([first, *parts])
+    found = first.new_empty((n, *first.shape[1:]))
+    found[:size] = first
+    for i, part in enumerate(parts, start=1):
+        found[i * size : (i + 1) * size] = part
+    return found
 
 
 @dataclass(frozen=True)
@@ -187,7 +283,9 @@ def training_data(
     ----------
     predictor : Predictor
         With the network on its device.
-    rows, train, held_out : Rows or None
+    rows : Rows
+    train, held_out : Part of the rows, Rows or None
+        Parts share the inputs of the rows.
     folds : sequence of tuple (train, held_out) of Rows, default=()
     shares : ndarray of shape (n_members, n), default=None
     group : Alone, default=ALONE
@@ -198,10 +296,14 @@ def training_data(
     data : TrainingData
     """
 
+    samples = to_samples(predictor, rows, group=group)
+
     def encoded(part):
+        if isinstance(part, Part):
+            return picked(samples, part)
         return None if part is None else to_samples(predictor, part, group=group)
 
-    samples, train, held_out = (encoded(part) for part in (rows, train, held_out))
+    train, held_out = encoded(train), encoded(held_out)
     if shares is not None:
         shares = torch.tensor(shares).to(samples.weight)
     folds = [tuple(to_samples(predictor, part) for part in fold) for fold in folds]

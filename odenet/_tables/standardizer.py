@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from odenet._distributed.group import ALONE
+from odenet._tables.rows import slices_of_rows
 
 # A bound before squares are taken: any number whose square is finite, and beside which
 # every limit is small. An infinite z would become inf / inf.
@@ -123,14 +124,15 @@ def fit_standardizer(X, weight, gain=1.0, limit=np.inf, group=ALONE):
     -------
     standardizer : Standardizer
     """
-    magnitude = group.max(np.abs(X).max(axis=0, initial=0.0))
+    lowest = group.min(X.min(axis=0, initial=np.inf).astype(np.float64))
+    highest = group.max(X.max(axis=0, initial=-np.inf).astype(np.float64))
+    magnitude = np.maximum(0.0, np.maximum(highest, -lowest))
     magnitude[magnitude == 0] = 1.0
-    unit = X / magnitude  # No square below overflows, whatever the units are.
-    share = shares_of(weight, group)[:, None]
-    mean = group.sum((share * unit).sum(axis=0))
-    std = np.sqrt(group.sum((share * np.square(unit - mean)).sum(axis=0)))
-    lowest = group.min(X.min(axis=0, initial=np.inf))
-    highest = group.max(X.max(axis=0, initial=-np.inf))
+    # No square overflows if it is taken of X / magnitude, whatever the units are.
+    share = shares_of(weight, group)
+    mean = group.sum(_sums(X, share, lambda x, j: x / magnitude[j]))
+    of_squares = _sums(X, share, lambda x, j: np.square(x / magnitude[j] - mean[j]))
+    std = np.sqrt(group.sum(of_squares))
     with np.errstate(over="ignore"):
         constant = (lowest == highest) | (std <= ROUNDING)
         scale = np.clip(std * magnitude / gain, SMALLEST_SCALE, LARGEST_SCALE)
@@ -140,6 +142,29 @@ def fit_standardizer(X, weight, gain=1.0, limit=np.inf, group=ALONE):
         scale=np.where(constant, np.inf, scale),
         limit=limit * gain,
     )
+
+
+def _sums(X, share, of_numbers):
+    """Return the weighted sums of a function of the numbers of every column.
+
+    They are those of numpy for the matrix as a whole, to the last bit, without a copy
+    of it: of a matrix by rows, it adds one row after the other.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, d)
+    share : ndarray of shape (n,)
+    of_numbers : callable
+        A function of some rows, or of a column, and of the columns that they have.
+    """
+    n, d = X.shape
+    if d == 1 or X.strides[0] < X.strides[1]:
+        return np.array([(share * of_numbers(X[:, j], j)).sum() for j in range(d)])
+    total, every = np.zeros((0, d)), slice(None)
+    for rows in slices_of_rows(X):
+        found = share[rows, None] * of_numbers(X[rows], every)
+        total = np.concatenate([total, found]).sum(axis=0, keepdims=True)
+    return total.sum(axis=0)
 
 
 def finite_weights(weight, group=ALONE):

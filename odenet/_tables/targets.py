@@ -462,6 +462,8 @@ class ClassTargets(Targets):
                 "`class_weight` can be a list only if y has a column for each of "
                 f"several labels, got {self.class_weight!r}."
             )
+        if self.class_weight is None:
+            return weight
         given = self.class_weight
         factor = factors_of_classes(y, weight, self.classes, given, group)
         return some_weight(weight * factor, given, group)

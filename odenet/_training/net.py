@@ -399,7 +399,7 @@ class TrainingNet(NeuralNet):
     def losses(self, samples):
         """Compute the validation loss of every sample."""
         self._set_training(False)
-        loss, parts = self.loss.for_validation(), self.chunks(samples.X, samples.y)
+        loss, parts = self.loss.for_validation(), self.chunks(samples.rows, samples.y)
         losses = [loss.per_sample(self.module_(x), y) for x, y in parts]
         return torch.cat(losses, dim=self.samples_axis)
 
@@ -408,7 +408,7 @@ class TrainingNet(NeuralNet):
         """Compute the objective, penalties included, on all samples."""
         self._set_training(False)
         total = samples.weight.new_zeros(())
-        for x, weight, y in self.chunks(samples.X, samples.weight, samples.y):
+        for x, weight, y in self.chunks(samples.rows, samples.weight, samples.y):
             losses = self.loss.per_sample(self.module_(x), y)
             total = total + (weight * losses).sum() / len(samples)
         penalties = penalty(self.module_, self.alpha, self.smoothness_penalty)

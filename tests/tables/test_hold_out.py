@@ -56,7 +56,7 @@ def test_how_many_are_held_out():
         (200, 0.1, False, 21),
     ]:
         parts = hold_out(rows_of(n), None, fraction, at_least_some=at_least_some)
-        train, held_out = (set(part.X.ravel()) for part in parts)
+        train, held_out = (set(part.places) for part in parts)
         assert abs(len(held_out) - expected) <= 1
         assert train | held_out == set(range(n))
         assert not train & held_out
@@ -65,14 +65,15 @@ def test_how_many_are_held_out():
 def test_held_out_rows_know_their_places():
     rows = rows_of(40)
     folds = cross_validation_folds(rows, None)
-    for part in [*hold_out(rows, None, 0.2, at_least_some=False), *folds[1]]:
+    parts = hold_out(rows, None, 0.2, at_least_some=False)
+    for part in [*(part.of(rows) for part in parts), *folds[1]]:
         np.testing.assert_array_equal(rows.X[part.index], part.X)
 
 
 def test_every_stratum_keeps_its_share():
     y = np.repeat([0, 1], [900, 100])
     _, held_out = hold_out(rows_of(1000, y), y, 0.2, at_least_some=False)
-    assert (held_out.y == 1).mean() == pytest.approx(0.1, abs=0.01)
+    assert (y[held_out.places] == 1).mean() == pytest.approx(0.1, abs=0.01)
 
 
 def test_shares_are_of_the_weight():
@@ -90,10 +91,10 @@ def test_a_heavy_row_is_in_both_parts_with_its_share_of_the_weight():
     weight = np.ones(300)
     weight[7] = 3000.0
     parts = hold_out(rows_of(300, weight=weight), None, 0.2, at_least_some=False)
-    shared = [part.weight[part.X.ravel() == 7].item() for part in parts]
+    shared = [part.weight[part.places == 7].item() for part in parts]
     assert shared == pytest.approx([2400.0, 600.0])
-    train, held_out = (set(part.X.ravel()) for part in parts)
-    assert train & held_out == {7.0}
+    train, held_out = (set(part.places) for part in parts)
+    assert train & held_out == {7}
     assert sum(part.weight.sum() for part in parts) == pytest.approx(weight.sum())
     assert len(held_out) == pytest.approx(60, abs=1)
 
