@@ -8,6 +8,7 @@ from odenet._estimators.classifier import ResODEClassifier
 from odenet._estimators.distillation import distil
 from odenet._estimators.image_classifier import ResODEImageClassifier
 from odenet._estimators.regressor import ResODERegressor
+from odenet._export.prediction_files import predict_to_file
 from odenet._inspection.depth_smoothness import DepthSmoothnessDisplay
 from odenet._inspection.loss_curve import LossCurveDisplay
 from odenet._inspection.trajectory import TrajectoryDisplay
@@ -44,6 +45,7 @@ __all__ = [
     "distil",
     "losses",
     "ode_gap",
+    "predict_to_file",
     "schemes",
     "show_versions",
     "solvers",
