@@ -8,9 +8,8 @@ import numpy as np
 from scipy.sparse import issparse
 from sklearn.utils.validation import check_is_fitted
 
-from odenet._tables.sources import (
+from odenet._stored.sources import (
     blocks_of,
-    check_rows_at_once,
     default_rows_at_once,
     n_rows_of,
 )
@@ -111,7 +110,6 @@ def predict_to_file(estimator, X, path, *, method="predict", rows_at_once=None):
         check_is_fitted(estimator)
     if rows_at_once is None:
         rows_at_once = default_rows_at_once(X)
-    check_rows_at_once(rows_at_once)
     predict, n_rows = _method_of(estimator, method), n_rows_of(X)
     if not n_rows:
         raise ValueError("X must have at least one row, got none.")

@@ -25,10 +25,9 @@ NUMBERS_AT_ONCE = 2**18
 
 
 def slices_of_rows(X):
-    """Yield slices of the rows of a matrix, whose copies in float64 are small."""
+    """Return slices of the rows of a matrix, whose copies in float64 are small."""
     size = max(1, NUMBERS_AT_ONCE // max(1, X.shape[1]))
-    for start in range(0, len(X), size):
-        yield slice(start, start + size)
+    return [slice(start, start + size) for start in range(0, len(X), size)]
 
 
 def distinct_rows(X, y, weight, seed):

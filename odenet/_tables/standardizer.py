@@ -129,9 +129,9 @@ def fit_standardizer(X, weight, gain=1.0, limit=np.inf, group=ALONE):
     magnitude = np.maximum(0.0, np.maximum(highest, -lowest))
     magnitude[magnitude == 0] = 1.0
     # No square overflows if it is taken of X / magnitude, whatever the units are.
-    share = shares_of(weight, group)
-    mean = group.sum(_sums(X, share, lambda x, j: x / magnitude[j]))
-    of_squares = _sums(X, share, lambda x, j: np.square(x / magnitude[j] - mean[j]))
+    parts = X, shares_of(weight, group), slices_of_rows(X)
+    mean = group.sum(_sums(*parts, lambda x, j: x / magnitude[j]))
+    of_squares = _sums(*parts, lambda x, j: np.square(x / magnitude[j] - mean[j]))
     std = np.sqrt(group.sum(of_squares))
     with np.errstate(over="ignore"):
         constant = (lowest == highest) | (std <= ROUNDING)
@@ -144,7 +144,7 @@ def fit_standardizer(X, weight, gain=1.0, limit=np.inf, group=ALONE):
     )
 
 
-def _sums(X, share, of_numbers):
+def _sums(X, share, slices, of_numbers):
     """Return the weighted sums of a function of the numbers of every column.
 
     They are those of numpy for the matrix as a whole, to the last bit, without a copy
@@ -154,6 +154,8 @@ def _sums(X, share, of_numbers):
     ----------
     X : ndarray of shape (n, d)
     share : ndarray of shape (n,)
+    slices : list of slice
+        Of all rows.
     of_numbers : callable
         A function of some rows, or of a column, and of the columns that they have.
     """
@@ -161,7 +163,7 @@ def _sums(X, share, of_numbers):
     if d == 1 or X.strides[0] < X.strides[1]:
         return np.array([(share * of_numbers(X[:, j], j)).sum() for j in range(d)])
     total, every = np.zeros((0, d)), slice(None)
-    for rows in slices_of_rows(X):
+    for rows in slices:
         found = share[rows, None] * of_numbers(X[rows], every)
         total = np.concatenate([total, found]).sum(axis=0, keepdims=True)
     return total.sum(axis=0)

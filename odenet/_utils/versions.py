@@ -10,7 +10,7 @@ from odenet._version import __version__
 
 # What `sklearn.show_versions` does not list, by the names of the package index.
 REQUIRED = ("torch", "skorch", "safetensors", "torchdiffeq", "tqdm")
-OPTIONAL = ("onnx", "onnxruntime", "polars", "skops")
+OPTIONAL = ("onnx", "onnxruntime", "polars", "pyarrow", "skops")
 
 
 def show_versions():
