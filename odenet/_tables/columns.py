@@ -235,12 +235,13 @@ def _are_many(X, group):
     false.
     """
     lowest, highest = np.full(X.shape[1], np.inf), np.full(X.shape[1], -np.inf)
-    for rows in slices_of_rows(X):  # fmin and fmax leave NaN out
+    slices = slices_of_rows(X)
+    for rows in slices:  # fmin and fmax leave NaN out
         lowest = np.fmin(lowest, np.fmin.reduce(X[rows]))
         highest = np.fmax(highest, np.fmax.reduce(X[rows]))
     lowest, highest = group.min(lowest), group.max(highest)
     between = np.zeros(X.shape[1], dtype=bool)
-    for rows in slices_of_rows(X):
+    for rows in slices:
         between |= ((lowest < X[rows]) & (highest > X[rows])).any(axis=0)
     return group.max(between.astype(int)).astype(bool)
 

@@ -9,7 +9,7 @@ import torch
 
 from odenet._distributed.group import ALONE, Alone
 from odenet._tables.hold_out import Part
-from odenet._utils.sparse_rows import SparseRows, as_rows, cat_rows, is_sparse
+from odenet._utils.sparse_rows import SparseRows, as_rows, cat_rows
 
 
 @dataclass(frozen=True)
@@ -231,7 +231,7 @@ def _encoded(inputs, X, like):
     n, size = X.shape[0], inputs.rows_at_once
     parts = (as_rows(inputs(X[i : i + size]), like) for i in range(0, max(1, n), size))
     first = next(parts)
-    if is_sparse(first) or n <= size:
+    if n <= size or not isinstance(first, torch.Tensor):
         return cat_rows([first, *parts])
     found = first.new_empty((n, *first.shape[1:]))
     found[:size] = first

@@ -124,8 +124,8 @@ def fit_standardizer(X, weight, gain=1.0, limit=np.inf, group=ALONE):
     -------
     standardizer : Standardizer
     """
-    lowest = group.min(X.min(axis=0, initial=np.inf).astype(np.float64))
-    highest = group.max(X.max(axis=0, initial=-np.inf).astype(np.float64))
+    ends = -X.min(axis=0, initial=np.inf), X.max(axis=0, initial=-np.inf)
+    lowest, highest = group.max(np.array(ends, dtype=np.float64)) * [[-1.0], [1.0]]
     magnitude = np.maximum(0.0, np.maximum(highest, -lowest))
     magnitude[magnitude == 0] = 1.0
     # No square overflows if it is taken of X / magnitude, whatever the units are.

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from odenet._distributed.group import ALONE
-from odenet._estimators.preparation import evenly, merged
+from odenet._estimators.preparation import evenly
 from odenet._tables.columns import Columns
 from odenet._tables.encoder import fit_embedding, fit_encoder
 from odenet._tables.hold_out import hold_out
 from odenet._tables.normal_scores import MOST_KNOTS
 from odenet._tables.rare_categories import Pooling
-from odenet._tables.reading import Rows
+from odenet._tables.reading import Rows, merged
 from odenet._tables.rows import digest_of_rows
 from odenet._tables.targets import ClassTargets, RegressionTargets
 from tests.distributed.threads import in_threads, parts_of
