@@ -161,10 +161,11 @@ def _sums(X, share, slices, of_numbers):
     """
     n, d = X.shape
     if d == 1 or X.strides[0] < X.strides[1]:
-        return np.array([(share * of_numbers(X[:, j], j)).sum() for j in range(d)])
+        columns = ((X[:, j].astype(np.float64), j) for j in range(d))
+        return np.array([(share * of_numbers(x, j)).sum() for x, j in columns])
     total, every = np.zeros((0, d)), slice(None)
     for rows in slices:
-        found = share[rows, None] * of_numbers(X[rows], every)
+        found = share[rows, None] * of_numbers(X[rows].astype(np.float64), every)
         total = np.concatenate([total, found]).sum(axis=0, keepdims=True)
     return total.sum(axis=0)
 

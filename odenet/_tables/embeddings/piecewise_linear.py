@@ -112,7 +112,7 @@ def fit_piecewise_linear(columns, numbers, weight, group=ALONE):
     edges, means = [], [np.zeros(0)]
     for x in numbers.T:
         known = ~np.isnan(x)
-        x, share = x[known], weight[known]
+        x, share = x[known].astype(np.float64), weight[known]
         share = finite_weights(share, group)
         values, where = np.unique(x, return_inverse=True)
         mass = np.bincount(where, share, len(values))
