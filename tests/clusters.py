@@ -1,8 +1,11 @@
 """Clusters on this machine, of two workers with one thread each."""
 
+import subprocess
+import sys
 import time
 from contextlib import contextmanager
 from itertools import chain
+from threading import Timer
 
 import joblib
 import pytest
@@ -43,6 +46,59 @@ class DaskCluster:
         """End the workers."""
         self.client.close()
         self.cluster.close()
+
+
+class DaskProcesses:
+    """A cluster of Dask whose scheduler is a process, too, which can be killed."""
+
+    def __init__(self, folder):
+        distributed = pytest.importorskip("distributed")
+        psutil = pytest.importorskip("psutil")
+        self.timer, file = None, str(folder / "scheduler.json")
+        common = "--scheduler-file", file, "--host", "127.0.0.1", "--no-dashboard"
+        self.scheduler = _command("dask_scheduler", *common, "--port", "0")
+        some = "--nworkers", "2", "--nthreads", "1", "--local-directory", str(folder)
+        self.nannies = _command("dask_worker", *common, *some)
+        self.client = distributed.Client(scheduler_file=file)
+        self.client.wait_for_workers(2)
+        nannies = psutil.Process(self.nannies.pid)
+        self.processes = [nannies, *nannies.children(recursive=True)]
+
+    def kill_scheduler(self, seconds):
+        """Kill the scheduler when so many seconds are over."""
+        self.timer = Timer(seconds, self.scheduler.kill)
+        self.timer.start()
+
+    def left(self, seconds):
+        """Return the processes that are still there after so many seconds."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and self._alive():
+            time.sleep(0.05)
+        return self._alive()
+
+    def _alive(self):
+        """Return the processes of workers and nannies that are there."""
+        self.nannies.poll()  # takes leave of one that has ended
+        return [process for process in self.processes if process.is_running()]
+
+    def close(self):
+        """End all processes."""
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer.join()
+        self.client.close()
+        self.scheduler.kill()
+        self.scheduler.wait()
+        for process in self._alive():
+            process.kill()
+        self.nannies.wait()
+
+
+def _command(name, *options):
+    """Start a command of Dask, which says nothing."""
+    command = [sys.executable, "-m", f"distributed.cli.{name}", *options]
+    quiet = subprocess.DEVNULL
+    return subprocess.Popen(command, stdout=quiet, stderr=quiet)
 
 
 class RayCluster:

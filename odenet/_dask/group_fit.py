@@ -8,6 +8,7 @@ from collections import defaultdict
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from time import monotonic, sleep
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -21,6 +22,9 @@ from odenet._distributed.group import RankError
 # choice on the long side: a worker may be busy with something else.
 TIMEOUT = timedelta(seconds=600)
 GRACE = 10  # seconds in which the other workers tell why a fit has failed; a choice
+# A call may fail before the client knows that its scheduler is lost, which follows from
+# the same closed connection. A choice on the long side.
+SECONDS_TO_SEE = 2.0
 
 
 def fit_on_workers(client, estimator, parts):
@@ -45,37 +49,88 @@ def fit_on_workers(client, estimator, parts):
     ValueError
         If there are no rows, or if two workers are one process.
     RankError
-        If a worker has died.
+        If a worker or the scheduler has died.
     Exception
         Whatever the computation of a part, or a fit, raises.
     """
+    with _telling_of_the_scheduler(client):
+        held = client.compute(parts)
+        by_worker = _by_worker(client, held, client.gather(client.map(_n_rows, held)))
+        with _locked(client, list(by_worker)):  # one fit at a time
+            return _fit_together(client, estimator, by_worker)
+
+
+def _fit_together(client, estimator, by_worker):
+    """Let every worker fit with its rows, and return what the first one has found."""
+    name = f"odenet-{uuid4().hex}"
+    workers = list(by_worker)
+    ranks = [
+        client.submit(
+            _fit_on_worker,
+            estimator,
+            futures,
+            rank,
+            workers,
+            name,
+            key=f"{name}-{rank}",
+            workers=[worker],
+            allow_other_workers=len(workers) == 1,
+            pure=False,
+        )
+        for rank, (worker, futures) in enumerate(by_worker.items())
+    ]
+    try:
+        _wait(client, ranks, workers)
+        return ranks[0].result()
+    finally:
+        if _is_connected(client):
+            client.cancel(ranks)
+            _port_of(client, name).delete()
+
+
+def _port_of(client, name):
+    """Return the variable by which the first rank tells where the others find it."""
     import distributed
 
-    held = client.compute(parts)
-    by_worker = _by_worker(client, held, client.gather(client.map(_n_rows, held)))
-    with distributed.MultiLock(list(by_worker), client=client):  # one fit at a time
-        name = f"odenet-{uuid4().hex}"
-        ranks = [
-            client.submit(
-                _fit_on_worker,
-                estimator,
-                futures,
-                rank,
-                list(by_worker),
-                name,
-                key=f"{name}-{rank}",
-                workers=[worker],
-                allow_other_workers=len(by_worker) == 1,
-                pure=False,
-            )
-            for rank, (worker, futures) in enumerate(by_worker.items())
-        ]
-        try:
-            _wait(client, ranks, list(by_worker))
-            return ranks[0].result()
-        finally:
-            client.cancel(ranks)
-            distributed.Variable(name, client=client).delete()
+    return distributed.Variable(name, client=client)
+
+
+def _is_connected(client):
+    """Tell whether a client has its scheduler: any other call would wait for it."""
+    return client.status == "running"
+
+
+@contextmanager
+def _locked(client, workers):
+    """Lock workers for the time of the context, which a lost scheduler ends as well."""
+    import distributed
+
+    lock = distributed.MultiLock(workers, client=client)
+    lock.acquire()
+    try:
+        yield
+    finally:
+        if _is_connected(client):
+            lock.release()
+
+
+@contextmanager
+def _telling_of_the_scheduler(client):
+    """Raise one error, whatever a client raises that has lost its scheduler."""
+    try:
+        yield
+    except (OSError, CancelledError, RankError) as error:
+        end = monotonic() + SECONDS_TO_SEE
+        while isinstance(error, OSError) and monotonic() < end:
+            if not _is_connected(client):
+                break
+            sleep(0.01)
+        if _is_connected(client):
+            raise
+        raise RankError(
+            "A fit by workers of Dask has lost the scheduler. Connect the client to "
+            "another one, and call the fit again."
+        ) from error
 
 
 def _n_rows(part):
@@ -117,6 +172,8 @@ def _wait(client, ranks, workers):
         _wait_for_seconds(ranks, seconds=1.0)
         if all(future.status == "finished" for future in ranks):
             return
+        if not _is_connected(client):
+            break
         alive = client.nthreads()
         lost = [worker for worker in workers if worker not in alive]
     told = [f for f, worker in zip(ranks, workers, strict=True) if worker not in lost]

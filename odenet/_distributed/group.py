@@ -9,6 +9,7 @@ process, which has nobody to ask: so a fit is written once, for all numbers of r
 import pickle
 from binascii import crc32
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from traceback import clear_frames
 from weakref import ref
 
@@ -332,12 +333,36 @@ def group_of(processes):
     world = dist.group.WORLD
     if not _KEPT or _KEPT[0]() is not world:
         has_gpus = "nccl" in dist.get_backend_config(world)
-        host = dist.new_group(backend="gloo", timeout=_timeout_of(world))
-        _KEPT[:] = ref(world), Ranks(host, world if has_gpus else None)
+        _KEPT[:] = ref(world), Ranks(_host_of(world), world if has_gpus else None)
     return _KEPT[1]
 
 
 _KEPT = []  # the process group of torch that was met last, and the ranks made of it
+# In this time ranks connect that have all been there a moment before; a choice. Gloo
+# tries it five times with one that has died meanwhile, and so gives up within a minute.
+TIME_TO_CONNECT = timedelta(seconds=8)
+
+
+def _host_of(world):
+    """Return a new group of gloo for a fit, whose timeout is that of the world.
+
+    All ranks see first that all are there, for however long the slowest takes. Without
+    that, the others would wait for five timeouts for one that has died before.
+    """
+    timeout = _timeout_of(world)
+    try:
+        if timeout is None or "gloo" not in dist.get_backend_config(world):
+            return dist.new_group(backend="gloo", timeout=timeout)
+        dist.all_reduce(torch.zeros(1), group=world)
+        host = dist.new_group(backend="gloo", timeout=min(timeout, TIME_TO_CONNECT))
+    except RuntimeError as error:
+        raise RankError(
+            f"Rank {dist.get_rank()} of {dist.get_world_size()} has lost another rank "
+            f"of the fit, before it could begin, which has died or was too slow for "
+            f"the timeout of the process group: {error}"
+        ) from error
+    host._get_backend(torch.device("cpu"))._set_default_timeout(timeout)
+    return host
 
 
 def _timeout_of(world):

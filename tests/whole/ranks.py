@@ -9,8 +9,9 @@ import time
 import traceback
 import warnings
 from contextlib import redirect_stderr
+from dataclasses import dataclass
 from datetime import timedelta
-from multiprocessing import get_context
+from multiprocessing import get_all_start_methods, get_context
 from pathlib import Path
 
 import numpy as np
@@ -295,9 +296,17 @@ def a_fit_with_a_checkpoint(rank, size, folder, name, dying=None, n_epochs=0):
     settings = {"checkpoint": Path(folder) / "checkpoint", "callbacks": callbacks}
     try:
         told = fitted(name, rank, size, processes="group", **settings)
-        return {**told, "epochs of this process": counter.n_epochs}
+        seconds = time.perf_counter() - began
+        return {**told, "epochs of this process": counter.n_epochs, "seconds": seconds}
     except RuntimeError as error:
         return f"{error}", time.perf_counter() - began
+
+
+def a_fit_without_a_rank(rank, size, folder, dead):
+    """What is told of a fit before which a rank has died."""
+    if rank == dead:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return a_fit_with_a_checkpoint(rank, size, folder, "flow to a time")
 
 
 def every_epoch_is_kept():
@@ -305,10 +314,10 @@ def every_epoch_is_kept():
     recorder.SECONDS_BETWEEN = recorder.TIMES_A_RECORD = 0.0
 
 
-def run_ranks(size, task, folder, *args):
+def run_ranks(size, task, folder, *args, fault=None, timeout=TIMEOUT):
     """Run ``task(rank, size, *args)`` in processes of a group, and what each returns.
 
-    A process that was killed returns its exit code.
+    A process that was killed returns its exit code, and one that was stopped None.
 
     Parameters
     ----------
@@ -319,18 +328,24 @@ def run_ranks(size, task, folder, *args):
         Where the processes meet.
     *args
         Further arguments of the task.
+    fault : Fault, default=None
+        What befalls one of the processes.
+    timeout : float, default=TIMEOUT
+        Seconds, of the process group.
     """
-    context, folder = get_context("spawn"), Path(folder)
-    for path in [folder / "meeting", *folder.glob("result-*")]:
+    context, folder = _context(), Path(folder)
+    for path in [folder / "meeting", *folder.glob("result-*"), *folder.glob("begun-*")]:
         path.unlink(missing_ok=True)
     processes = [
-        context.Process(target=_main, args=(rank, size, folder, task, args))
+        context.Process(target=_main, args=(rank, size, folder, timeout, task, args))
         for rank in range(size)
     ]
     for process in processes:
         process.start()
     end = time.monotonic() + TIMEOUT
     try:
+        if fault is not None:
+            fault.strike(processes, folder, end)
         for process in processes:
             process.join(max(0.0, end - time.monotonic()))
         hung = [rank for rank, p in enumerate(processes) if p.is_alive()]
@@ -342,7 +357,44 @@ def run_ranks(size, task, folder, *args):
     return [_result(folder, rank, p) for rank, p in enumerate(processes)]
 
 
-def _main(rank, size, folder, task, args):
+@dataclass(frozen=True)
+class Fault:
+    """A signal to one rank, so many seconds after it has begun with its task.
+
+    After SIGSTOP the others end by themselves; only then the rank may go on.
+    """
+
+    rank: int
+    signal: int
+    delay: float
+
+    def strike(self, processes, folder, end):
+        """Send the signal."""
+        struck = processes[self.rank]
+        while not (folder / f"begun-{self.rank}").exists():
+            assert time.monotonic() < end, f"rank {self.rank} does not begin"
+            time.sleep(0.001)
+        time.sleep(self.delay)
+        if not struck.is_alive():
+            return  # it was faster than thought
+        os.kill(struck.pid, self.signal)
+        if self.signal != signal.SIGSTOP:
+            return
+        for process in processes:
+            if process is not struck:
+                process.join(max(0.0, end - time.monotonic()))
+        os.kill(struck.pid, signal.SIGCONT)
+
+
+def _context():
+    """Processes that are forks of one that has imported all this, where there are."""
+    has_forks = "forkserver" in get_all_start_methods()
+    context = get_context("forkserver" if has_forks else "spawn")
+    context.set_forkserver_preload([__name__])
+    return context
+
+
+def _main(rank, size, folder, timeout, task, args):
     """Be a rank: join the group, do the task, and write what it returns."""
     torch.set_num_threads(1)
     dist.init_process_group(
@@ -350,8 +402,9 @@ def _main(rank, size, folder, task, args):
         init_method=f"file://{folder / 'meeting'}",
         rank=rank,
         world_size=size,
-        timeout=timedelta(seconds=TIMEOUT),
+        timeout=timedelta(seconds=timeout),
     )
+    (folder / f"begun-{rank}").touch()
     try:
         result = task(rank, size, *args)
     except BaseException:

@@ -1,0 +1,87 @@
+"""The scheduler of Dask is killed at a random moment of a fit, or of a search."""
+
+import random
+import time
+from concurrent.futures import CancelledError
+from itertools import cycle
+
+import joblib
+import numpy as np
+import pytest
+from sklearn.model_selection import GridSearchCV
+
+from odenet import ResODERegressor, ResODERegressorCV
+from odenet._distributed.group import RankError
+from odenet.solvers import AdamW
+from tests.clusters import DaskProcesses
+from tests.dask.samples import TINY, X, Y, arrays
+from tests.whole.rounds import rounds
+
+pytestmark = pytest.mark.cluster
+SECONDS_TO_NOTICE = 60.0  # that a scheduler is dead, for the client and for the workers
+LATEST = 1.0  # seconds after the begin, when what is done has not ended yet
+LONG = AdamW(max_epochs=150)
+MANY = np.tile(X, (10, 1)), np.tile(Y, 10)
+
+
+def a_fit(client):
+    """An estimator that has been fitted, how to fit it again, and with which error."""
+    from odenet.dask import DaskResODERegressor
+
+    model = DaskResODERegressor(client=client, flow_time=0.5, **TINY)
+    model.fit(*arrays(X, Y))
+    model.set_params(solver=LONG, flow_time=None, early_stopping=False)
+    return model, lambda: model.fit(*arrays(*MANY, size=500)), RankError
+
+
+def a_path_search(client):
+    """The same of a search along the path."""
+    search = ResODERegressorCV([2], flow_times=[0.1], width=8, random_state=0)
+    search.fit(X[:60], Y[:60]).set_params(depths=[2, 64], flow_times=[0.1, 300.0])
+    return search, lambda: on_cluster(client, search), CancelledError
+
+
+def a_grid_search(client):
+    """The same of a search of scikit-learn."""
+    model = ResODERegressor(solver=AdamW(max_epochs=1), **TINY)
+    search = GridSearchCV(model, {"alpha": [0.0, 0.1]}).fit(X[:60], Y[:60])
+    search.set_params(estimator__solver=LONG, estimator__depth=32)
+    return search, lambda: on_cluster(client, search), CancelledError
+
+
+def on_cluster(client, search):
+    """Run a search on the workers of a client."""
+    with joblib.parallel_config("dask", client=client):
+        search.fit(*MANY)
+
+
+def lose_the_scheduler(cluster, of_kind, delay):
+    """Nothing but the scheduler is lost, within the time: no model and no process."""
+    estimator, fit_again, error = of_kind(cluster.client)
+    names, predictions = set(vars(estimator)), estimator.predict(X)
+    cluster.kill_scheduler(delay)
+    began = time.monotonic()
+    with pytest.raises(error, match="scheduler"):
+        fit_again()
+    assert time.monotonic() - began < delay + SECONDS_TO_NOTICE
+    assert cluster.left(SECONDS_TO_NOTICE) == []
+    assert set(vars(estimator)) == names
+    np.testing.assert_array_equal(estimator.predict(X), predictions)
+
+
+@pytest.mark.parametrize(
+    "kinds",
+    [[a_fit], [a_path_search, a_grid_search]],
+    ids=["fit", "searches"],
+)
+@pytest.mark.filterwarnings("ignore:Training ended after")
+@rounds(1, 20)
+def test_a_killed_scheduler_loses_nothing_else(n, kinds, tmp_path):
+    rng = random.Random(n)
+    for i, kind in zip(range(n), cycle(kinds)):
+        (tmp_path / str(i)).mkdir()
+        cluster = DaskProcesses(tmp_path / str(i))
+        try:
+            lose_the_scheduler(cluster, kind, LATEST * rng.random())
+        finally:
+            cluster.close()
