@@ -259,7 +259,7 @@ class Cluster:
         return ranks
 
 
-def kernel_bytes(rows, outputs, copies, size=SIZE_OF_FLOAT):
+def kernel_bytes(rows, outputs, copies, size=SIZE_OF_CELL):
     """Return the bytes of a tangent kernel of so many rows and outputs."""
     return copies * size * (rows * outputs) ** 2
 

@@ -2,8 +2,9 @@
 
 from dataclasses import replace
 from datetime import date
+from pathlib import Path
 
-from _scaling import ORDER, Cluster, kernel_bytes, least_squares
+from _scaling import ORDER, Cluster, kernel_bytes, least_squares, steps_of_a_sum
 
 # Stated, and not measured here. No fit by several GPUs has been measured at all.
 # Milliseconds of one gradient on one NVIDIA H200, of (rows, q, m, L): the column
@@ -28,6 +29,8 @@ GPU_MILLISECONDS = {
     (10_000, 128, 256, 64): 10.64,
     (10_000, 128, 256, 256): 40.21,
 }
+GPU_PEAK = 67e12  # operations/s in float32, of an H200 by NVIDIA's data sheet
+OPERATIONS = 12  # a row and weight of W: six products, of two operations each
 GPU_MEMORY = 141e9  # bytes, of an H200 by NVIDIA's data sheet
 GPU_MEMORY_RATE = 4.8e12  # bytes/s, by the same
 BYTES_OF_A_STEP = 40  # a parameter: ten reads and writes by a step; assumed
@@ -51,10 +54,15 @@ BATCHES = {  # a global batch, of so many ranks
     "8192 a rank": lambda ranks: 8192 * ranks,
 }
 HALF = 0.5
+TEMPLATE = Path(__file__).with_suffix(".txt")  # the words around the tables
+ROWS_OF_REASONS = 10**8
 
 
 def gpu_constants():
-    """Return the constants of a gradient on a GPU, by least squares of the table."""
+    """Return the constants of a gradient on a GPU, by least squares of the table.
+
+    Products are at their peak, which the narrow networks of the table cannot tell.
+    """
     points = []
     for (n, q, m, depth), milliseconds in GPU_MILLISECONDS.items():
         work = depth * n
@@ -65,7 +73,7 @@ def gpu_constants():
             "state": work * m,
         }
         points.append((paid, milliseconds / 1e3))
-    found = least_squares(points, {})
+    found = least_squares(points, {"product": OPERATIONS / GPU_PEAK})
     return {**found, "parameter": BYTES_OF_A_STEP / GPU_MEMORY_RATE}
 
 
@@ -91,7 +99,7 @@ def widened(tally, size):
 
 
 def tables_of_clusters(counted, constants, of_kernels):
-    """Return what the model says of many GPUs: tables, in lines, and curves."""
+    """Return what the model says of many GPUs: tables in lines, curves and limits."""
     cluster = cluster_of(constants)
     by_tree = cluster_of(constants, by_tree=True)
     networks = {"thin": counted, "wide": widened(counted, WIDE)}
@@ -100,9 +108,10 @@ def tables_of_clusters(counted, constants, of_kernels):
         tables[f"flow, {name}"] = table_of_flows(cluster, tally)
     tables["batches"] = table_of_batches(cluster, counted)
     tables["reasons"] = table_of_reasons(cluster, networks)
-    tables["limits"] = table_of_limits({"": cluster, "by tree": by_tree}, networks)
+    limits = limits_of(cluster, by_tree, networks)
+    tables["limits"] = table_of_limits(limits)
     tables["kernels of many rows"] = table_of_kernels(of_kernels)
-    return tables, curves_of(cluster, counted)
+    return tables, curves_of(cluster, counted), limits
 
 
 def assumptions(cluster, counted):
@@ -157,7 +166,7 @@ def batches(tally, rows, batch_of):
     return lambda ranks: tally.in_batches(rows, batch_of(ranks), EPOCHS)
 
 
-def table_of_reasons(cluster, networks, rows=10**8):
+def table_of_reasons(cluster, networks, rows=ROWS_OF_REASONS):
     """Return the shares of the seconds by their reasons, in lines."""
     names = "rows", "steps", "sums", "calls", "reading", "order"
     lines = [
@@ -178,18 +187,23 @@ def table_of_reasons(cluster, networks, rows=10**8):
     return lines
 
 
-def table_of_limits(clusters, networks):
-    """Return the most ranks with an efficiency of a half, in lines."""
-    lines, ways = [], {}
-    for kind, cluster in clusters.items():
-        for name, tally in networks.items():
-            ways[f"flow, {name} {kind}"] = cluster, flows(tally)
-        if not kind:
-            for name, batch_of in BATCHES.items():
-                ways[name] = cluster, batched(networks["thin"], batch_of)
-    lines.append(f"{'most GPUs at 50 %':>22}" + "".join(f"{n:>8.0e}" for n in ROWS))
-    for name, (cluster, tally_of) in ways.items():
-        found = [cluster.most_ranks(tally_of(rows), HALF) for rows in ROWS]
+def limits_of(cluster, by_tree, networks):
+    """Return the most ranks with an efficiency of a half: for all rows, by the way."""
+    ways = {f"flow, {name}": (cluster, flows(t)) for name, t in networks.items()}
+    for name, batch_of in BATCHES.items():
+        ways[name] = cluster, batched(networks["thin"], batch_of)
+    for name, tally in networks.items():
+        ways[f"flow, {name}, by tree"] = by_tree, flows(tally)
+    return {
+        name: [kind.most_ranks(tally_of(rows), HALF) for rows in ROWS]
+        for name, (kind, tally_of) in ways.items()
+    }
+
+
+def table_of_limits(limits):
+    """Return the limits, and what the memory of the ranks has to hold, in lines."""
+    lines = [f"{'rows':>22}" + "".join(f"{n:>8.0e}" for n in ROWS)]
+    for name, found in limits.items():
         lines.append(f"{name:>22}" + "".join(f"{n:>8}" for n in found))
     needed = [-(-rows * BYTES_OF_A_ROW // int(GPU_MEMORY / 2)) for rows in ROWS]
     lines.append(f"{'GPUs whose memory':>22}" + "".join(f"{n:>8}" for n in needed))
@@ -233,4 +247,79 @@ def curves_of(cluster, tally):
 
 
 def page(sections, results):
-    return ""
+    """Return the page of a run, with its tables."""
+    text = {name: "\n".join(lines) for name, lines in sections.items()}
+    return TEMPLATE.read_text("utf-8").format(**text, **facts_of(results))
+
+
+def facts_of(results):
+    """Return the numbers that the text of the page tells."""
+    counted, constants = results["counted"], results["constants"]
+    cluster, most = cluster_of(constants), RANKS[-1]
+    networks = {"thin": counted, "wide": widened(counted, WIDE)}
+    sums = {}
+    for name, tally in networks.items():
+        parts = cluster.parts(tally, most)
+        sums[name] = 1e3 * parts["sums"] / tally.n_gradients
+    reading = counted.reading
+    told = ", ".join(
+        f"{100 * middle:.0f} % in the middle and {100 * worst:.0f} % at most for {size}"
+        for size, (middle, worst) in results["errors"].items()
+    )
+    limits = results["limits"]
+    return {
+        "day": f"{date.today()}",
+        "minutes": max(1.0, results["seconds"] / 60),
+        "errors": f"{told} process(es)",
+        "peak": GPU_PEAK / 1e12,
+        "step": BYTES_OF_A_STEP,
+        "memory_rate": GPU_MEMORY_RATE / 1e12,
+        "memory": GPU_MEMORY / 1e9,
+        "gpu_step": 1e6 * GPU_STEP,
+        "gpu_rate": GPU_RATE / 1e9,
+        "host_step": 1e6 * HOST_STEP,
+        "host_rate": HOST_RATE / 1e9,
+        "counted_rows": counted.rows,
+        "counted_time": results["counted time"],
+        "wide": WIDE,
+        "epochs": EPOCHS,
+        "reasons_rows": ROWS_OF_REASONS,
+        "full": rows_to_fill(cluster, counted),
+        "full_wide": rows_to_fill(cluster, networks["wide"]),
+        "reading_steps": reading.steps(most) / steps_of_a_sum(most),
+        "reading_of_many": HOST_STEP * reading.steps(most),
+        "calls": counted.training.sums / counted.n_gradients,
+        "call_of_many": 1e3 * HOST_STEP * steps_of_a_sum(most),
+        "sum_of_many": sums["thin"],
+        "sum_wide": sums["wide"],
+        "order_seconds": 1e9 * constants[ORDER],
+        "order_memory": BYTES_OF_ORDER,
+        "kernel_size": results["kernel"][0],
+        "kernel_depth": results["kernel"][1],
+        "copies": KERNEL_COPIES,
+        "least_rows": rows_of_a_rank(limits, "flow, thin"),
+        "flow_choice": choice(limits, "flow, thin", "flow, wide"),
+        "batch_choice": choice(limits, "batches of 65536", "8192 a rank"),
+    }
+
+
+def rows_to_fill(cluster, tally):
+    """Return the rows of a GPU whose work takes as long as a gradient of none."""
+    rows = cluster.parts(tally.of_rows(1), 1)["rows"]
+    return (cluster.parts(tally, 1)["steps"] - cluster.gpu.get("fit", 0.0)) / rows
+
+
+def choice(limits, *ways):
+    """Return a sentence of the ranks that are used to a half."""
+    told = "; ".join(
+        f"{name}: "
+        + ", ".join(f"{limits[name][i]} of {ROWS[i]:.0e} rows" for i in (2, 3))
+        for name in ways
+    )
+    return f"The most GPUs at 50 % are of {told}."
+
+
+def rows_of_a_rank(limits, name):
+    """Return in words how many ranks are used to a half, by the rows of each."""
+    told = [f"{limits[name][i]} for {ROWS[i]:.0e} rows" for i in (0, 1, 2, 3)]
+    return f"{', '.join(told[:-1])} and {told[-1]}"

@@ -71,7 +71,7 @@ KERNEL_ROWS, QUICK_KERNEL_ROWS = (250, 500, 1000, 1500), (30, 60)
 KERNEL_SIZE, KERNEL_DEPTH, KERNEL_TIME = 32, 8, 1.0
 ORDER_ROWS = 2_000_000
 # Of the flow whose steps the tables of many GPUs take: with the schedule of depths.
-COUNTED = (4_000, 64, 16, "doubling", 10.0)
+COUNTED = (2_000, 64, 16, "doubling", 100.0)
 QUICK_COUNTED = (400, 8, 4, "doubling", 0.1)
 
 
@@ -451,7 +451,9 @@ def main():
         "fits": show_fits(found, constants, cores),
         "kernels": kernels,
     }
-    clusters, curves = tables_of_clusters(found["counted"], constants, of_kernels)
+    clusters, curves, limits = tables_of_clusters(
+        found["counted"], constants, of_kernels
+    )
     sections |= clusters
     for name, lines in sections.items():
         print(f"\n{name}", *lines, sep="\n", flush=True)
@@ -459,6 +461,7 @@ def main():
         "constants": constants,
         "errors": errors(found, constants, cores),
         "efficiency": curves,
+        "limits": limits,
         "seconds": time.time() - began,
         "fits": [
             {"point": name, "processes": size}
@@ -467,7 +470,12 @@ def main():
         ],
     }
     if options.markdown:
-        Path(options.markdown).write_text(page(sections, results), "utf-8")
+        told = {
+            "counted": found["counted"],
+            "counted time": (QUICK_COUNTED if quick else COUNTED)[-1],
+            "kernel": (KERNEL_SIZE, KERNEL_DEPTH),
+        }
+        Path(options.markdown).write_text(page(sections, results | told), "utf-8")
     save(options, results, draw)
 
 

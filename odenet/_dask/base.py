@@ -65,8 +65,8 @@ class DaskMixin:
         """Train the network on the workers that hold the rows.
 
         Rows stay where they are. A worker trains with all its rows, and the workers
-        agree on every step: see "Many processes" in the user guide. If a worker dies,
-        the fit ends with an error and leaves this model as it was.
+        agree on every step: see "Many processes" in the user guide. If a worker or the
+        scheduler dies, the fit ends with an error and leaves this model as it was.
 
         Parameters
         ----------
@@ -90,7 +90,7 @@ class DaskMixin:
             If there is no client, if the parts do not match, or if two workers with
             rows are one process.
         RuntimeError
-            If a worker died.
+            If a worker or the scheduler died.
         """
         client, params = self.client_, self._shared_params()
         estimator = local_class(type(self))(**params)

@@ -4,6 +4,7 @@ import os
 import random
 import signal
 import time
+from datetime import timedelta
 from functools import partial
 from itertools import cycle
 
@@ -49,18 +50,18 @@ def fitted(cluster, model, *data):
 
 
 class Ranks(Callback):
-    """Records how many processes fit, and kills one of them in an epoch."""
+    """Records how many processes fit, and kills or stops some of them in an epoch."""
 
     only_watches = True
 
-    def __init__(self, killed=(), at=None):
-        self.killed, self.at = killed, at
+    def __init__(self, killed=(), at=None, by="SIGKILL"):
+        self.killed, self.at, self.by = killed, at, by
 
     def on_epoch_end(self, net, **kwargs):
         """Record the number, or be killed."""
         net.history.record("n_ranks", dist.get_world_size())
         if dist.get_rank() in self.killed and len(net.history) == self.at:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), getattr(signal, self.by))
 
 
 @pytest.mark.parametrize("by", ["flow", "adamw", "flow time"])
@@ -119,3 +120,31 @@ def test_a_killed_worker_ends_the_fit_with_an_error(n, dask_cluster):
         dask_cluster.wait_for_workers()
         found, _ = fitted(dask_cluster, clone(MODELS["flow"]), X, Y)
         np.testing.assert_allclose(found.predict(X), expected, atol=1e-5)
+
+
+def set_timeout(seconds):
+    """Set the timeout of a worker."""
+    group_fit.TIMEOUT = timedelta(seconds=seconds)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="needs SIGSTOP")
+def test_a_stopped_worker_ends_the_fit_after_the_timeout(dask_cluster, monkeypatch):
+    """It closes no connection; the next fit, when it goes on, is as the one before."""
+    monkeypatch.setattr(group_fit, "GRACE", 1)
+    client, before = dask_cluster.client, group_fit.TIMEOUT.seconds
+    expected, _ = fitted(dask_cluster, clone(MODELS["flow"]), X, Y)
+    pids = client.run(os.getpid).values()
+    model = clone(MODELS["adamw"]).set_params(callbacks=[Ranks([1], 2, "SIGSTOP")])
+    parts = spread(client, X, Y)
+    client.run(set_timeout, 3)
+    began = time.monotonic()
+    try:
+        with pytest.raises(RankError, match="too slow for the timeout"):
+            fit_on_workers(client, model, parts)
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+        client.run(set_timeout, before)
+    assert 3 < time.monotonic() - began < 60
+    found, _ = fitted(dask_cluster, clone(MODELS["flow"]), X, Y)
+    np.testing.assert_allclose(found.predict(X), expected.predict(X), atol=1e-5)

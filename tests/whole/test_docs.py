@@ -40,6 +40,7 @@ DOCUMENTS = [
     *ROOT.glob("C*.md"),  # the changelog, and how to contribute
     *PAGES,
     *ROOT.glob("tests/README.md"),
+    *ROOT.glob("benchmarks/[!R]*.md"),
     *ROOT.glob(".github/*.md"),
     NOTEBOOK,
 ]

@@ -19,8 +19,8 @@ from tests.whole.rounds import rounds
 
 pytestmark = pytest.mark.cluster
 SECONDS_TO_NOTICE = 60.0  # that a scheduler is dead, for the client and for the workers
-LATEST = 1.0  # seconds after the begin, when what is done has not ended yet
-LONG = AdamW(max_epochs=150)
+LATEST = 1.0  # seconds after the begin; earlier where what is done has ended before
+LONG = AdamW(max_epochs=60)
 MANY = np.tile(X, (10, 1)), np.tile(Y, 10)
 
 
@@ -55,18 +55,43 @@ def on_cluster(client, search):
         search.fit(*MANY)
 
 
+def error_of(call, kind):
+    """The error of a kind that a call ends with; None without one."""
+    try:
+        call()
+    except kind as error:
+        return error
+    return None
+
+
 def lose_the_scheduler(cluster, of_kind, delay):
-    """Nothing but the scheduler is lost, within the time: no model and no process."""
+    """Nothing but the scheduler is lost, within the time: no model and no process.
+
+    Returns whether it was lost before all was done.
+    """
     estimator, fit_again, error = of_kind(cluster.client)
     names, predictions = set(vars(estimator)), estimator.predict(X)
     cluster.kill_scheduler(delay)
     began = time.monotonic()
-    with pytest.raises(error, match="scheduler"):
-        fit_again()
+    found = error_of(fit_again, error)
+    if found is None:
+        return False
+    assert "scheduler" in str(found)
     assert time.monotonic() - began < delay + SECONDS_TO_NOTICE
     assert cluster.left(SECONDS_TO_NOTICE) == []
     assert set(vars(estimator)) == names
     np.testing.assert_array_equal(estimator.predict(X), predictions)
+    return True
+
+
+def lost_once(folder, of_kind, delay):
+    """Start a cluster, and tell whether it has lost its scheduler in time."""
+    folder.mkdir(parents=True)
+    cluster = DaskProcesses(folder)
+    try:
+        return lose_the_scheduler(cluster, of_kind, delay)
+    finally:
+        cluster.close()
 
 
 @pytest.mark.parametrize(
@@ -79,9 +104,6 @@ def lose_the_scheduler(cluster, of_kind, delay):
 def test_a_killed_scheduler_loses_nothing_else(n, kinds, tmp_path):
     rng = random.Random(n)
     for i, kind in zip(range(n), cycle(kinds)):
-        (tmp_path / str(i)).mkdir()
-        cluster = DaskProcesses(tmp_path / str(i))
-        try:
-            lose_the_scheduler(cluster, kind, LATEST * rng.random())
-        finally:
-            cluster.close()
+        delay, attempt = LATEST * rng.random(), 0
+        while not lost_once(tmp_path / f"{i}-{attempt}", kind, delay):
+            delay, attempt = delay / 2, attempt + 1
