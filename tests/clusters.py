@@ -5,7 +5,7 @@ import sys
 import time
 from contextlib import contextmanager
 from itertools import chain
-from threading import Timer
+from threading import Event, Thread
 
 import joblib
 import pytest
@@ -54,7 +54,8 @@ class DaskProcesses:
     def __init__(self, folder):
         distributed = pytest.importorskip("distributed")
         psutil = pytest.importorskip("psutil")
-        self.timer, file = None, str(folder / "scheduler.json")
+        self.killer, self.killed_at, self.is_closing = None, None, Event()
+        file = str(folder / "scheduler.json")
         common = "--scheduler-file", file, "--host", "127.0.0.1", "--no-dashboard"
         self.scheduler = _command("dask_scheduler", *common, "--port", "0")
         some = "--nworkers", "2", "--nthreads", "1", "--local-directory", str(folder)
@@ -64,10 +65,21 @@ class DaskProcesses:
         nannies = psutil.Process(self.nannies.pid)
         self.processes = [nannies, *nannies.children(recursive=True)]
 
-    def kill_scheduler(self, seconds):
-        """Kill the scheduler when so many seconds are over."""
-        self.timer = Timer(seconds, self.scheduler.kill)
-        self.timer.start()
+    def kill_scheduler(self, seconds, after=None):
+        """Kill the scheduler when so many seconds are over.
+
+        They begin when the file ``after`` is there, or now.
+        """
+
+        def kill():
+            while not (after is None or after.exists() or self.is_closing.is_set()):
+                time.sleep(0.01)
+            if not self.is_closing.wait(seconds):
+                self.killed_at = time.monotonic()
+                self.scheduler.kill()
+
+        self.killer = Thread(target=kill)
+        self.killer.start()
 
     def left(self, seconds):
         """Return the processes that are still there after so many seconds."""
@@ -83,9 +95,9 @@ class DaskProcesses:
 
     def close(self):
         """End all processes."""
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer.join()
+        self.is_closing.set()
+        if self.killer is not None:
+            self.killer.join()
         self.client.close()
         self.scheduler.kill()
         self.scheduler.wait()

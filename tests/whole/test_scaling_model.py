@@ -103,6 +103,7 @@ def test_messages_bound_the_ranks_and_rows_raise_the_bound(model, flow):
         for rows in (10**4, 10**6)
     )
     assert 1 <= few < many < 2**20
+    assert many & (many - 1) == 0  # a power of two
     assert cluster.efficiency(lambda n: flow.of_rows(10**6), many) >= 0.5
     assert cluster.efficiency(lambda n: flow.of_rows(10**6), 2 * many) < 0.5
     by_tree = cluster_of(model, host_step=1e-5, by_tree=True)
