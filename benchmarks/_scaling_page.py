@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from textwrap import fill
 
 from _scaling import ORDER, Cluster, kernel_bytes, least_squares, steps_of_a_sum
 
@@ -54,6 +55,7 @@ BATCHES = {  # a global batch, of so many ranks
     "8192 a rank": lambda ranks: 8192 * ranks,
 }
 HALF = 0.5
+WIDTH = 92  # of the lines of pages
 TEMPLATE = Path(__file__).with_suffix(".txt")  # the words around the tables
 ROWS_OF_REASONS = 10**8
 
@@ -249,7 +251,31 @@ def curves_of(cluster, tally):
 def page(sections, results):
     """Return the page of a run, with its tables."""
     text = {name: "\n".join(lines) for name, lines in sections.items()}
-    return TEMPLATE.read_text("utf-8").format(**text, **facts_of(results))
+    parts = TEMPLATE.read_text("utf-8").split("```")
+    parts[::2] = [wrapped(part.format(**facts_of(results))) for part in parts[::2]]
+    parts[1::2] = [part.format(**text) for part in parts[1::2]]
+    return "```".join(parts).rstrip() + "\n"
+
+
+def wrapped(text):
+    """Return a text whose paragraphs and items have lines of a common length."""
+    paragraphs = []
+    for paragraph in text.split("\n\n"):
+        items = paragraph.split("\n- ")
+        if not paragraph.startswith(("#", "\n")) and paragraph.strip():
+            items = [
+                fill(
+                    ("- " if i else "") + " ".join(item.split()),
+                    WIDTH,
+                    subsequent_indent="  " if i or item.startswith("- ") else "",
+                    break_long_words=False,
+                    break_on_hyphens=False,
+                )
+                for i, item in enumerate(items)
+            ]
+            paragraph = "\n".join(items)
+        paragraphs.append(paragraph)
+    return "\n\n".join(paragraphs)
 
 
 def facts_of(results):
@@ -262,15 +288,15 @@ def facts_of(results):
         parts = cluster.parts(tally, most)
         sums[name] = 1e3 * parts["sums"] / tally.n_gradients
     reading = counted.reading
-    told = ", ".join(
-        f"{100 * middle:.0f} % in the middle and {100 * worst:.0f} % at most for {size}"
+    told = "; ".join(
+        f"by {size}, {100 * middle:.0f} % in the middle and {100 * worst:.0f} % at most"
         for size, (middle, worst) in results["errors"].items()
     )
     limits = results["limits"]
     return {
         "day": f"{date.today()}",
         "minutes": max(1.0, results["seconds"] / 60),
-        "errors": f"{told} process(es)",
+        "errors": told,
         "peak": GPU_PEAK / 1e12,
         "step": BYTES_OF_A_STEP,
         "memory_rate": GPU_MEMORY_RATE / 1e12,
@@ -311,12 +337,12 @@ def rows_to_fill(cluster, tally):
 
 def choice(limits, *ways):
     """Return a sentence of the ranks that are used to a half."""
-    told = "; ".join(
-        f"{name}: "
-        + ", ".join(f"{limits[name][i]} of {ROWS[i]:.0e} rows" for i in (2, 3))
+    told = [
+        f"{limits[name][i]} ({name}, {ROWS[i]:.0e} rows)"
         for name in ways
-    )
-    return f"The most GPUs at 50 % are of {told}."
+        for i in (2, 3)
+    ]
+    return f"The most GPUs that are used to a half: {', '.join(told)}."
 
 
 def rows_of_a_rank(limits, name):

@@ -369,7 +369,7 @@ def show_counts(found):
 def show_fits(found, constants, cores):
     """Return a table of seconds as measured and as the model expects, in lines."""
     sizes = (*MEASURED, *CHECKED)
-    head = "".join(f" | {f'{size} process(es)':^27}" for size in sizes)
+    head = "".join(f" | {f'{size} process' + 'es' * (size > 1):^27}" for size in sizes)
     names = " |  meas.  model  error   busy" * len(sizes)
     lines = [f"{'':>18}{head}", f"{'point':>18}{names}"]
     for name in dict.fromkeys(name for name, _ in found["fits"]):
@@ -383,7 +383,7 @@ def show_fits(found, constants, cores):
                 f"{100 * (model / seconds - 1):>+5.0f}% {cell(fit['busy'], 6, 2)}"
             )
         lines.append(line)
-    return lines
+    return [line.rstrip() for line in lines]
 
 
 def errors(found, constants, cores):
