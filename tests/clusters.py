@@ -68,11 +68,11 @@ class DaskProcesses:
     def kill_scheduler(self, seconds, after=None):
         """Kill the scheduler when so many seconds are over.
 
-        They begin when the file ``after`` is there, or now.
+        They begin when ``after()`` is true, or now.
         """
 
         def kill():
-            while not (after is None or after.exists() or self.is_closing.is_set()):
+            while not (after is None or after() or self.is_closing.is_set()):
                 time.sleep(0.01)
             if not self.is_closing.wait(seconds):
                 self.killed_at = time.monotonic()
@@ -80,6 +80,10 @@ class DaskProcesses:
 
         self.killer = Thread(target=kill)
         self.killer.start()
+
+    def is_busy(self):
+        """Tell whether workers have something to do."""
+        return any(self.client.processing().values())
 
     def left(self, seconds):
         """Return the processes that are still there after so many seconds."""

@@ -90,7 +90,11 @@ def lose_the_scheduler(cluster, of_kind, begun, delay, *, in_training):
     """
     estimator, fit_again, error = of_kind(cluster.client, begun)
     names, predictions = set(vars(estimator)), estimator.predict(X)
-    cluster.kill_scheduler(delay, after=begun if in_training else None)
+    after = begun.exists if in_training else None
+    if of_kind is not a_fit:
+        # joblib waits forever for what it hands out to a scheduler that is lost.
+        after = cluster.is_busy
+    cluster.kill_scheduler(delay, after)
     found = error_of(fit_again, error)
     if found is None:
         return False
