@@ -21,7 +21,7 @@ from odenet._training.monitor import Monitor
 from odenet._training.net import NO_MODEL_IS_LEFT, TrainingNet
 from odenet._training.plan import Outcome, Progress
 from odenet._training.stop_reason import StopReason
-from odenet._utils.devices import torch_threads
+from odenet._utils.devices import tiny_numbers_as_zeros, torch_threads
 
 
 def train(network, data, plan):
@@ -332,7 +332,7 @@ def run_net(net, samples, held_out=None):
     n_rows = min(n_rows, net.solver.rows_of_a_batch(n_rows))
     try:
         n_products = n_rows * network.n_models * network.state_dim * network.width
-        with scratch(), torch_threads(n_products):
+        with scratch(), torch_threads(n_products), tiny_numbers_as_zeros():
             net.partial_fit((samples, held_out))
     finally:
         network.eval()
