@@ -416,3 +416,29 @@ def test_what_a_member_holds_out_does_not_move_it():
             for pair in zip(before, after, strict=False)
         ]
         assert same == [False, True, False]
+
+
+class TinyNumbers(Callback):
+    """Notes half of the smallest usual number, and raises in the third epoch."""
+
+    def __init__(self):
+        self.seen = []
+
+    def on_epoch_end(self, net, **kwargs):
+        self.seen.append(half_of_the_smallest())
+        if len(self.seen) == 3:
+            raise RuntimeError("the third epoch")
+
+
+def half_of_the_smallest():
+    return float(torch.tensor(torch.finfo(torch.float32).tiny) * 0.5)
+
+
+@pytest.mark.skipif(not torch.set_flush_denormal(False), reason="there is no such mode")
+def test_a_training_takes_tiny_numbers_as_zeros_and_leaves_no_trace():
+    spy = TinyNumbers()
+    net = make_net(make_network(), make_plan(solver=AdamW(max_epochs=4)))
+    with net.observed_by(spy), pytest.raises(RuntimeError, match="third"):
+        run_net(net, make_samples())
+    assert spy.seen == [0.0] * 3
+    assert half_of_the_smallest() > 0

@@ -12,6 +12,7 @@ from odenet._utils.devices import (
     evaluation_dtype,
     resolve_device,
     resolve_device_or_cpu,
+    tiny_numbers_as_zeros,
     to_numpy,
     torch_threads,
 )
@@ -157,3 +158,54 @@ def test_threads_begin_to_pay_at_their_number():
         assert torch.get_num_threads() == 1
     with torch_threads(THREADING_PAYS):
         assert torch.get_num_threads() == 2
+
+
+def half_of_the_smallest():
+    """Return half of the smallest usual number, on this thread: tiny, or zero."""
+    tiny = torch.full((3,), torch.finfo(torch.float32).tiny)
+    return float((tiny * 0.5).sum())
+
+
+@pytest.fixture
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_flush_denormal(False)
+    torch.set_num_threads(before)
+
+
+needs_the_mode = pytest.mark.skipif(
+    not torch.set_flush_denormal(False), reason="the processor has no such mode"
+)
+
+
+@needs_the_mode
+@pytest.mark.usefixtures("one_thread")
+def test_tiny_numbers_are_zeros_inside_only():
+    assert half_of_the_smallest() > 0
+    with tiny_numbers_as_zeros():
+        assert half_of_the_smallest() == 0
+        with tiny_numbers_as_zeros():  # as of a fit that a callback makes
+            assert half_of_the_smallest() == 0
+        assert half_of_the_smallest() == 0
+    assert half_of_the_smallest() > 0
+    with pytest.raises(KeyboardInterrupt), tiny_numbers_as_zeros():
+        raise KeyboardInterrupt
+    assert half_of_the_smallest() > 0
+
+
+@needs_the_mode
+@pytest.mark.usefixtures("one_thread")
+def test_who_has_the_mode_keeps_it():
+    torch.set_flush_denormal(True)
+    with tiny_numbers_as_zeros():
+        assert half_of_the_smallest() == 0
+    assert half_of_the_smallest() == 0
+
+
+@needs_the_mode
+def test_threads_that_torch_may_begin_do_not_get_the_mode(two_threads):
+    """They would keep it for good, and the predictions after a fit are theirs too."""
+    with tiny_numbers_as_zeros():
+        assert half_of_the_smallest() > 0
