@@ -11,15 +11,16 @@ NUMBER = 8  # bytes of a float64
 
 # How many copies of its rows, in float64, a step makes at most: a block that is read,
 # hashed and dealt out; a part that is sorted and merged; a sample of which the scales
-# and the quantiles of the columns are learnt. They were counted in the code, and
-# `python benchmarks/memory.py --limit 32MB` measures what all of it takes.
+# and the quantiles of the columns are learnt; rows that are encoded. They were counted
+# in the code, and `python benchmarks/large_tables.py` measures what all of it takes.
 COPIES_OF_A_BLOCK, COPIES_OF_A_PART, COPIES_OF_A_SAMPLE = 12, 8, 8
+COPIES_OF_ENCODED_ROWS = 6
 # As many of all rows are what a fit needs that holds them in memory.
 COPIES_IN_MEMORY = 8
 # Of the limit, the share of the rows that are held out, which stay in memory while
-# others are trained on, and that of the rows to train on. The rest is left to what
-# allocators keep: round values.
-SHARE_OF_HELD_OUT, SHARE_OF_A_WINDOW = 1 / 8, 1 / 4
+# others are trained on; that of the rows to train on; and that of rows that are being
+# encoded. An eighth is the sample. The rest is left to what allocators keep.
+SHARE_OF_HELD_OUT, SHARE_OF_A_WINDOW, SHARE_OF_ENCODED_ROWS = 1 / 8, 1 / 4, 1 / 8
 # Without so many rows in a block there is more to call than to compute.
 FEWEST_ROWS = 64
 

@@ -5,7 +5,14 @@ from math import ceil
 
 import torch
 
-from odenet._stored.budget import SHARE_OF_A_WINDOW, rows_within
+from odenet._stored.budget import (
+    COPIES_OF_ENCODED_ROWS,
+    FEWEST_ROWS,
+    NUMBER,
+    SHARE_OF_A_WINDOW,
+    SHARE_OF_ENCODED_ROWS,
+    rows_within,
+)
 from odenet._tables.samples import Samples, TrainingData, to_samples
 
 # The parts of a pass begin at one of so many places between two of them: so they are
@@ -31,30 +38,37 @@ class Window:
         n_numbers = predictor.inputs.encoder.n_inputs + predictor.targets.n_outputs + 1
         size = n_numbers * predictor.network.V.element_size()
         self.n_rows = rows_within(SHARE_OF_A_WINDOW * rows.limit, size)
+        size = COPIES_OF_ENCODED_ROWS * NUMBER * n_numbers
+        n_at_once = int(SHARE_OF_ENCODED_ROWS * rows.limit // size)
+        self.n_at_once = max(n_at_once, FEWEST_ROWS)
         self.first = self.last = 0
-        self.tensors = None
+        self.buffers = None  # one for all rows that come: others would leave gaps
 
     def between(self, first, last):
-        """Return inputs, targets and weights of rows, by their places in the file."""
+        """Return inputs, targets and weights of rows, by their places in the file.
+
+        They are views of the window, which hold until it moves on.
+        """
         if not self.first <= first <= last <= self.last:
             self._move_to(first, max(last, first + self.n_rows))
         here = slice(first - self.first, last - self.first)
-        return tuple(tensor[here] for tensor in self.tensors)
+        return tuple(buffer[here] for buffer in self.buffers)
 
     def _move_to(self, first, last):
-        """Read rows, in blocks, into tensors that replace those of other rows."""
+        """Read rows, some at a time, in place of those that were there."""
         last = min(last, self.rows.n_rows)
-        self.tensors = tensors = None
-        for start in range(first, last, self.predictor.inputs.rows_at_once):
-            end = min(last, start + self.predictor.inputs.rows_at_once)
+        self.first = self.last = 0  # if an error comes in between
+        for start in range(first, last, self.n_at_once):
+            end = min(last, start + self.n_at_once)
             rows = self.rows.read(start, end)
             block = to_samples(self.predictor, rows, weights_have_mean_one=False)
             block = block.X, block.y, block.weight
-            if tensors is None:
-                tensors = [t.new_empty(last - first, *t.shape[1:]) for t in block]
-            for tensor, part in zip(tensors, block, strict=True):
-                tensor[start - first : end - first] = part
-        self.tensors, self.first, self.last = tensors, first, last
+            if self.buffers is None or len(self.buffers[0]) < last - first:
+                size = max(last - first, min(self.n_rows, self.rows.n_rows))
+                self.buffers = [t.new_empty(size, *t.shape[1:]) for t in block]
+            for buffer, part in zip(self.buffers, block, strict=True):
+                buffer[start - first : end - first] = part
+        self.first, self.last = first, last
 
 
 @dataclass(frozen=True)
@@ -101,9 +115,9 @@ class Column:
         return len(self.stretch)
 
     def __getitem__(self, index):
-        """Return the values of a slice of step 1."""
+        """Return the values of a slice of step 1, as a copy."""
         first, last, _ = index.indices(len(self))
-        return self.stretch.between(first, last)[self.number]
+        return self.stretch.between(first, last)[self.number].clone()
 
     def split(self, size, axis=0):
         """Yield the values in parts of a size, as tensors do, along the only axis."""
@@ -127,7 +141,8 @@ class StoredSamples(Samples):
     def parts(self, generator):
         """Yield inputs, targets and weights of all samples, by parts of the file.
 
-        Rows of a file are in random order, so that each part is a random one.
+        Rows of a file are in random order, so that each part is a random one. It holds
+        until the next one is asked for.
 
         Parameters
         ----------

@@ -147,3 +147,4 @@ class StoredLoader:
             for batch in order.to(places.device).tensor_split(ceil(len(order) / most)):
                 index = places[batch]
                 yield {"X": X[index], "weight": weight[batch]}, y[index]
+            del X, y, weight  # before the next part is read

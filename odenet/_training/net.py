@@ -33,6 +33,9 @@ from odenet._training.stop_reason import StopReason
 # gradients are added.
 MAX_STATE_BYTES = 2**29
 SHARE_OF_A_GPU = 1 / (2 * MAX_GRAPHS)
+# The most batches of an epoch that the history has rows of, a kilobyte each: a choice.
+# Trainings of up to 256,000 rows have fewer.
+MOST_BATCHES = 1000
 IMAGE_ROWS = 1024  # images at once where nothing is trained, which bounds the memory
 
 NO_MODEL_IS_LEFT = (
@@ -479,6 +482,8 @@ class TrainingNet(NeuralNet):
         if method_name == "on_batch_end" and self.group.size > 1:
             self._record_size(**cb_kwargs)
         super().notify(method_name, **cb_kwargs)
+        if method_name == "on_batch_end" and cb_kwargs["training"]:
+            self._sum_up_batches()
         if method_name != "on_epoch_end":
             return
         self.group.check_step(self._course)
@@ -496,6 +501,19 @@ class TrainingNet(NeuralNet):
             self.history.record_batch("train_batch_size", int(self.n_in_step))
         else:
             self.history.record_batch("valid_batch_size", 1)
+
+    def _sum_up_batches(self):
+        """Let one row stand for all batches of an epoch so far, if they are many.
+
+        It has their mean loss, which is all that is asked of them.
+        """
+        batches = self.history[-1]["batches"]
+        names = {"train_loss", "train_batch_size"}
+        if len(batches) < MOST_BATCHES or any(row.keys() != names for row in batches):
+            return
+        size = sum(row["train_batch_size"] for row in batches)
+        loss = sum(row["train_loss"] * row["train_batch_size"] for row in batches)
+        batches[:] = [{"train_loss": loss / size, "train_batch_size": size}]
 
     def _course(self):
         """Tell where a training is: the same text where its numbers are the same."""

@@ -248,7 +248,7 @@ def test_a_column_that_varies_in_few_rows_is_told(X, y):
 
 
 def test_a_small_table_stays_in_memory(X, y, monkeypatch):
-    monkeypatch.undo()
+    monkeypatch.setattr(reading, "COPIES_IN_MEMORY", 8)
     written = []
     monkeypatch.setattr(TableToRead, "written", lambda *task: written.append(task))
     ResODERegressor(solver=AdamW(**EPOCHS), memory_limit="1GB", **FEW).fit(X, y)

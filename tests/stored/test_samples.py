@@ -51,7 +51,7 @@ def test_all_samples_are_a_batch_that_is_not_read(stored, predictor):
     window = Window(stored, predictor)
     inputs, y = stored_samples(window, stored).batch(n=N)
     assert (len(inputs["X"]), len(inputs["weight"]), len(y)) == (N, N, N)
-    assert window.tensors is None
+    assert window.buffers is None
 
 
 def test_no_more_rows_are_in_memory_than_a_window_has(stored, predictor):
@@ -59,7 +59,7 @@ def test_no_more_rows_are_in_memory_than_a_window_has(stored, predictor):
     samples = stored_samples(window, stored)
     assert window.n_rows < N / 3
     for part in samples.X.split(50):
-        assert len(window.tensors[0]) <= window.n_rows
+        assert len(window.buffers[0]) <= window.n_rows
         assert len(part) == 50
 
 

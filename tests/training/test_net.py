@@ -242,6 +242,18 @@ def test_progress_bar(solver, capsys):
     assert ("5/5 t" in shown) if isinstance(solver, Flow) else ("3/3 epoch" in shown)
 
 
+def test_many_batches_have_one_row_of_the_history(monkeypatch):
+    curves = []
+    for most, n_rows in ((1000, 13), (5, 1)):  # 5 become 1, with 4 more 1 again
+        monkeypatch.setattr("odenet._training.net.MOST_BATCHES", most)
+        net, train = make_net(AdamW(batch_size=4, max_epochs=3)), make_samples()
+        net.partial_fit((train, None))
+        assert len(net.history[-1]["batches"]) == n_rows
+        assert net.n_grad_evals == 3 * 13
+        curves.append(net.curve("train_loss"))
+    assert curves[0] == pytest.approx(curves[1], rel=1e-6)
+
+
 def test_loop_forgets_the_data():
     net = make_net()
     net.partial_fit((make_samples(), make_samples(10)))
