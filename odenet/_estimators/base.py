@@ -42,7 +42,7 @@ from odenet._inspection.summary import (
     told_by,
     with_summary,
 )
-from odenet._stored.reading import check_can_be_stored, opened
+from odenet._stored.reading import in_memory, opened
 from odenet._tables.hold_out import (
     Validation,
     cross_validation_folds,
@@ -162,7 +162,9 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             raise ValueError("`X_val` and `y_val` must be given together.")
         if X_val is None and sample_weight_val is not None:
             raise ValueError("`sample_weight_val` must be given with `X_val`, `y_val`.")
-        given = None if X_val is None else (X_val, y_val, sample_weight_val)
+        given = None
+        if X_val is not None:
+            given = in_memory(X_val, y_val, sample_weight_val)
         with losing_nothing(self):
             notices = self._fit(X, y, sample_weight, given, groups=groups)
         for text, category in notices:
@@ -179,16 +181,16 @@ class BaseResODE(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         predictor = past = None
         if self.warm_start and hasattr(self, "_predictor"):
             predictor, past = self._resumed(), self._past()
+        has_judges = given is not None
+        is_usual = all(part is None for part in (groups, announced, predictor))
         if (group := group_of(self.processes)).size > 1:
-            is_usual = all(part is None for part in (groups, announced, predictor))
-            check_agreement(self, group, has_judges=given is not None)
+            check_agreement(self, group, has_judges=has_judges)
             check_supported(self, X, y, is_usual=is_usual)
-        X, y, sample_weight, reading = opened(self, X, y, sample_weight)
+        X, y, sample_weight, reading = opened(
+            self, X, y, sample_weight, has_judges=has_judges, is_usual=is_usual
+        )
         if reading is None:
             reading = self._read(X, y, sample_weight, predictor, announced)
-        else:
-            is_usual = all(part is None for part in (groups, announced, predictor))
-            check_can_be_stored(self, has_judges=given is not None, is_usual=is_usual)
         how, asked = self.validation_split, None
         if groups is not None or not (isinstance(how, str) and how == "random"):
             asked = asked_split(self, X, y, groups, is_needed=given is None)

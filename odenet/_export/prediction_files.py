@@ -202,9 +202,14 @@ def _dtype_for_npy(dtype, estimator):
     Labels that are texts are objects of Python. They get as many characters as the
     longest of the classes has.
     """
-    if not dtype.hasobject:
+    if not dtype.hasobject and dtype.kind != "U":
         return dtype
-    classes = list(np.ravel(getattr(estimator, "classes_", [])))
+    classes = getattr(estimator, "classes_", [])
+    if isinstance(classes, list):  # of several targets
+        classes = [label for each in classes for label in each]
+    classes = list(classes)
+    if dtype.kind == "U":
+        return np.result_type(dtype, *[np.array(label).dtype for label in classes])
     if not classes or not all(isinstance(label, str) for label in classes):
         raise ValueError(
             "Predictions that are objects of Python cannot be written into a .npy file "
@@ -248,7 +253,14 @@ def _write_parquet(path, blocks, n_rows, estimator, method):
             table = pa.table(dict(zip(names, _columns_of(block), strict=True)))
             if writer is None:
                 writer = stack.enter_context(ParquetWriter(path, table.schema))
-            writer.write_table(table.cast(writer.schema))
+            try:
+                table = table.cast(writer.schema)
+            except pa.ArrowException as error:
+                raise ValueError(
+                    f"`{method}` must return columns of the same types for all blocks "
+                    f"of X: {error}."
+                ) from error
+            writer.write_table(table)
             n_written += len(block)
     _check_all_are_written(n_written, n_rows)
 
@@ -263,7 +275,12 @@ def _columns_of(block):
 def _names_of(block, estimator, method):
     """Return the names of the columns of predictions."""
     if is_frame(block):
-        return list(map(str, block.columns))
+        names = list(map(str, block.columns))
+        if len({*names}) < len(names):
+            raise ValueError(
+                f"`{method}` must return columns of different names, got {names}."
+            )
+        return names
     if block.ndim > 2:
         raise ValueError(
             f"`{method}` returns an array of {block.ndim} axes here, which are no "

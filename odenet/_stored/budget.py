@@ -41,7 +41,7 @@ def in_bytes(memory_limit):
         try:
             if (n_bytes := int(float(number) * units[unit.lower()])) > 0:
                 return n_bytes
-        except ValueError:  # such as 1.2.3
+        except (ValueError, OverflowError):  # such as 1.2.3, or far too large
             pass
     raise ValueError(
         "`memory_limit` must be a positive number of bytes, or a text such as '500MB' "
@@ -61,7 +61,7 @@ def rows_within(n_bytes, bytes_of_a_row):
     if n_rows < FEWEST_ROWS:
         least = ceil(10 * FEWEST_ROWS * bytes_of_a_row / n_bytes) / 10
         raise ValueError(
-            f"`memory_limit` is too small for rows of so many columns: it must be at "
-            f"least {least} times as large."
+            f"`memory_limit` is too small for this table: it must be at least {least} "
+            "times as large."
         )
     return n_rows

@@ -7,6 +7,7 @@ categories are rare), it learns of the first rows of the file, a random sample.
 """
 
 from dataclasses import dataclass, replace
+from numbers import Integral, Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,9 +21,10 @@ from odenet._stored.budget import (
     in_bytes,
     rows_within,
 )
+from odenet._stored.met import Met
 from odenet._stored.row_file import Folder, RowFileWriter, StoredRows
 from odenet._stored.samples import training_data_of
-from odenet._stored.sources import blocks_of, is_source, width_of
+from odenet._stored.sources import blocks_of, is_source, n_rows_of, width_of
 from odenet._tables.column_checks import notices_of
 from odenet._tables.columns import UNKNOWN, Columns, joined_columns, read_columns
 from odenet._tables.hold_out import Validation, validation
@@ -149,7 +151,7 @@ class TableToRead:
         -------
         written : WrittenTable
         """
-        estimator, targets, n_samples = self.estimator, None, 0
+        estimator, targets = self.estimator, None
         writer = RowFileWriter(
             folder, survey.n_rows, seed, self.limit, is_single=survey.is_single
         )
@@ -169,29 +171,21 @@ class TableToRead:
                     params=estimator.get_params(deep=False),
                     classes=survey.classes,
                 )
-                weighing = _Weighing(targets, survey)
-                lowest, highest = np.full((2, X.shape[1]), np.nan)
+                weighing, met = _Weighing(targets, survey), Met(survey.columns)
             if weight is not None and not np.any(weight):
                 continue  # to scikit-learn it is an error, as if there were no others
             rows = weighing.weighed(X, y, weight)
             writer.add(rows)
-            n_samples += len(rows.y)
-            lowest = np.fmin(lowest, np.fmin.reduce(rows.X, axis=0))
-            highest = np.fmax(highest, np.fmax.reduce(rows.X, axis=0))
-        return WrittenTable(writer.rows(), targets, n_samples, lowest < highest)
+            met.add(rows)
+        return WrittenTable(writer.rows(), targets, met)
 
 
 class WrittenTable(NamedTuple):
-    """A table whose distinct rows are in a file.
-
-    ``n_samples`` is the number of rows that have a weight, and ``varies`` tells which
-    columns have several numbers, or categories, in them.
-    """
+    """A table whose distinct rows are in a file, and what its rows have."""
 
     rows: StoredRows
     targets: Targets
-    n_samples: int
-    varies: np.ndarray
+    met: Met
 
 
 class _Labels:
@@ -306,14 +300,16 @@ class UnreadTable(Reading):
     def distinct(self, seed):
         """Read the rows, and return their reading."""
         estimator, columns = self.table.estimator, self.survey.columns
-        rows, targets, n_samples, varies = self.table.written(
-            self.survey, seed, self.folder
-        )
+        rows, targets, met = self.table.written(self.survey, seed, self.folder)
         sample, pooling = rows.sample(), None
-        notices = self.survey.notices + _unseen(sample, varies, columns)
+        share = sample.weight.sum() / rows.weight
+        sample = met.completed(sample, share)
         if columns.categories:
-            limits = estimator.min_frequency, estimator.max_categories
-            pooling = Pooling(sample[:3], *limits)
+            least = estimator.min_frequency
+            if isinstance(least, Integral):  # of all rows, of which these are some
+                unit = min(1.0, sample.weight.min())
+                least = min(1.0, least * unit / rows.weight)
+            pooling = Pooling(sample[:3], least, estimator.max_categories)
         scored = has_scores(estimator, self.table.X)
         settled, X = columns.settled(sample.X, scored, pooling)
         recoding = {
@@ -324,13 +320,13 @@ class UnreadTable(Reading):
             rows=replace(rows, recoding=recoding),
             targets=targets,
             layout=settled,
-            notices=notices,
+            notices=self.survey.notices,
             sample=Rows(X, *sample[1:]),
-            n_samples=n_samples,
+            n_samples=met.n_samples,
         )
 
 
-def opened(estimator, X, y, sample_weight):
+def opened(estimator, X, y, sample_weight, **task):
     """Go through a training set once, if it may be too large for the memory.
 
     Parameters
@@ -338,26 +334,47 @@ def opened(estimator, X, y, sample_weight):
     estimator : BaseResODE
     X, y, sample_weight
         As of ``fit``.
+    **task : dict
+        Of :func:`check_can_be_stored`.
 
     Returns
     -------
     X, y, sample_weight
-        The same; or arrays, and a frame or a matrix, in place of sources that are to be
-        held in memory.
+        The same, or in memory where they were names or sources that are to be there.
     reading : UnreadTable or None
         None if the training set is to be held in memory.
     """
-    if estimator.memory_limit is not None:
-        X = _dense_table(X)
+    if estimator.memory_limit is not None and y is not None and _has_rows(X):
+        if issparse(X):
+            raise ValueError(
+                "A sparse X is held in memory as it is: use memory_limit=None."
+            )
+        if isinstance(sample_weight, Real):
+            sample_weight = np.broadcast_to(float(sample_weight), n_rows_of(X))
+        X = X if is_source(X) or hasattr(X, "shape") else np.asarray(X)
         table = TableToRead(estimator, X, y, sample_weight)
         survey = table.survey()
         if table.is_too_large(survey):
-            task = {"table": table, "survey": survey, "folder": Folder()}
-            return X, y, sample_weight, UnreadTable(None, None, None, **task)
+            check_can_be_stored(estimator, **task)
+            parts = {"table": table, "survey": survey, "folder": Folder()}
+            return X, y, sample_weight, UnreadTable(None, None, None, **parts)
+    return *in_memory(X, y, sample_weight), None
+
+
+def _has_rows(X):
+    """Tell whether X is a table; if not, scikit-learn tells what is wrong with it."""
     if is_source(X):
-        parts = X, y, sample_weight
-        X, y, sample_weight = next(blocks_of(*parts, rows_at_once=MOST_ROWS))
-    return X, y, sample_weight, None
+        return True
+    shape = getattr(X, "shape", None)
+    return len(np.shape(X) if shape is None else shape) == 2
+
+
+def in_memory(X, y, sample_weight):
+    """Return a table, targets and weights as such, if they are sources or names."""
+    parts = X, y, sample_weight
+    if is_source(X) or any(isinstance(part, str) for part in parts[1:]):
+        return next(blocks_of(*parts, rows_at_once=MOST_ROWS))
+    return parts
 
 
 def check_can_be_stored(estimator, *, has_judges, is_usual):
@@ -378,7 +395,7 @@ def check_can_be_stored(estimator, *, has_judges, is_usual):
             estimator.scoring != "loss" and not has_judges
         ),
         "a `validation_split` that is not random": how != "random",
-        "`groups`, `warm_start` and `distil`": not is_usual,
+        "`groups`, `warm_start` and `distil`": estimator.warm_start or not is_usual,
         "`checkpoint`": estimator.checkpoint is not None,
         "`processes`": estimator.processes is not None,
         "a flow with method='exponential'": method == "exponential",
@@ -392,15 +409,6 @@ def check_can_be_stored(estimator, *, has_judges, is_usual):
             )
 
 
-def _dense_table(X):
-    """Return a table, as an array if it is a list, or raise if it is sparse."""
-    if issparse(X):
-        raise ValueError(
-            "A sparse X is held in memory as it is: use memory_limit=None."
-        )
-    return X if is_source(X) or hasattr(X, "shape") else np.asarray(X)
-
-
 def _is_single(X, columns):
     """Tell whether float32 is exact for the numbers of a block of a table."""
     dtypes = X.dtypes if is_frame(X) else [X.dtype] * X.shape[1]
@@ -410,20 +418,6 @@ def _is_single(X, columns):
     except TypeError:  # one that numpy does not have
         return False
     return all((dtype.kind, dtype.itemsize) in SINGLE for dtype in dtypes)
-
-
-def _unseen(sample, varies, columns):
-    """Return what to tell of columns of numbers that vary in other rows only."""
-    X = sample.X
-    unseen = varies & ~(np.fmin.reduce(X, axis=0) < np.fmax.reduce(X, axis=0))
-    numbers = [int(j) for j in np.flatnonzero(unseen) if j not in columns.categories]
-    if not numbers:
-        return ()
-    return (
-        f"The columns {numbers} are constant in the {len(X)} rows, chosen at random, "
-        "of which the scales of columns are learnt, and are ignored, though they vary "
-        "in other rows. A larger `memory_limit` takes more rows.",
-    )
 
 
 def _recoded(known, kept, has_pooled):

@@ -25,7 +25,12 @@ from odenet._stored.budget import (
 )
 from odenet._tables.hold_out import share_to_hold_out
 from odenet._tables.reading import Rows
-from odenet._tables.rows import distinct_rows, keys_of_rows
+from odenet._tables.rows import (
+    LARGEST_PART_OF_HOLD_OUT,
+    TIMES_THE_MEDIAN,
+    distinct_rows,
+    keys_of_rows,
+)
 
 HALF = np.uint64(32)  # of the bits of a key, which tell the part of a row
 # Parts are made smaller than what memory can hold, since chance makes some larger.
@@ -62,6 +67,11 @@ class StoredRows:
         The bytes that a fit may use for rows.
     recoding : dict, default={}
         By the index of a column of categories, the new index of each of them.
+    n_shared : int, default=0
+        The number of rows, the first ones, that are held out with a share of their
+        weight.
+    share : float, default=1.0
+        What is left of their weight here.
     """
 
     folder: Folder
@@ -71,6 +81,8 @@ class StoredRows:
     weight: float
     limit: int
     recoding: dict = field(default_factory=dict)
+    n_shared: int = 0
+    share: float = 1.0
 
     @property
     def n_rows(self):
@@ -83,7 +95,7 @@ class StoredRows:
         return _bytes_of(self.record)
 
     def read(self, first, last):
-        """Return the rows from one on, up to another."""
+        """Return the rows from one on, up to another, with their whole weights."""
         first, last = (self.first + min(i, self.n_rows) for i in (first, last))
         rows = _rows_of(
             _records_between(_file_in(self.folder), self.record, first, last)
@@ -100,7 +112,9 @@ class StoredRows:
     def hold_out(self, fraction, bytes_of_a_row, *, at_least_some):
         """Split the rows into those to train on, and others that are held out.
 
-        These are about a fraction of the weight, but no more than memory can hold.
+        These are about a fraction of the weight, but no more than memory can hold. A
+        row that outweighs many others, as of many equal ones, is in both parts, as
+        :func:`odenet._tables.rows.shares_to_hold_out` says.
 
         Parameters
         ----------
@@ -117,12 +131,50 @@ class StoredRows:
         """
         fraction = share_to_hold_out(fraction, self.n_rows, at_least_some=at_least_some)
         most = rows_within(SHARE_OF_HELD_OUT * self.limit, bytes_of_a_row)
-        held_out = self.read(0, min(most, self.n_rows - 1))
-        mass = np.cumsum(held_out.weight)
-        n = 1 + int(np.searchsorted(mass, fraction * self.weight))
-        held_out = held_out.taken(slice(n), held_out.weight[:n])
-        first, rest = self.first + len(held_out.y), self.weight - held_out.weight.sum()
-        return replace(self, first=first, weight=rest), held_out
+        weight = self._records(0, min(most, self.n_rows))["weight"]
+        least = LARGEST_PART_OF_HOLD_OUT * fraction * self.weight
+        is_heavy = weight > max(least, TIMES_THE_MEDIAN * np.median(weight))
+        light, heavy = np.flatnonzero(~is_heavy), np.flatnonzero(is_heavy)
+        mass = np.cumsum(weight[light])
+        of_light = fraction * (self.weight - weight[heavy].sum())
+        n = 1 + int(np.searchsorted(mass, of_light))
+        n = min(n, len(light), self.n_rows - len(heavy) - 1)
+        self._put_first(np.concatenate([light[:n], heavy, light[n:]]))
+        held_out = self.read(0, n + len(heavy))
+        shares = np.repeat([1.0, fraction], [n, len(heavy)])
+        held_out = held_out.taken(slice(None), held_out.weight * shares)
+        return self._from(n, len(heavy), fraction), held_out
+
+    def weights(self):
+        """Yield the weights of the rows, some at a time."""
+        size = rows_within(self.limit, COPIES_OF_A_PART * self.bytes_of_a_row)
+        for first in range(0, self.n_rows, size):
+            last = min(first + size, self.n_rows)
+            weight = self._records(first, last)["weight"].copy()
+            weight[: max(0, self.n_shared - first)] *= self.share
+            yield weight
+
+    def _from(self, n, n_shared, fraction):
+        """Return the rows from the n-th on, without a fraction of some first ones."""
+        gone = self._records(0, n + n_shared)["weight"]
+        weight = self.weight - gone[:n].sum() - fraction * gone[n:].sum()
+        first = self.first + n
+        shared = {"n_shared": n_shared, "share": 1 - fraction}
+        return replace(self, first=first, weight=weight, **shared)
+
+    def _put_first(self, order):
+        """Put the first rows in the file into another order."""
+        if (np.diff(order) == 1).all():
+            return
+        records = self._records(0, len(order))[order]
+        with _file_in(self.folder).open("r+b") as file:
+            file.seek(self.first * self.record.itemsize)
+            records.tofile(file)
+
+    def _records(self, first, last):
+        """Return rows as they are in the file."""
+        first, last = (self.first + min(i, self.n_rows) for i in (first, last))
+        return _records_between(_file_in(self.folder), self.record, first, last)
 
 
 class RowFileWriter:
@@ -198,10 +250,7 @@ class RowFileWriter:
                 _records_between(path, self.record, first, first + self.most)
             )
             if found is not None:
-                pairs = zip(found, rows, strict=True)
-                rows = Rows(
-                    *(None if a is None else np.concatenate((a, b)) for a, b in pairs)
-                )
+                rows = _one_after_another(found, rows)
             found = rows.taken(*distinct_rows(rows.X, rows.y, rows.weight, self.seed))
         return found
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from math import ceil
 
+import numpy as np
 import torch
 
 from odenet._stored.budget import (
@@ -13,6 +14,7 @@ from odenet._stored.budget import (
     SHARE_OF_ENCODED_ROWS,
     rows_within,
 )
+from odenet._stored.row_file import StoredRows
 from odenet._tables.samples import Samples, TrainingData, to_samples
 
 # The parts of a pass begin at one of so many places between two of them: so they are
@@ -42,27 +44,31 @@ class Window:
         n_at_once = int(SHARE_OF_ENCODED_ROWS * rows.limit // size)
         self.n_at_once = max(n_at_once, FEWEST_ROWS)
         self.first = self.last = 0
+        self.weight = np.zeros(0)  # float64, to be divided by a mean
         self.buffers = None  # one for all rows that come: others would leave gaps
 
     def between(self, first, last):
         """Return inputs, targets and weights of rows, by their places in the file.
 
-        They are views of the window, which hold until it moves on.
+        They are views of the window, which hold until it moves on. The weights are an
+        array, as they are in the file.
         """
         if not self.first <= first <= last <= self.last:
             self._move_to(first, max(last, first + self.n_rows))
         here = slice(first - self.first, last - self.first)
-        return tuple(buffer[here] for buffer in self.buffers)
+        return (*(buffer[here] for buffer in self.buffers), self.weight[here])
 
     def _move_to(self, first, last):
         """Read rows, some at a time, in place of those that were there."""
         last = min(last, self.rows.n_rows)
         self.first = self.last = 0  # if an error comes in between
+        self.weight = np.empty(last - first)
         for start in range(first, last, self.n_at_once):
             end = min(last, start + self.n_at_once)
             rows = self.rows.read(start, end)
+            self.weight[start - first : end - first] = rows.weight
             block = to_samples(self.predictor, rows, weights_have_mean_one=False)
-            block = block.X, block.y, block.weight
+            block = block.X, block.y
             if self.buffers is None or len(self.buffers[0]) < last - first:
                 size = max(last - first, min(self.n_rows, self.rows.n_rows))
                 self.buffers = [t.new_empty(size, *t.shape[1:]) for t in block]
@@ -78,23 +84,33 @@ class Stretch:
     Parameters
     ----------
     window : Window
-    begin : int
-        The first row.
-    mean : float
-        Of the weights of the rows, by which they are divided.
+    rows : StoredRows
+        All rows of the window, or all from one on.
     """
 
     window: Window
-    begin: int
-    mean: float
+    rows: StoredRows
 
     def __len__(self):
-        return self.window.rows.n_rows - self.begin
+        return self.rows.n_rows
+
+    @property
+    def mean(self):
+        """The mean weight of the rows, by which their weights are divided."""
+        return self.rows.weight / self.rows.n_rows
 
     def between(self, first, last):
         """Return inputs, targets and weights of the samples between two."""
-        X, y, weight = self.window.between(self.begin + first, self.begin + last)
-        return X, y, weight / self.mean
+        begin = self.rows.first - self.window.rows.first
+        X, y, weight = self.window.between(begin + first, begin + last)
+        weight = weight / self.mean
+        weight[: max(0, self.rows.n_shared - first)] *= self.rows.share
+        return X, y, torch.tensor(weight, dtype=X.dtype, device=X.device)
+
+    def count_places(self, largest):
+        """Return into how many parts of a largest weight at most all weights fall."""
+        parts = (np.ceil(w / self.mean / largest) for w in self.rows.weights())
+        return int(sum(part.clip(min=1).sum() for part in parts))
 
 
 @dataclass(frozen=True)
@@ -138,6 +154,12 @@ class StoredSamples(Samples):
             return {"X": self.X, "weight": self.weight}, self.y
         return super().batch(index)
 
+    def places_of_a_sample(self, largest):
+        """Return how many places a sample has on average, see ``count_places``."""
+        if not hasattr(self, "n_places"):
+            vars(self)["n_places"] = self.X.stretch.count_places(largest)
+        return self.n_places / len(self)
+
     def parts(self, generator):
         """Yield inputs, targets and weights of all samples, by parts of the file.
 
@@ -176,8 +198,7 @@ def stored_samples(window, rows):
     -------
     samples : StoredSamples
     """
-    begin = rows.first - window.rows.first
-    stretch = Stretch(window, begin, rows.weight / rows.n_rows)
+    stretch = Stretch(window, rows)
     return StoredSamples(*(Column(stretch, number) for number in range(3)))
 
 

@@ -99,6 +99,7 @@ def width_of(X):
 def is_source(X):
     """Tell whether X is a source of pyarrow or Dask, which is no table by itself."""
     is_arrow = hasattr(X, "to_batches") or hasattr(X, "iter_batches")
+    is_arrow = is_arrow or type(X).__name__ == "RecordBatch"
     return is_arrow or is_collection(X)
 
 
@@ -159,6 +160,8 @@ def _source_of(X, *, is_table=True):
         return _ArrowTable(X) if hasattr(X, "num_rows") else _ArrowDataset(X)
     if hasattr(X, "iter_batches") and hasattr(X, "schema_arrow"):
         return _ArrowFile(X)
+    if type(X).__name__ == "RecordBatch":
+        return _ArrowTable(next(iter(_tables([X]))))
     if is_collection(X):
         return _DaskArray(X) if hasattr(X, "chunks") else _DaskFrame(X)
     shape = getattr(X, "shape", None)

@@ -14,7 +14,7 @@ LARGEST_WEIGHT = 4.0
 LARGEST_PART, TIMES_THE_SAMPLES = 100_000, 10
 
 
-def dealt_out(weight, *, is_part=False, group=ALONE):
+def dealt_out(weight, *, is_part=False, rate=None, group=ALONE):
     """Deal out heavy samples to several places of a pass over the data.
 
     Parameters
@@ -23,6 +23,9 @@ def dealt_out(weight, *, is_part=False, group=ALONE):
         In a fit they have mean 1.
     is_part : bool, default=False
         Whether the samples are a part of a stream. Its weights are numbers of samples.
+    rate : float, default=None
+        If they are some of the samples of a fit, the places that a sample of all has on
+        average, by which weights are multiplied.
     group : Alone, default=ALONE
         The processes that have the samples.
 
@@ -41,6 +44,8 @@ def dealt_out(weight, *, is_part=False, group=ALONE):
     index = torch.arange(len(weight), device=weight.device)
     index = index.repeat_interleave(n_places)
     n = group.sum(len(index))
+    if rate is not None:
+        return index, (weight / n_places)[index] * rate
     if n == group.sum(len(weight)):
         return index, weight / largest if is_part else weight
     weight = (weight / n_places)[index]
@@ -141,8 +146,9 @@ class StoredLoader:
 
     def __iter__(self):
         most = self.batch_size(len(self.samples))
+        rate = self.samples.places_of_a_sample(LARGEST_WEIGHT)
         for X, y, weight in self.samples.parts(self.generator):
-            places, weight = dealt_out(weight)
+            places, weight = dealt_out(weight, rate=rate)
             order = torch.randperm(len(places), generator=self.generator)
             for batch in order.to(places.device).tensor_split(ceil(len(order) / most)):
                 index = places[batch]

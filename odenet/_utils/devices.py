@@ -165,5 +165,7 @@ def _takes_tiny_numbers_as_zeros():
 
     A product of tensors is asked, and not one of Python's numbers, which are float64.
     """
-    smallest = torch.tensor(torch.finfo(torch.float32).tiny)
+    smallest = torch.tensor(
+        torch.finfo(torch.float32).tiny, dtype=torch.float32, device="cpu"
+    )
     return bool(smallest * 0.5 == 0)

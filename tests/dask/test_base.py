@@ -24,7 +24,7 @@ KINDS = {
 def test_parameters_are_those_of_the_estimator_and_a_client(kind):
     assert local_class(kind) is KINDS[kind]
     own, local = (dict(signature(k).parameters) for k in (kind, KINDS[kind]))
-    del own["client"], local["processes"]
+    del own["client"], local["processes"], local["memory_limit"]
     assert own == local
     model = kind(16, width=8, client="a client")
     params = model.get_params()

@@ -10,8 +10,14 @@ from scipy.sparse import csr_array
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.multioutput import MultiOutputClassifier
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, PolynomialFeatures, StandardScaler
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    OneHotEncoder,
+    PolynomialFeatures,
+    StandardScaler,
+)
 from sklearn.svm import LinearSVC
 
 from odenet import ResODEClassifier, ResODERegressor, predict_to_file
@@ -88,6 +94,19 @@ def test_labels_that_are_objects_become_texts_of_a_width(tmp_path):
     assert not (tmp_path / "z.npy").exists()
 
 
+def test_texts_have_the_width_of_the_longest_class(tmp_path):
+    """Whichever of them the first block has."""
+    longer = np.where(X[:, 0] > X[:, 0].min(), "a", "a long label")
+    model = KNeighborsClassifier(1).fit(X, longer)
+    order = np.argsort(-X[:, 0])  # the longest comes last
+    found = predict_to_file(model, X[order], tmp_path / "y.npy", rows_at_once=5)
+    assert found[-1] == "a long label"
+    two = np.column_stack([longer, np.where(X[:, 1] > 0, "bb", "c")]).astype(object)
+    model = KNeighborsClassifier(1).fit(X, two)
+    found = predict_to_file(model, X, tmp_path / "y.npy", rows_at_once=5)
+    assert found.tolist() == two.tolist()
+
+
 def test_other_estimators_and_sparse_tables(tmp_path):
     y, sparse = X[:, 0], csr_array(X)
     pipeline = make_pipeline(StandardScaler(with_mean=False), LinearRegression())
@@ -162,6 +181,17 @@ class TestParquet:
         encoder = OneHotEncoder(sparse_output=False).fit(FRAME[["kind"]])
         with pytest.raises(ValueError, match="feature names"):  # the estimator's own
             predict_to_file(encoder, source, tmp_path / "z.npy", method="transform")
+
+    def test_columns_that_are_no_table_are_refused(self, tmp_path):
+        twice = FunctionTransformer(
+            lambda X: pd.DataFrame(X[:, [0, 0]], columns=[1, "1"])
+        )
+        with pytest.raises(ValueError, match="columns of different names"):
+            predict_to_file(twice.fit(X), X, tmp_path / "y.parquet", method="transform")
+        widening = Widening().fit(X, X[:, 0])
+        with pytest.raises(ValueError, match="columns of the same types"):
+            predict_to_file(widening, X, tmp_path / "y.parquet", rows_at_once=5)
+        assert not list(tmp_path.iterdir())
 
     def test_more_than_columns_is_refused(self, regressor, tmp_path):
         path = tmp_path / "y.parquet"

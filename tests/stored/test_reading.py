@@ -235,16 +235,73 @@ def test_tables_of_other_kinds(X, y, kind):
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-def test_a_column_that_varies_in_few_rows_is_told(X, y):
+def test_what_few_rows_have_is_known(X, y):
+    """A number, a gap and a target that no row of the sample may have."""
     X[:, 2] = 0.0
     X[3, 2] = 1.0
-    model, told = ResODERegressor(memory_limit="360KB"), set()
-    for seed in range(20):  # the row is in the sample of some
-        unread = opened(model, X, y, None)[-1]
-        told.update(unread.distinct(seed).notices)
+    X[4, 1] = np.nan
+    y = np.where(np.arange(N) == 5, 1.0, 0.0)
+    model = ResODERegressor(memory_limit="360KB", allow_nan=True)
+    for seed in range(5):  # each is in the sample of some
+        unread = opened(model, X, y, None, has_judges=False, is_usual=True)[-1]
+        found = unread.distinct(seed)
         unread.close()
-    assert len(told) == 1
-    assert told.pop().startswith("The columns [2] are constant in the 1125 rows")
+        assert found.layout.incomplete.tolist() == [1]
+        assert found.sample.X[:, 2].max() == 1.0
+        assert found.sample.y.max() == 1.0
+
+
+@pytest.mark.parametrize("least", [None, 2, 100])
+def test_rare_categories_are_those_of_all_rows(X, y, least):
+    kinds = np.where(np.arange(N) < 30, "rare", np.where(X[:, 2] > 0, "a", "b"))
+    frame = pd.DataFrame(X, columns=["a", "b", "c"]).assign(kind=kinds)
+    model = ResODERegressor(memory_limit="360KB", min_frequency=least)
+    unread = opened(model, frame, y, None, has_judges=False, is_usual=True)[-1]
+    for seed in range(5):
+        columns = unread.distinct(seed).layout
+        pooled = {3: "rare"} if least == 100 else {}
+        assert columns.pooled == pooled
+    unread.close()
+
+
+def test_a_heavy_row_is_shared_out(X, y):
+    """As in memory, in place of all its weight being held out."""
+    X[:1000], y[:1000] = X[0], y[0]
+    model = ResODERegressor(memory_limit=LITTLE, solver=AdamW(**EPOCHS), **FEW)
+    for seed in range(5):
+        unread = opened(model, X, y, None, has_judges=False, is_usual=True)[-1]
+        train, held_out = unread.distinct(seed).rows.hold_out(
+            0.1, 200, at_least_some=False
+        )
+        assert held_out.weight.sum() == pytest.approx(0.1 * N, abs=1.5)
+        weights = np.concatenate(list(train.weights()))
+        assert weights.sum() == pytest.approx(0.9 * N, abs=1.5)
+        assert train.weight == pytest.approx(weights.sum())
+        # If it is not among the first rows, it is trained on as a whole.
+        assert weights.max() == pytest.approx(900 if max(held_out.weight) > 1 else 1000)
+        unread.close()
+    model.fit(X, y)
+    expected = ResODERegressor(solver=AdamW(**EPOCHS), **FEW).fit(X, y)
+    found = ResODERegressor(solver=AdamW(**EPOCHS), memory_limit=ENOUGH, **FEW)
+    found.fit(X, y)
+    assert found.score(X, y) == pytest.approx(expected.score(X, y), abs=0.05)
+
+
+@pytest.mark.parametrize("unit", [1e-50, 1e40])
+def test_weights_are_of_any_unit(X, y, unit):
+    model = ResODERegressor(memory_limit=LITTLE, solver=AdamW(**EPOCHS), **FEW)
+    assert model.fit(X, y, unit).score(X, y) > 0.9
+
+
+def test_names_of_columns_work_in_memory_too(X, y, monkeypatch):
+    frame = pd.DataFrame(X, columns=["a", "b", "c"]).assign(t=y)
+    model = ResODERegressor(memory_limit="1GB", solver=AdamW(**EPOCHS), **FEW)
+    monkeypatch.setattr(reading, "COPIES_IN_MEMORY", 8)
+    expected = model.fit(frame[["a", "b", "c"]], y).predict(frame[["a", "b", "c"]])
+    found = model.fit(frame, "t").predict(frame[["a", "b", "c"]])
+    np.testing.assert_array_equal(found, expected)
+    model.fit(frame, "t", X_val=frame[:99], y_val="t")
+    assert model.n_features_in_ == 3
 
 
 def test_a_small_table_stays_in_memory(X, y, monkeypatch):
@@ -318,6 +375,10 @@ def test_wrong_rows_are_told_as_in_memory(X, y):
         model.set_params(memory_limit=LITTLE).fit(X, y)
     with pytest.raises(ValueError, match="at least two classes"):
         ResODEClassifier(memory_limit=LITTLE).fit(X[:-1], np.zeros(N - 1))
+    with pytest.raises(ValueError, match="requires y to be passed"):
+        ResODEClassifier(memory_limit=LITTLE).fit(X[:-1], None)
+    with pytest.raises(ValueError, match="Expected 2D array"):
+        ResODERegressor(memory_limit=LITTLE).fit(X[:-1, 0], y[:-1])
 
 
 def test_class_weights_of_labels_are_told(X, y):

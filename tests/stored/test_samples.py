@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 
@@ -97,3 +98,35 @@ def test_parts_begin_at_several_places(stored, predictor, generator):
     assert len({tuple(s) for s in sizes}) > 1
     assert all(sum(s) == N for s in sizes)
     assert min(min(s) for s in sizes) >= max(max(s) for s in sizes) // 4
+
+
+def test_weights_of_an_epoch_are_those_of_the_samples(rows, predictor, generator):
+    """Also where one part has a heavy row, and the others have none."""
+    weight = np.ones(N)
+    weight[5] = 2000.0
+    stored = written(Rows(rows.X, rows.y, weight), limit=60_000, size=500)
+    samples = stored_samples(Window(stored, predictor), stored)
+    batches = list(StoredLoader(samples, lambda n: 64, generator))
+    weights = torch.cat([inputs["weight"] for inputs, _ in batches])
+    first = torch.cat([inputs["X"][:, 0] for inputs, _ in batches])
+    of_all = weights.sum().item()
+    _, where = first.unique(return_inverse=True)
+    sums = torch.zeros(int(where.max()) + 1).index_add(0, where, weights)
+    assert sums.max().item() / of_all == pytest.approx(2000 / (N + 1999), rel=1e-3)
+    light = sums[sums < sums.max()]
+    assert light.max().item() == pytest.approx(light.min().item(), rel=1e-3)
+    assert weights.mean().item() == pytest.approx(1.0, rel=1e-3)
+
+
+def test_rows_that_are_held_out_in_part_train_with_the_rest(rows, predictor):
+    weight = np.ones(N)
+    weight[:30] = 300.0
+    stored = written(Rows(rows.X, rows.y, weight), limit=60_000, size=500)
+    train, held_out = stored.hold_out(0.1, 20, at_least_some=False)
+    assert train.n_shared == (held_out.weight == 30.0).sum() > 0
+    data = training_data_of(predictor, stored, train, held_out)
+    found = torch.cat(list(data.train.weight.split(70)))
+    expected = np.concatenate(list(train.weights())) / data.train.X.stretch.mean
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert found.mean().item() == pytest.approx(1.0, rel=1e-6)
+    assert found[0].item() == pytest.approx(0.9 * 300 * found.min().item(), rel=1e-5)

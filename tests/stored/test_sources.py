@@ -136,6 +136,14 @@ def test_a_memory_map_is_not_read_as_a_whole(tmp_path):
     assert peak < X.nbytes / 50
 
 
+def test_a_batch_of_arrow_is_a_table():
+    pa = pytest.importorskip("pyarrow", reason="needs the extra `parquet`")
+    batch = pa.RecordBatch.from_pydict({"a": [1.0, 2.0, 3.0], "t": [4, 5, 6]})
+    (X, t), (X_last, t_last) = blocks_of(batch, "t", rows_at_once=2)
+    assert X["a"].tolist() + X_last["a"].tolist() == [1.0, 2.0, 3.0]
+    assert [*t, *t_last] == [4, 5, 6]
+
+
 class TestArrow:
     """Files of Arrow, divided into row groups and batches of other sizes."""
 
