@@ -188,7 +188,7 @@ def _bits(*parts):
 
 def _as_matrix(part):
     """Return a column as a matrix of one column."""
-    return part.reshape(len(part), -1)
+    return part[:, None] if part.ndim == 1 else part
 
 
 def _are_first(order, *parts):
