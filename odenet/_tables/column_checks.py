@@ -39,7 +39,6 @@ def notices_of(columns, X, n_rows=None):
     notices : list of str
     """
     found, singular = [], []
-    n_rows = len(X) if n_rows is None else n_rows
     for j, categories in columns.categories.items():
         n, has_texts = len(categories), any(isinstance(c, str) for c in categories)
         if n < FEWEST_TOLD_OF or not has_texts:
@@ -53,14 +52,14 @@ def notices_of(columns, X, n_rows=None):
                 "a column of numbers, convert it, with NaN and `allow_nan=True` for "
                 f"what is missing{missing}."
             )
-        elif n > MOSTLY * n_rows:
+        elif n > MOSTLY * (n_rows or len(X)):
             singular.append(f"{name_of(X, j)} ({n})")
     if singular:
         found.append(
             f"These columns have nearly as many categories as the table has rows, "
-            f"{n_rows}: {', '.join(singular)}. What is learnt of so rare categories "
-            "tells little of others. If a column identifies rows, leave it out; if "
-            "it holds dates, make numbers of them."
+            f"{n_rows or len(X)}: {', '.join(singular)}. What is learnt of so rare "
+            "categories tells little of others. If a column identifies rows, leave it "
+            "out; if it holds dates, make numbers of them."
         )
     return found
 
