@@ -59,7 +59,7 @@ class Met:
         if not found:
             return sample
         found = found[: len(X)]  # no more than memory has room for
-        extra = np.column_stack([X, y])[np.arange(len(found))]
+        extra = np.column_stack([X[: len(found)], y[: len(found)]])
         for row, (j, value, _) in zip(extra, found, strict=True):
             row[j] = value
         y_extra = extra[:, n_columns:].reshape(-1, *sample.y.shape[1:])

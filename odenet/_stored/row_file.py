@@ -30,9 +30,9 @@ from odenet._tables.rows import (
     TIMES_THE_MEDIAN,
     distinct_rows,
     keys_of_rows,
+    ranges_of_keys,
 )
 
-HALF = np.uint64(32)  # of the bits of a key, which tell the part of a row
 # Parts are made smaller than what memory can hold, since chance makes some larger.
 MARGIN = 1.25
 MOST_PARTS = 4096  # files in one folder: a round value
@@ -96,10 +96,7 @@ class StoredRows:
 
     def read(self, first, last):
         """Return the rows from one on, up to another, with their whole weights."""
-        first, last = (self.first + min(i, self.n_rows) for i in (first, last))
-        rows = _rows_of(
-            _records_between(_file_in(self.folder), self.record, first, last)
-        )
+        rows = _rows_of(self._records(first, last))
         for j, index in self.recoding.items():
             rows.X[:, j] = index[rows.X[:, j].astype(int)]
         return rows
@@ -143,7 +140,15 @@ class StoredRows:
         held_out = self.read(0, n + len(heavy))
         shares = np.repeat([1.0, fraction], [n, len(heavy)])
         held_out = held_out.taken(slice(None), held_out.weight * shares)
-        return self._from(n, len(heavy), fraction), held_out
+        whole, in_part = weight[light[:n]].sum(), weight[heavy].sum()
+        train = replace(
+            self,
+            first=self.first + n,
+            weight=self.weight - whole - fraction * in_part,
+            n_shared=len(heavy),
+            share=1 - fraction,
+        )
+        return train, held_out
 
     def weights(self):
         """Yield the weights of the rows, some at a time."""
@@ -153,14 +158,6 @@ class StoredRows:
             weight = self._records(first, last)["weight"].copy()
             weight[: max(0, self.n_shared - first)] *= self.share
             yield weight
-
-    def _from(self, n, n_shared, fraction):
-        """Return the rows from the n-th on, without a fraction of some first ones."""
-        gone = self._records(0, n + n_shared)["weight"]
-        weight = self.weight - gone[:n].sum() - fraction * gone[n:].sum()
-        first = self.first + n
-        shared = {"n_shared": n_shared, "share": 1 - fraction}
-        return replace(self, first=first, weight=weight, **shared)
 
     def _put_first(self, order):
         """Put the first rows in the file into another order."""
@@ -213,7 +210,7 @@ class RowFileWriter:
                     f"at least {least} times as large."
                 )
         keys = keys_of_rows(rows.X, rows.y, self.seed)
-        parts = ((keys >> HALF) * np.uint64(self.n_parts) >> HALF).astype(np.intp)
+        parts = ranges_of_keys(keys, self.n_parts)
         records = _records_of(rows, self.record)[np.argsort(parts, kind="stable")]
         ends = np.cumsum(np.bincount(parts, minlength=self.n_parts))
         for i, part in enumerate(np.split(records, ends[:-1])):

@@ -15,7 +15,7 @@ from odenet._distributed.selection import median
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 # About half of 64 bits, so that the well mixed high bits reach the low ones.
 SHIFT = np.uint64(29)
-HALF = np.uint64(32)  # of the bits of a key, which tell the process of a row
+HALF = np.uint64(32)  # of the bits of a key, which tell the range that it is in
 # A row is shared out between training and validation if it is more than this part of
 # what is held out, and heavier than so many rows of median weight. Both are choices.
 LARGEST_PART_OF_HOLD_OUT, TIMES_THE_MEDIAN = 0.1, 3.0
@@ -108,6 +108,11 @@ def keys_of_rows(X, y, seed):
     return _row_keys(seed, X, y)
 
 
+def ranges_of_keys(keys, n_ranges):
+    """Return which of so many ranges of keys, of about equal size, each key is in."""
+    return ((keys >> HALF) * np.uint64(n_ranges) >> HALF).astype(np.int64)
+
+
 def smallest_weight(X, y, weight, group=ALONE):
     """Return the smallest total weight of a distinct row of all processes."""
     X, y, weight, _ = gathered_by_key(X, y, weight, None, 0, group)
@@ -139,8 +144,7 @@ def gathered_by_key(X, y, weight, factor, seed, group):
     if group.size == 1:
         return X, y, weight, factor
     keys = keys_of_rows(X, y, seed)
-    places = (keys >> HALF) * np.uint64(group.size) >> HALF
-    return _sent(X, y, weight, factor, places.astype(np.int64), group)
+    return _sent(X, y, weight, factor, ranges_of_keys(keys, group.size), group)
 
 
 def dealt_out_evenly(X, y, weight, factor, group):
