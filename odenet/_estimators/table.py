@@ -31,7 +31,7 @@ from odenet._network.residual import BACKWARDS
 from odenet._network.start import LIMIT, input_scaling, start_network
 from odenet._tables.column_checks import notices_of
 from odenet._tables.columns import read_columns
-from odenet._tables.embeddings.piecewise_linear import MOST_BINS
+from odenet._tables.embeddings.piecewise_linear import COARSE
 from odenet._tables.encoder import fit_embedding, fit_encoder
 from odenet._tables.labels import kind_of_classes
 from odenet._tables.rare_categories import Pooling
@@ -61,8 +61,9 @@ from odenet.solvers._registry import MOST_FLOW_ROWS, SolverNames
 
 FURTHER_INPUTS = {"piecewise_linear", "periodic"}  # beside values and scores
 EMBEDDINGS = {"auto", "scores", *FURTHER_INPUTS}
-# "auto" gives no more than so many numbers of all bins of all rows, 134 MB in float32:
-# bins are up to 24 times the columns, in memory and in the seconds of their encoding.
+# No more than so many numbers of all bins of all rows, 134 MB in float32, if there are
+# bins enough: they are many times the columns, in memory and in the seconds of their
+# encoding.
 MOST_SHARES = 2**25
 
 
@@ -665,23 +666,17 @@ def embedding_of(estimator, reading, solver, generator):
     """
     if reading.embedding is not None:
         return reading.embedding
-    name = estimator.numeric_embedding
+    name, bins = estimator.numeric_embedding, reading.targets.bins_of_many
+    n_rows, n_columns = reading.n_rows, len(reading.layout.scored)
+    bins = bins and bins.within(n_rows, n_columns, MOST_SHARES)
     if name == "auto":
-        name = _embedding_by_the_task(reading, solver)
+        has_many = n_rows > MOST_FLOW_ROWS and not solver.follows_flow
+        name = "piecewise_linear" if has_many and n_columns and bins else "scores"
     if name not in FURTHER_INPUTS:
         return None
     X, _, weight = reading.sample[:3]
     task = name, reading.layout, X, weight, generator, LIMIT
-    return fit_embedding(*task, reading.group)
-
-
-def _embedding_by_the_task(reading, solver):
-    """Return the embedding that "auto" stands for: none without columns of scores."""
-    n_rows = reading.n_rows
-    n_columns = len(reading.layout.scored)
-    has_many = n_rows > MOST_FLOW_ROWS and not solver.follows_flow
-    is_embedded = has_many and 0 < n_rows * n_columns * MOST_BINS <= MOST_SHARES
-    return reading.targets.embedding_of_many if is_embedded else "scores"
+    return fit_embedding(*task, reading.group, bins or COARSE)
 
 
 def _met_columns(X):

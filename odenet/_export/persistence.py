@@ -46,7 +46,7 @@ def save(model, path, *, share=False):
 
     The file holds parameters, weights, the history of the training and everything
     else that was fitted, as plain data. That includes up to 256 values of every column
-    of numbers (and up to 25 edges of bins), the categories, and the labels of classes,
+    of numbers (and up to 129 edges of bins), the categories, and the labels of classes,
     but no row of the training set. A file does not hold the state of an optimizer
     (``partial_fit`` starts it anew), callbacks that were set by ``set_callbacks``, or
     requests of metadata routing. A file of the same name is replaced, but only when the

@@ -455,7 +455,8 @@ def _is_embedding(value, columns):
         return True
     if not isinstance(value, (Periodic, PiecewiseLinear)):
         return False
-    if not (_number(0)(value.gain) and 0 < value.gain < inf):
+    factors = [value.gain, getattr(value, "size", 1.0)]
+    if not all(_number(0)(factor) and 0 < factor < inf for factor in factors):
         return False
     if not _vector("i")(value.columns) or not np.array_equal(value.columns, columns):
         return False

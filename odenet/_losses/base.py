@@ -40,6 +40,8 @@ class Loss:
     solver_of_many : str
         The name of the solver that ``solver="auto"`` takes where samples are too many
         for a flow.
+    solver_of_very_many : str or None
+        The same for more than 20,000 samples. None is ``solver_of_many``.
     n_predictions : int or None
         How many numbers are predicted of each target, on a last axis of the
         predictions. None is one, without such an axis.
@@ -74,6 +76,7 @@ class Loss:
     outputs_per_target = 1
     has_kink = False
     solver_of_many = "adamw"
+    solver_of_very_many = None
     n_predictions = None
 
     def check(self, y):

@@ -18,6 +18,7 @@ from odenet._distributed.group import ALONE
 from odenet._tables.columns import UNKNOWN, Columns
 from odenet._tables.embeddings.periodic import Periodic, fit_periodic
 from odenet._tables.embeddings.piecewise_linear import (
+    COARSE,
     PiecewiseLinear,
     fit_piecewise_linear,
 )
@@ -107,7 +108,7 @@ class Encoder:
         return np.where(np.isnan(numbers), self.fill, numbers)
 
 
-def fit_embedding(name, columns, X, weight, generator, limit, group=ALONE):
+def fit_embedding(name, columns, X, weight, generator, limit, group=ALONE, bins=COARSE):
     """Fit the embedding of the columns that have scores, beside numbers of deviation 1.
 
     Parameters
@@ -123,6 +124,7 @@ def fit_embedding(name, columns, X, weight, generator, limit, group=ALONE):
         The bound of numbers that are bounded, in standard deviations.
     group : Alone, default=ALONE
         The processes that have the rows.
+    bins : Bins, default=COARSE
 
     Returns
     -------
@@ -130,7 +132,7 @@ def fit_embedding(name, columns, X, weight, generator, limit, group=ALONE):
     """
     numbers = _scored(columns, _numeric(columns, X))
     if name == "piecewise_linear":
-        return fit_piecewise_linear(columns.scored, numbers, weight, group)
+        return fit_piecewise_linear(columns.scored, numbers, weight, group, bins)
     standardizer = _fit_to_known(numbers, weight, 1.0, limit, group)
     return fit_periodic(columns.scored, standardizer, generator)
 

@@ -17,6 +17,7 @@ from odenet._losses.base import Loss
 from odenet._losses.cross_entropy import CrossEntropy, LogisticLoss
 from odenet._losses.registry import as_given, resolve_loss
 from odenet._losses.squared_error import SquaredError
+from odenet._tables.embeddings.piecewise_linear import COARSE, FINE
 from odenet._tables.standardizer import (
     Standardizer,
     fit_standardizer,
@@ -38,7 +39,7 @@ class Targets:
     checks = {}  # keyword arguments for scikit-learn's check of y
     is_calibrated = True  # whether held-out samples give intervals or sets
     temperature = 1.0  # what outputs are divided by to be logits, where they are
-    embedding_of_many = "scores"  # what numbers are given by to mini-batches
+    bins_of_many = None  # which of a column of numbers mini-batches are given, if any
     has_classes = False  # if so, there are ``classes``, ``logits`` and probabilities
     longest_flow_time = 300.0  # of a flow that held-out samples are to stop
 
@@ -181,7 +182,7 @@ class RegressionTargets(Targets):
     loss: Loss = SquaredError()
 
     checks = {"multi_output": True, "y_numeric": True}
-    embedding_of_many = "piecewise_linear"
+    bins_of_many = COARSE
 
     @classmethod
     def of(cls, y, *, estimator_name, params, classes=None, group=ALONE):
@@ -391,6 +392,11 @@ class ClassTargets(Targets):
     def n_outputs(self):
         """Number of logits."""
         return len(self.classes) if len(self.classes) > 2 else 1
+
+    @property
+    def bins_of_many(self):
+        """Bins for two classes; with more they are no help on most tables."""
+        return FINE if len(self.classes) == 2 else None
 
     @property
     def loss(self):

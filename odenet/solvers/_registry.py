@@ -19,6 +19,9 @@ MOST_FLOW_ROWS = 500
 # 18 % where there is little), with 250 of four one above it by 2 %, and a fit took at
 # most 3 s in place of 152 s (`python benchmarks/kinks.py`).
 MOST_FLOW_ROWS_OF_A_KINK = 19
+# More samples than this are very many: a round value, between 15,000 where AdamW is as
+# good for classes, and 32,000 and 80,000 where SOAP is (benchmarks/adamw_or_soap.py).
+MANY_ROWS = 20_000
 
 # One line for each solver. Estimators, files and tests read it when they need it, so
 # that solvers can also be added later.
@@ -64,11 +67,18 @@ def resolve_solver(solver, n_rows=0, flow_time=None, loss=None):
             has_kink = loss is not None and loss.has_kink
             most = MOST_FLOW_ROWS_OF_A_KINK if has_kink else MOST_FLOW_ROWS
             is_flow = n_rows <= most or flow_time is not None
-            of_many = "adamw" if loss is None else loss.solver_of_many
-            solver = "flow" if is_flow else of_many
+            solver = "flow" if is_flow else _solver_of_many(n_rows, loss)
         solver = _class_named(solver)()
     solver.validate()
     return solver
+
+
+def _solver_of_many(n_rows, loss):
+    """Return the name of the solver of a loss that has too many samples for a flow."""
+    if loss is None:
+        return "adamw"
+    of_very_many = loss.solver_of_very_many if n_rows > MANY_ROWS else None
+    return of_very_many or loss.solver_of_many
 
 
 class SolverNames(StrOptions):

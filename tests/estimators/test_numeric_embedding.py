@@ -21,7 +21,7 @@ from odenet import (
     distil,
 )
 from odenet._estimators import table
-from odenet._tables.embeddings.piecewise_linear import MOST_BINS
+from odenet._tables.embeddings.piecewise_linear import COARSE, FINE
 from odenet.solvers import AdamW
 from tests.helpers import BOTH, SMALL, outputs, serve_onnx
 
@@ -59,7 +59,7 @@ def test_each_name_stands_for_its_inputs():
     assert "3 numbers, 2 of them in 6 bins" in str(bins.summary())
 
 
-def test_auto_has_bins_where_many_numbers_are_predicted_by_mini_batches():
+def test_auto_has_bins_where_mini_batches_have_many_samples():
     X, y = data(n=520)
     few = {**SMALL, "solver": AdamW(max_epochs=1)}
     for model, n_rows, has_bins in (
@@ -70,13 +70,25 @@ def test_auto_has_bins_where_many_numbers_are_predicted_by_mini_batches():
         (ResODERegressor(**few), 500, False),
         (ResODERegressor(**QUICK), 501, False),
         (ResODERegressor(**few, standardize=False), 501, False),
-        (ResODEClassifier(**few), 501, False),
+        (ResODEClassifier(**few), 501, True),
+        (ResODEClassifier(**few), 500, False),
+        (ResODEClassifier(**QUICK), 501, False),
     ):
-        target = y > 0 if isinstance(model, ResODEClassifier) else y
+        has_classes = isinstance(model, ResODEClassifier)
+        target = y > 0 if has_classes else y
         embedding = encoder_of(model.fit(X[:n_rows], target[:n_rows])).embedding
         assert (embedding is not None) is has_bins, model
         if has_bins:
             assert embedding.name == "piecewise_linear"
+            bins = FINE if has_classes else COARSE
+            assert embedding.n_bins == [n_rows // bins.samples] * 2
+            assert embedding.size == bins.size
+    several = ResODEClassifier(**few).fit(X[:501], np.digitize(y[:501], [-1, 1]))
+    assert encoder_of(several).embedding is None
+    several.set_params(numeric_embedding="piecewise_linear").fit(
+        X, np.digitize(y, [0, 1])
+    )
+    assert encoder_of(several).embedding.size == COARSE.size
     repeated = np.arange(520) % 500
     model = ResODERegressor(**few).fit(X[repeated], y[repeated])
     assert encoder_of(model).embedding is None  # the same 500 rows, some of them twice
@@ -85,12 +97,20 @@ def test_auto_has_bins_where_many_numbers_are_predicted_by_mini_batches():
 def test_auto_has_no_bins_where_they_would_fill_the_memory(monkeypatch):
     X, y = data(n=510)
     model = ResODERegressor(**SMALL, solver=AdamW(max_epochs=1))
-    shares = 510 * 2 * MOST_BINS  # the third column has two numbers
+    shares = 510 * 2 * COARSE.most  # the third column has two numbers
     for most, has_bins in ((shares, True), (shares - 1, False)):
         monkeypatch.setattr(table, "MOST_SHARES", most)
         assert (encoder_of(model.fit(X, y)).embedding is not None) is has_bins
-    model.set_params(numeric_embedding="piecewise_linear")
-    assert encoder_of(model.fit(X, y)).embedding is not None
+    classifier = ResODEClassifier(**SMALL, solver=AdamW(max_epochs=1))
+    for most, n_bins in ((shares + 1020, COARSE.most + 1), (shares, COARSE.most)):
+        monkeypatch.setattr(table, "MOST_SHARES", most)
+        assert encoder_of(classifier.fit(X, y > 0)).embedding.n_bins == [n_bins] * 2
+    monkeypatch.setattr(table, "MOST_SHARES", shares - 1)
+    assert encoder_of(classifier.fit(X, y > 0)).embedding is None
+    for asked, target in ((model, y), (classifier, y > 0)):
+        asked.set_params(numeric_embedding="piecewise_linear")
+        embedding = encoder_of(asked.fit(X, target)).embedding
+        assert embedding.n_bins == [510 // COARSE.samples] * 2
 
 
 def test_bins_learn_steps_that_scores_smooth_over():

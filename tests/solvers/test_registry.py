@@ -77,6 +77,8 @@ def test_auto_depends_on_the_loss():
         for n_rows, flow_time, expected in [
             (most, None, Flow),
             (most + 1, None, SOAP if name == "squared_error" else AdamW),
+            (20_000, None, SOAP if name == "squared_error" else AdamW),
+            (20_001, None, SOAP if name in {"squared_error", "classes"} else AdamW),
             (10**6, 3.0, Flow),
         ]:
             solver = resolve_solver("auto", n_rows, flow_time, kind())

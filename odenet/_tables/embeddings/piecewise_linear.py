@@ -12,7 +12,7 @@ learning", NeurIPS 2022, section 3.2). So any function of x that is linear in ev
 is linear in these inputs. Beyond the first and the last edge they stay as they are.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import ClassVar
 
@@ -22,15 +22,41 @@ from odenet._distributed.group import ALONE
 from odenet._distributed.selection import least_reaching, next_values
 from odenet._tables.standardizer import finite_weights
 
-# The most bins of a column, and the fewest samples for each: choices.
-MOST_BINS = 24
-SAMPLES_PER_BIN = 50
-# The sum of the inputs of a column rises by so much from its first edge to its last,
-# where the number itself, of deviation one, rises by about 4: a bin has SIZE / K. All
-# bins that are passed move the state together in a step of AdamW, whose length does not
-# depend on the size of gradients. `python benchmarks/numeric_embeddings.py --bins
-# --size 0.5` tries another size.
-SIZE = 1.0
+
+@dataclass(frozen=True)
+class Bins:
+    """How many bins a column may have, and how large their inputs are.
+
+    Parameters
+    ----------
+    most : int
+        The most bins of a column.
+    samples : int
+        The fewest samples for each.
+    size : float
+        By how much the sum of the inputs of a column rises from its first edge to its
+        last, where the number itself, of deviation one, rises by about 4.
+    """
+
+    most: int
+    samples: int
+    size: float
+
+    def within(self, n_rows, n_columns, most_shares):
+        """Return as few bins as let all rows have so many shares, or None for fewer.
+
+        COARSE has the fewest that are of use.
+        """
+        most = most_shares // max(1, n_rows * n_columns)
+        return replace(self, most=min(self.most, most)) if most >= COARSE.most else None
+
+
+# Choices, which `python benchmarks/numeric_embeddings.py` compares. All bins that are
+# passed move the state together in a step of AdamW, whose length does not depend on the
+# size of gradients: a larger size is a faster way to steps in the prediction, and to
+# noise.
+COARSE = Bins(most=24, samples=50, size=1.0)
+FINE = Bins(most=128, samples=20, size=6.0)
 
 
 @dataclass(frozen=True)
@@ -47,12 +73,15 @@ class PiecewiseLinear:
         The weighted means of the shares over the training set.
     gain : float, default=1.0
         The standard deviation of the numbers beside them.
+    size : float, default=1.0
+        As in :class:`Bins`.
     """
 
     columns: np.ndarray
     edges: tuple
     means: np.ndarray
     gain: float = 1.0
+    size: float = 1.0
 
     name: ClassVar = "piecewise_linear"
     is_monotone: ClassVar = True  # an input never falls as its number rises
@@ -80,7 +109,7 @@ class PiecewiseLinear:
     @property
     def sizes(self):
         """What each share is multiplied by, shape (n_inputs,)."""
-        return self.gain * SIZE / np.repeat(self.n_bins, self.n_bins)
+        return self.gain * self.size / np.repeat(self.n_bins, self.n_bins)
 
     def __call__(self, numbers):
         """Return the inputs of the embedded columns, whose numbers have no gap."""
@@ -88,11 +117,11 @@ class PiecewiseLinear:
         return self.sizes * (shares - self.means)
 
 
-def fit_piecewise_linear(columns, numbers, weight, group=ALONE):
+def fit_piecewise_linear(columns, numbers, weight, group=ALONE, bins=COARSE):
     """Fit bins to the numbers that are not missing.
 
-    A column has a bin for every SAMPLES_PER_BIN rows, two at least and MOST_BINS at
-    most. It has fewer if a few numbers have most of the rows.
+    A column has a bin for every ``bins.samples`` rows, two at least and ``bins.most``
+    at most. It has fewer if a few numbers have most of the rows.
 
     Parameters
     ----------
@@ -103,12 +132,14 @@ def fit_piecewise_linear(columns, numbers, weight, group=ALONE):
     weight : ndarray of shape (n,)
     group : Alone, default=ALONE
         The processes that have the rows.
+    bins : Bins, default=COARSE
 
     Returns
     -------
     embedding : PiecewiseLinear
     """
-    n_bins = int(np.clip(group.sum(len(numbers)) // SAMPLES_PER_BIN, 2, MOST_BINS))
+    most = int(np.clip(group.sum(len(numbers)) // bins.samples, 2, bins.most))
+    bins = replace(bins, most=most)
     edges, means = [], [np.zeros(0)]
     for x in numbers.T:
         known = ~np.isnan(x)
@@ -117,41 +148,42 @@ def fit_piecewise_linear(columns, numbers, weight, group=ALONE):
         values, where = np.unique(x, return_inverse=True)
         mass = np.bincount(where, share, len(values))
         edges_of = _edges if group.size == 1 else partial(_edges_of_ranks, group=group)
-        edges.append(edges_of(values, mass, group.sum(len(x)), n_bins))
+        edges.append(edges_of(values, mass, group.sum(len(x)), bins))
         passed = _shares_of_bins(x[:, None], edges[-1:])
         means.append(group.sum(share @ passed) / group.sum(share.sum()))
-    return PiecewiseLinear(columns, tuple(edges), np.concatenate(means))
+    means = np.concatenate(means)
+    return PiecewiseLinear(columns, tuple(edges), means, size=bins.size)
 
 
-def _edges(values, mass, n_rows, n_bins):
+def _edges(values, mass, n_rows, bins):
     """Return the edges of at most so many bins, the least and the largest included.
 
     Numbers of more weight than a bin are edges, as the zeros of a column that is mostly
-    zero. The bins that are left go to the other numbers, one for SAMPLES_PER_BIN of
+    zero. The bins that are left go to the other numbers, one for ``bins.samples`` of
     their rows, by quantiles of their own: the quantile of a share is the least number
     with this share of the weight at or below it. If none is left, the edges are the
     least number, the next one and the largest.
     """
     rest, heavy = mass.copy(), np.zeros(len(values), bool)
-    rows_by_weight, n_left = n_rows / rest.sum(), n_bins
+    rows_by_weight, n_left = n_rows / rest.sum(), bins.most
     while (found := n_left * rest > rest.sum()).any():
         heavy |= found
         rest[found] = 0.0
-        most = int(rest.sum() * rows_by_weight / SAMPLES_PER_BIN)
-        n_left = max(1, min(n_bins - heavy.sum(), most))
+        most = int(rest.sum() * rows_by_weight / bins.samples)
+        n_left = max(1, min(bins.most - heavy.sum(), most))
     below = np.cumsum(rest)
     inner = np.searchsorted(below, np.arange(1, n_left) / n_left * below[-1])
     chosen = np.unique([0, *np.flatnonzero(heavy), *inner, len(values) - 1])
     return values[chosen if len(chosen) > 2 else [0, 1, -1]]
 
 
-def _edges_of_ranks(values, mass, n_rows, n_bins, group):
+def _edges_of_ranks(values, mass, n_rows, bins, group):
     """Return the edges that :func:`_edges` returns of the values of all ranks.
 
     A value that is heavy among those of all ranks is so among those of one of them.
     """
     rest, heavy = mass.copy(), np.zeros(0)
-    rows_by_weight, n_left = n_rows / group.sum(rest.sum()), n_bins
+    rows_by_weight, n_left = n_rows / group.sum(rest.sum()), bins.most
     while True:
         mine = values[(n_left * rest > rest.sum())]
         found = np.unique(np.concatenate(group.collect(mine)))
@@ -163,8 +195,8 @@ def _edges_of_ranks(values, mass, n_rows, n_bins, group):
             break
         heavy = np.append(heavy, found)
         rest[np.isin(values, found)] = 0.0
-        most = int(group.sum(rest.sum()) * rows_by_weight / SAMPLES_PER_BIN)
-        n_left = max(1, min(n_bins - len(heavy), most))
+        most = int(group.sum(rest.sum()) * rows_by_weight / bins.samples)
+        n_left = max(1, min(bins.most - len(heavy), most))
     below = np.append(0.0, np.cumsum(rest))
     wanted = np.arange(1, n_left) / n_left * group.sum(below[-1])
     inner = least_reaching(

@@ -6,20 +6,19 @@ import numpy as np
 import pytest
 
 from odenet._tables.embeddings.piecewise_linear import (
-    MOST_BINS,
-    SAMPLES_PER_BIN,
-    SIZE,
+    COARSE,
+    FINE,
     fit_piecewise_linear,
 )
 
 ONE = np.array([0])
+EACH = COARSE.samples
 
 
-def fitted(X, weight=None):
+def fitted(X, weight=None, bins=COARSE):
     columns = np.arange(X.shape[1])
-    return fit_piecewise_linear(
-        columns, X, np.ones(len(X)) if weight is None else weight
-    )
+    weight = np.ones(len(X)) if weight is None else weight
+    return fit_piecewise_linear(columns, X, weight, bins=bins)
 
 
 def shares(embedding, X):
@@ -28,11 +27,11 @@ def shares(embedding, X):
 
 
 def test_a_number_has_passed_the_bins_below_it(rng):
-    X = rng.normal(size=(8 * SAMPLES_PER_BIN, 1))
+    X = rng.normal(size=(8 * EACH, 1))
     embedding = fitted(X)
     (edges,) = embedding.edges
     assert embedding.n_inputs == len(edges) - 1 == 8
-    expected = np.sort(X[:, 0])[[0, *np.arange(1, 9) * SAMPLES_PER_BIN - 1]]
+    expected = np.sort(X[:, 0])[[0, *np.arange(1, 9) * EACH - 1]]
     np.testing.assert_array_equal(edges, expected)
     np.testing.assert_array_equal(
         shares(embedding, edges[3:4, None]).round(12), [[1, 1, 1, 0, 0, 0, 0, 0]]
@@ -42,18 +41,28 @@ def test_a_number_has_passed_the_bins_below_it(rng):
     np.testing.assert_allclose(found, [[1, 1, 0.25, 0, 0, 0, 0, 0]], atol=1e-12)
 
 
-def test_inputs_have_mean_zero_and_the_size_that_was_chosen(rng):
+@pytest.mark.parametrize("bins", [COARSE, FINE])
+def test_inputs_have_mean_zero_and_the_size_that_was_chosen(rng, bins):
     X, weight = rng.exponential(size=(500, 2)), rng.uniform(size=500)
-    embedding = replace(fitted(X, weight), gain=3.0)
+    embedding = replace(fitted(X, weight, bins), gain=3.0)
     Z = embedding(X)
     np.testing.assert_allclose(weight @ Z, 0, atol=1e-9)
     of_first = np.ptp(Z[:, embedding.sources == 0], axis=0)
-    np.testing.assert_allclose(of_first, 3.0 * SIZE / len(of_first))
+    np.testing.assert_allclose(of_first, 3.0 * bins.size / len(of_first))
 
 
-def test_the_number_of_bins_grows_with_the_samples_to_a_bound(rng):
-    for n, n_bins in ((3, 2), (6 * SAMPLES_PER_BIN, 6), (10**4, MOST_BINS)):
-        assert fitted(rng.normal(size=(n, 1))).n_inputs == n_bins
+@pytest.mark.parametrize("bins", [COARSE, FINE])
+def test_the_number_of_bins_grows_with_the_samples_to_a_bound(rng, bins):
+    for n, n_bins in ((3, 2), (6 * bins.samples, 6), (10**4, bins.most)):
+        assert fitted(rng.normal(size=(n, 1)), bins=bins).n_inputs == n_bins
+
+
+def test_bins_keep_within_a_number_of_shares():
+    assert FINE.within(1000, 3, 3000 * FINE.most) == FINE
+    assert FINE.within(1000, 3, 3000 * 50) == replace(FINE, most=50)
+    assert FINE.within(1000, 3, 3000 * COARSE.most - 1) is None
+    assert COARSE.within(1000, 3, 3000 * COARSE.most) == COARSE
+    assert COARSE.within(1000, 0, 100) == COARSE
 
 
 def test_a_weight_is_a_repetition(rng):
@@ -69,11 +78,11 @@ def test_a_weight_is_a_repetition(rng):
 
 
 def test_frequent_numbers_are_edges_and_the_others_share_the_bins_left(rng):
-    others = np.arange(1.0, 1 + 4 * SAMPLES_PER_BIN)
+    others = np.arange(1.0, 1 + 4 * EACH)
     for zeros, top in ((700, 100), (5000, 60)):
         X = np.concatenate([np.zeros(zeros), others, np.full(top, 300.0)])[:, None]
         (edges,) = fitted(rng.permutation(X)).edges
-        inner = np.array([1, 2, 3]) * SAMPLES_PER_BIN
+        inner = np.array([1, 2, 3]) * EACH
         np.testing.assert_array_equal(edges, [0, *inner, 300])
     grades = np.repeat([1.0, 2.0, 3.0, 4.0, 9.0], [300, 200, 90, 60, 1])[:, None]
     np.testing.assert_array_equal(fitted(grades).edges[0], [1, 2, 3, 4, 9])
