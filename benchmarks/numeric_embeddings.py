@@ -1,9 +1,9 @@
 """In which form should a network be given columns of numbers?
 
 ``numeric_embedding`` of the estimators: the standardised values alone ("values"), with
-their normal scores ("scores"), and with these and the shares of bins ("bins") or sines
-and cosines ("waves"). On tables that are cut down to at most ``--rows`` rows for
-training, at depth 16.
+their normal scores ("scores"), and with these and the shares of bins, of which there
+are few ("coarse") or many and large ones ("fine"), or sines and cosines ("waves"). On
+tables that are cut down to at most ``--rows`` rows for training, at ``--depth`` layers.
 
 The root mean squared error in standard deviations of the test targets, or the share of
 wrong classes, on at most 4000 test rows; and the loss, of classes the logarithmic one.
@@ -11,17 +11,18 @@ Means over ``--seeds`` splits, and CPU seconds of a fit on one thread. Below the
 against "scores": on how many tables the error and the loss are lower, and by how much
 in the mean of their logarithms, without those that are zero.
 
-Expected: no form is the best on all tables. Bins have a lower error than scores on most
-tables where numbers are predicted, and are the default there. Of classes they have it
-on about half of the tables.
+Expected: no form is the best on all tables. Coarse bins have a lower error than scores
+on most tables where numbers are predicted, and fine ones on most tables of two classes:
+they are the defaults there. Of more classes scores are mostly as good.
 
 Run:  python benchmarks/numeric_embeddings.py [--rows 2000] [--seeds 1] [--bins]
-          [--size 1.0] [--quick] [--json FILE]
+          [--data NAME] [--depth 16] [--quick] [--json FILE]
 """
 
 import warnings
 from math import exp, log
 from time import process_time
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -31,15 +32,18 @@ from sklearn.metrics import log_loss
 from threadpoolctl import threadpool_limits
 
 from odenet import ResODEClassifier, ResODERegressor
-from odenet._tables.embeddings import piecewise_linear
+from odenet._tables.embeddings.piecewise_linear import COARSE, FINE
+from odenet._tables.targets import ClassTargets, RegressionTargets
 
 EMBEDDINGS = {
     "scores": "scores",
+    "coarse": "piecewise_linear",
+    "fine": "piecewise_linear",
     "values": None,
-    "bins": "piecewise_linear",
     "waves": "periodic",
 }
-DEPTH, MOST_TEST_ROWS = 16, 4000
+BINS = {"coarse": COARSE, "fine": FINE}
+MOST_TEST_ROWS = 4000
 TOO_SMALL = {"uci_yacht"}  # fewer than 500 rows
 
 
@@ -51,14 +55,16 @@ def split(table, seed, n_rows):
     return *table.rows(train), *table.rows(test[:MOST_TEST_ROWS])
 
 
-def measure(table, embedding, seed, n_rows):
+def measure(table, embedding, seed, n_rows, depth):
     """Return the error, the loss and the seconds of a fit."""
     X, y, X_test, y_test = split(table, seed, n_rows)
     is_regression = table.task == "regression"
     make = ResODERegressor if is_regression else ResODEClassifier
+    targets = RegressionTargets if is_regression else ClassTargets
     settings = {"numeric_embedding": EMBEDDINGS[embedding], "random_state": seed}
     begin = process_time()
-    model = make(DEPTH, **settings).fit(X, y)
+    with patch.object(targets, "bins_of_many", BINS.get(embedding)):
+        model = make(depth, **settings).fit(X, y)
     seconds = process_time() - begin
     if is_regression:
         error = np.sqrt(np.mean((model.predict(X_test) - y_test) ** 2)) / y_test.std()
@@ -91,10 +97,10 @@ def main():
     numbers = {
         "rows": (2000, "most training rows"),
         "seeds": (1, "number of splits"),
-        "size": (piecewise_linear.SIZE, "size of the bins of a column together"),
+        "depth": (16, "number of layers"),
+        "data": ("", "a single table"),
     }
     options = parse_options(__doc__, numbers, bins="compare bins with scores alone")
-    piecewise_linear.SIZE = options.size
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # of training that could go on
     quick = options.quick
@@ -102,7 +108,9 @@ def main():
     n_rows, seeds = (60, [0]) if quick else (options.rows, range(options.seeds))
     if quick:
         names = list(BUNDLED)[:2]
-    embeddings = ["scores", "bins"] if options.bins else list(EMBEDDINGS)
+    if options.data:
+        names = [options.data]
+    embeddings = ["scores", *BINS] if options.bins else list(EMBEDDINGS)
     about, results = machine(quick), {}
     print(f"{describe(about)}\nup to {n_rows} rows, {len(seeds)} split(s)")
     titles = [f"{name:>17}" for name in embeddings]
@@ -111,7 +119,9 @@ def main():
         for name in names:
             table = load(name)
             results[name] = {
-                e: averaged([measure(table, e, s, n_rows) for s in seeds])
+                e: averaged(
+                    [measure(table, e, s, n_rows, options.depth) for s in seeds]
+                )
                 for e in embeddings
             }
             show(name, results[name])

@@ -56,7 +56,7 @@ class Bins:
 # size of gradients: a larger size is a faster way to steps in the prediction, and to
 # noise.
 COARSE = Bins(most=24, samples=50, size=1.0)
-FINE = Bins(most=128, samples=20, size=6.0)
+FINE = Bins(most=128, samples=20, size=4.0)
 
 
 @dataclass(frozen=True)
