@@ -39,8 +39,8 @@ class ResODEClassifier(ClassificationMixin, TableResODE):
         settings of each. "flow" follows the gradient flow of all samples by an adaptive
         stabilised Runge-Kutta method, "gd" by gradient descent with small steps; "sgd",
         "adamw" and "soap" train on mini-batches. "auto" is "flow" for up to 500
-        distinct samples, or where a ``flow_time`` is given, else "adamw"; ``solver_``
-        tells.
+        distinct samples, or where a ``flow_time`` is given, else "adamw", or of more
+        than 20,000 "soap"; ``solver_`` tells.
     flow_time : float, default=None
         Horizon T of "flow" and "gd"; the other solvers have none. None lets the data
         decide: training ends when the validation loss has risen, or the training loss
@@ -154,9 +154,9 @@ class ResODEClassifier(ClassificationMixin, TableResODE):
         and waves were not there. "auto" is "piecewise_linear" for two classes and
         mini-batches of more than 500 distinct samples, with fewer bins where all would
         be more than 2^25 numbers, and none where fewer than 24 would be left; else it
-        is "scores", and None without ``standardize``. A sparse X takes "auto" and None only, which are
-        the same there. No column can have both waves and a constraint of
-        ``monotonic_cst``.
+        is "scores", and None without ``standardize``. A sparse X takes "auto" and None
+        only, which are the same there. No column can have both waves and a constraint
+        of ``monotonic_cst``.
     monotonic_cst : array-like of int of shape (n_features,) or dict, default=None
         The features with which probabilities of ``classes_[1]`` must not fall (1) or
         must not rise (-1), as in scikit-learn's gradient boosting; 0 leaves a feature

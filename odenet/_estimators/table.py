@@ -29,6 +29,7 @@ from odenet._network.ode import NeuralODE
 from odenet._network.predictor import Predictor
 from odenet._network.residual import BACKWARDS
 from odenet._network.start import LIMIT, input_scaling, start_network
+from odenet._stored.budget import NUMBER, in_bytes
 from odenet._tables.column_checks import notices_of
 from odenet._tables.columns import read_columns
 from odenet._tables.embeddings.piecewise_linear import COARSE
@@ -666,17 +667,28 @@ def embedding_of(estimator, reading, solver, generator):
     """
     if reading.embedding is not None:
         return reading.embedding
-    name, bins = estimator.numeric_embedding, reading.targets.bins_of_many
-    n_rows, n_columns = reading.n_rows, len(reading.layout.scored)
-    bins = bins and bins.within(n_rows, n_columns, MOST_SHARES)
-    if name == "auto":
-        has_many = n_rows > MOST_FLOW_ROWS and not solver.follows_flow
-        name = "piecewise_linear" if has_many and n_columns and bins else "scores"
+    name, n_rows = estimator.numeric_embedding, reading.n_rows
+    n_columns = len(reading.layout.scored)
+    is_auto = name == "auto"
+    if is_auto and n_rows > MOST_FLOW_ROWS and n_columns and not solver.follows_flow:
+        name = "piecewise_linear"
     if name not in FURTHER_INPUTS:
+        return None
+    bins = reading.targets.bins_of_many
+    if bins is not None:
+        bins = bins.within(n_rows, n_columns, _most_shares(estimator.memory_limit))
+    if is_auto and bins is None:
         return None
     X, _, weight = reading.sample[:3]
     task = name, reading.layout, X, weight, generator, LIMIT
     return fit_embedding(*task, reading.group, bins or COARSE)
+
+
+def _most_shares(memory_limit):
+    """Return how many shares of bins may be in memory, at most half of a limit."""
+    if memory_limit is None:
+        return MOST_SHARES
+    return min(MOST_SHARES, in_bytes(memory_limit) // (2 * NUMBER))
 
 
 def _met_columns(X):

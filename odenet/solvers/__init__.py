@@ -2,7 +2,7 @@
 
 The solver "auto" of an estimator is :class:`Flow` for up to 500 distinct training
 samples or if a ``flow_time`` is given. Otherwise it is :class:`SOAP` for the squared
-error, and :class:`AdamW` for other losses.
+error, and for more than 20,000 samples of classes, and :class:`AdamW` for the rest.
 """
 
 from odenet.solvers._adamw import AdamW

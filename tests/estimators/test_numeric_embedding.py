@@ -111,6 +111,12 @@ def test_auto_has_no_bins_where_they_would_fill_the_memory(monkeypatch):
         asked.set_params(numeric_embedding="piecewise_linear")
         embedding = encoder_of(asked.fit(X, target)).embedding
         assert embedding.n_bins == [510 // COARSE.samples] * 2
+    monkeypatch.undo()
+    for limit, has_bins in ((16 * shares, True), (16 * shares - 1, False)):
+        model = ResODEClassifier(
+            **SMALL, solver=AdamW(max_epochs=1), memory_limit=limit
+        ).fit(X, y > 0)
+        assert (encoder_of(model).embedding is not None) is has_bins
 
 
 def test_bins_learn_steps_that_scores_smooth_over():
