@@ -5,9 +5,8 @@ A table as it comes
 A data frame holds numbers, categories and missing values. A residual network takes it
 as it is; a perceptron needs columns that are imputed, scaled and one-hot. The network's
 probabilities are close to the true shares of the class. Those of the perceptron are too
-extreme unless it stops early. Then it is much faster than the network: it is worse on
-the diabetes set, equally good on the census table adult (from the folder ODENET_DATA),
-and better there with 3000 rows or more.
+extreme unless it stops early. Then it is much faster than the network, and worse on the
+diabetes set as on the census table adult (from the folder ODENET_DATA).
 """
 
 # %%

@@ -62,9 +62,8 @@ from odenet.solvers._registry import MOST_FLOW_ROWS, SolverNames
 
 FURTHER_INPUTS = {"piecewise_linear", "periodic"}  # beside values and scores
 EMBEDDINGS = {"auto", "scores", *FURTHER_INPUTS}
-# No more than so many numbers of all bins of all rows, 134 MB in float32, if there are
-# bins enough: they are many times the columns, in memory and in the seconds of their
-# encoding.
+# "auto" gives no more than so many numbers of all bins of all rows, 134 MB in float32:
+# bins are many times the columns, in memory and in the seconds of their encoding.
 MOST_SHARES = 2**25
 
 

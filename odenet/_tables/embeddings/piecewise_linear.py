@@ -43,9 +43,9 @@ class Bins:
     size: float
 
     def within(self, n_rows, n_columns, most_shares):
-        """Return as few bins as let all rows have so many shares, or None for fewer.
+        """Return bins of which all rows together have so many shares at most.
 
-        COARSE has the fewest that are of use.
+        None stands for fewer than COARSE has, which are of little use.
         """
         most = most_shares // max(1, n_rows * n_columns)
         return replace(self, most=min(self.most, most)) if most >= COARSE.most else None
@@ -53,8 +53,8 @@ class Bins:
 
 # Choices, which `python benchmarks/numeric_embeddings.py` compares. All bins that are
 # passed move the state together in a step of AdamW, whose length does not depend on the
-# size of gradients: a larger size is a faster way to steps in the prediction, and to
-# noise.
+# size of gradients. So the larger bins are, the sooner predictions have steps, those of
+# the noise as well.
 COARSE = Bins(most=24, samples=50, size=1.0)
 FINE = Bins(most=128, samples=20, size=4.0)
 
