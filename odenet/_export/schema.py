@@ -455,8 +455,7 @@ def _is_embedding(value, columns):
         return True
     if not isinstance(value, (Periodic, PiecewiseLinear)):
         return False
-    factors = [value.gain, getattr(value, "size", 1.0)]
-    if not all(_number(0)(factor) and 0 < factor < inf for factor in factors):
+    if not (_number(0)(value.gain) and 0 < value.gain < inf):
         return False
     if not _vector("i")(value.columns) or not np.array_equal(value.columns, columns):
         return False
@@ -471,7 +470,9 @@ def _is_embedding(value, columns):
             and _is_standardizer(value.standardizer, len(columns))
         )
     return (
-        isinstance(value.edges, tuple)
+        _number(0)(value.size)
+        and 0 < value.size < inf
+        and isinstance(value.edges, tuple)
         and len(value.edges) == len(columns)
         and all(
             _vector("f")(edges)

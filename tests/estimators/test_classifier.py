@@ -126,7 +126,9 @@ def test_mean_probability_of_a_rare_class_is_its_share(n, label_smoothing, tmp_p
             8, width=16, label_smoothing=label_smoothing, random_state=seed
         ).fit(X, y)
         ratios.append(model.predict_proba(X)[:, 1].mean() / y.mean())
-    assert np.mean(ratios) == pytest.approx(1, abs=0.15)
+    # Mini-batches are stopped before the optimum, where the mean is exact.
+    most = 0.15 if n > 500 and label_smoothing == 0.3 else 0.1
+    assert np.mean(ratios) == pytest.approx(1, abs=most)
     model.save(tmp_path / "model.safetensors")
     again = ResODEClassifier.load(tmp_path / "model.safetensors")
     assert again._predictor.targets.shares == model._predictor.targets.shares
