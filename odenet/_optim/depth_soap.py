@@ -2,6 +2,7 @@
 
 import torch
 
+from odenet._optim.column_scales import scaled_columns
 from odenet._optim.depth_adamw import DepthAdamW
 from odenet._optim.eigenvectors import eigh
 
@@ -35,6 +36,9 @@ class DepthSOAP(DepthAdamW):
     so that a step is one linear map of the momentum, the same at all depths: it is as
     smooth in depth as the gradient is, like that of :class:`DepthAdamW`.
 
+    The columns of the matrix that the inputs meet have learned scales besides, see
+    :mod:`odenet._optim.column_scales`.
+
     Parameters
     ----------
     groups, learning_rate, betas, eps, weight_decay :
@@ -43,9 +47,18 @@ class DepthSOAP(DepthAdamW):
     """
 
     def move(self, p, group):
+        """Move one parameter, with the scales of its columns if those are inputs."""
+        if not group.get("has_inputs"):
+            self._move_in_basis(p, group)
+            return
+        settings = group["lr"], group["betas"], group["eps"]
+        with scaled_columns(p, self.state[p], *settings):
+            self._move_in_basis(p, group)
+
+    def _move_in_basis(self, p, group):
         """Move one parameter in its basis, and turn that at times."""
         state, has_depth = self.state[p], bool(group.get("has_depth"))
-        if not state:
+        if "n_steps" not in state:
             self._begin(state, p, has_depth)
         state["n_steps"] += 1
         momentum, decay = group["betas"]

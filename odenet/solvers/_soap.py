@@ -16,6 +16,10 @@ class SOAP(AdamW):
     samples is mostly no better on others, but of more than 20,000 samples it keeps the
     network nearer to its neural ODE (``benchmarks/adamw_or_soap.py``).
 
+    With the matrix A, by which inputs become the first state, a scale of every input is
+    learned as well, as if all inputs were multiplied by numbers that are trained. The
+    geometric mean of these numbers is 1.
+
     Coordinates and sizes are the same for all layers here, from means over depth. So a
     step is as smooth in depth as the gradient is, and does not depend on L, as for
     AdamW. Steps become shorter where a depth schedule adds layers, and the weights of a

@@ -21,7 +21,7 @@ from odenet import (
     distil,
 )
 from odenet._estimators import table
-from odenet._tables.embeddings.piecewise_linear import COARSE, FINE
+from odenet._tables.embeddings.piecewise_linear import COARSE, FEWEST, FINE
 from odenet.solvers import AdamW
 from tests.helpers import BOTH, SMALL, outputs, serve_onnx
 
@@ -53,10 +53,10 @@ def test_each_name_stands_for_its_inputs():
         assert model.module_.state_dim == 16
     assert shapes[None] == 3 + 1
     assert shapes["auto"] == shapes["scores"] == 3 + 2 + 1
-    assert shapes["piecewise_linear"] == 3 + 2 + 2 * 3 + 1
+    assert shapes["piecewise_linear"] == 3 + 2 + 2 * 7 + 1
     assert shapes["periodic"] == 3 + 2 + 2 * 16 + 1
     bins = ResODERegressor(**QUICK, numeric_embedding="piecewise_linear").fit(X, y)
-    assert "3 numbers, 2 of them in 6 bins" in str(bins.summary())
+    assert "3 numbers, 2 of them in 14 bins" in str(bins.summary())
 
 
 def test_auto_has_bins_where_mini_batches_have_many_samples():
@@ -97,12 +97,12 @@ def test_auto_has_bins_where_mini_batches_have_many_samples():
 def test_auto_has_no_bins_where_they_would_fill_the_memory(monkeypatch):
     X, y = data(n=510)
     model = ResODERegressor(**SMALL, solver=AdamW(max_epochs=1))
-    shares = 510 * 2 * COARSE.most  # the third column has two numbers
+    shares = 510 * 2 * FEWEST  # the third column has two numbers
     for most, has_bins in ((shares, True), (shares - 1, False)):
         monkeypatch.setattr(table, "MOST_SHARES", most)
         assert (encoder_of(model.fit(X, y)).embedding is not None) is has_bins
     classifier = ResODEClassifier(**SMALL, solver=AdamW(max_epochs=1))
-    for most, n_bins in ((shares + 1020, COARSE.most + 1), (shares, COARSE.most)):
+    for most, n_bins in ((shares + 1020, FEWEST + 1), (shares, FEWEST)):
         monkeypatch.setattr(table, "MOST_SHARES", most)
         assert encoder_of(classifier.fit(X, y > 0)).embedding.n_bins == [n_bins] * 2
     monkeypatch.setattr(table, "MOST_SHARES", shares - 1)
@@ -267,7 +267,7 @@ def test_monotone_columns_have_bins_and_no_waves():
 
 def test_tables_without_standardisation_have_them_if_they_are_asked_for():
     X, y = data()
-    for name, n in (("auto", 3), (None, 3), ("scores", 5), ("piecewise_linear", 11)):
+    for name, n in (("auto", 3), (None, 3), ("scores", 5), ("piecewise_linear", 19)):
         model = ResODERegressor(**QUICK, standardize=False, numeric_embedding=name)
         Z = encoder_of(model.fit(X, y))(X)
         assert Z.shape[1] == n

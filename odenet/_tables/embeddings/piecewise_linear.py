@@ -45,17 +45,18 @@ class Bins:
     def within(self, n_rows, n_columns, most_shares):
         """Return bins of which all rows together have so many shares at most.
 
-        None stands for fewer than COARSE has, which are of little use.
+        None stands for fewer than FEWEST, which are of little use.
         """
         most = most_shares // max(1, n_rows * n_columns)
-        return replace(self, most=min(self.most, most)) if most >= COARSE.most else None
+        return replace(self, most=min(self.most, most)) if most >= FEWEST else None
 
 
 # Choices, which `python benchmarks/numeric_embeddings.py` compares. All bins that are
 # passed move the state together in a step of AdamW, whose length does not depend on the
 # size of gradients. So the larger bins are, the sooner predictions have steps, those of
 # the noise as well.
-COARSE = Bins(most=24, samples=50, size=1.0)
+FEWEST = 24
+COARSE = Bins(most=48, samples=20, size=1.0)
 FINE = Bins(most=128, samples=20, size=4.0)
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from odenet._tables.embeddings.piecewise_linear import (
     COARSE,
+    FEWEST,
     FINE,
     fit_piecewise_linear,
 )
@@ -60,15 +61,17 @@ def test_the_number_of_bins_grows_with_the_samples_to_a_bound(rng, bins):
 def test_bins_keep_within_a_number_of_shares():
     assert FINE.within(1000, 3, 3000 * FINE.most) == FINE
     assert FINE.within(1000, 3, 3000 * 50) == replace(FINE, most=50)
-    assert FINE.within(1000, 3, 3000 * COARSE.most - 1) is None
+    assert FINE.within(1000, 3, 3000 * FEWEST - 1) is None
     assert COARSE.within(1000, 3, 3000 * COARSE.most) == COARSE
+    assert COARSE.within(1000, 3, 3000 * FEWEST) == replace(COARSE, most=FEWEST)
     assert COARSE.within(1000, 0, 100) == COARSE
 
 
 def test_a_weight_is_a_repetition(rng):
     X = rng.integers(0, 40, size=(300, 2)).astype(float)
     weight = 1 + 3 * (X[:, 0] > 20) + 2 * (X[:, 1] < 9)
-    embedding, where = fitted(X, weight), np.repeat(np.arange(300), weight)
+    embedding = fitted(X, weight, replace(COARSE, most=6))
+    where = np.repeat(np.arange(300), weight)
     values, rows = embedding.edges, X[where]
     for edges, x in zip(values, rows.T, strict=True):
         levels = np.arange(1, 6) / 6
@@ -122,7 +125,9 @@ def test_numbers_of_all_sizes_are_no_nan():
 def test_missing_numbers_do_not_count(rng):
     X = rng.normal(size=(200, 1))
     gaps = np.vstack([X, np.full((40, 1), np.nan)])
-    np.testing.assert_allclose(fitted(gaps)(X), fitted(X)(X), atol=1e-12)
+    few = replace(COARSE, most=4)
+    found, expected = (fitted(x, bins=few)(X) for x in (gaps, X))
+    np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
 def test_a_table_may_have_no_column_to_embed():
