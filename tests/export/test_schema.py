@@ -132,6 +132,23 @@ def test_weights_that_no_network_has_are_refused(tmp_path):
             type(model).load(path)
 
 
+@pytest.mark.parametrize("size", [0, -1.0, float("inf"), float("nan"), "1", None])
+def test_bins_of_no_size_are_refused(tmp_path, size):
+    path, X = tmp_path / "model.safetensors", np.arange(120.0).reshape(60, 2)
+    model = ResODERegressor(
+        1, width=2, flow_time=0.1, numeric_embedding="piecewise_linear"
+    )
+    model.fit(X, X[:, 0]).save(path)
+    header, arrays = hostile.parts_of(path)
+    _, encoder = header["state"]["_X_encoder"]["$object"]
+    _, embedding = encoder["embedding"]["$object"]
+    assert embedding["size"] == 1.0
+    embedding["size"] = size
+    hostile.write(path, header, arrays)
+    with pytest.raises(ValueError, match="do not fit together"):
+        ResODERegressor.load(path)
+
+
 def test_shares_that_no_labels_have_are_refused(tmp_path):
     """They are a probability for each of the labels, and in no other file."""
     path, wrong = tmp_path / "model.safetensors", "its targets do not fit together"
