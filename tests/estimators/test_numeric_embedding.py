@@ -53,10 +53,10 @@ def test_each_name_stands_for_its_inputs():
         assert model.module_.state_dim == 16
     assert shapes[None] == 3 + 1
     assert shapes["auto"] == shapes["scores"] == 3 + 2 + 1
-    assert shapes["piecewise_linear"] == 3 + 2 + 2 * 7 + 1
+    assert shapes["piecewise_linear"] == 3 + 2 + 2 * 3 + 1
     assert shapes["periodic"] == 3 + 2 + 2 * 16 + 1
     bins = ResODERegressor(**QUICK, numeric_embedding="piecewise_linear").fit(X, y)
-    assert "3 numbers, 2 of them in 14 bins" in str(bins.summary())
+    assert "3 numbers, 2 of them in 6 bins" in str(bins.summary())
 
 
 def test_auto_has_bins_where_mini_batches_have_many_samples():
@@ -267,7 +267,7 @@ def test_monotone_columns_have_bins_and_no_waves():
 
 def test_tables_without_standardisation_have_them_if_they_are_asked_for():
     X, y = data()
-    for name, n in (("auto", 3), (None, 3), ("scores", 5), ("piecewise_linear", 19)):
+    for name, n in (("auto", 3), (None, 3), ("scores", 5), ("piecewise_linear", 11)):
         model = ResODERegressor(**QUICK, standardize=False, numeric_embedding=name)
         Z = encoder_of(model.fit(X, y))(X)
         assert Z.shape[1] == n

@@ -56,7 +56,7 @@ class Bins:
 # size of gradients. So the larger bins are, the sooner predictions have steps, those of
 # the noise as well.
 FEWEST = 24
-COARSE = Bins(most=48, samples=20, size=1.0)
+COARSE = Bins(most=48, samples=50, size=1.0)
 FINE = Bins(most=128, samples=20, size=4.0)
 
 
