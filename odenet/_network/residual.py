@@ -245,16 +245,15 @@ class ResidualNetwork(LayeredNetwork):
 
         They are 1 for A and B and L for V and W: the gradient of one layer is O(1/L),
         and the rate L gives all depths the same flow (Marion, Wu, Sander and Biau,
-        ICLR 2024, equation 4). The columns of A belong to inputs.
+        ICLR 2024, equation 4). The first matrix of the ends is A, whose columns belong
+        to inputs.
         """
-        start = {"params": [self.embedding], "lr": 1.0, "has_inputs": True}
-        end = {"params": [self.head], "lr": 1.0}
+        ends = {"params": [self.embedding, self.head], "lr": 1.0, "inputs_at": 0}
         layers = {"params": [self.V, self.W], "lr": float(self.depth)}
         layers["has_depth"] = True
         if self.has_models_axis:
-            start["models_axis"] = end["models_axis"] = 0
-            layers["models_axis"] = 1
-        return [start, end, layers]
+            ends["models_axis"], layers["models_axis"] = 0, 1
+        return [ends, layers]
 
     def with_depth(self, depth, interpolation="linear", *, imitate=False, merge=False):
         """Return the network of another depth that samples the same weights in depth.

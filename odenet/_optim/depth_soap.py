@@ -48,7 +48,8 @@ class DepthSOAP(DepthAdamW):
 
     def move(self, p, group):
         """Move one parameter, with the scales of its columns if those are inputs."""
-        if not group.get("has_inputs"):
+        place = group.get("inputs_at")
+        if place is None or p is not group["params"][place]:
             self._move_in_basis(p, group)
             return
         settings = group["lr"], group["betas"], group["eps"]

@@ -14,7 +14,7 @@ def test_settings_reach_the_optimizer():
     flow = Flow(rtol=0.3, atol=0.2, clip=7.0).make_optimizer(network, horizon=3.0)
     assert type(flow) is GradientFlow
     assert (flow.rtol, flow.atol, flow.clip, flow.horizon) == (0.3, 0.2, 7.0, 3.0)
-    assert [group["lr"] for group in flow.param_groups] == [1, 1, 5]
+    assert [group["lr"] for group in flow.param_groups] == [1, 5]
 
 
 def test_the_absolute_tolerance_follows_the_relative_one():

@@ -453,7 +453,7 @@ def test_state_of_the_flow_goes_along():
     radius, step_size = flow.spectral_radius, flow._progress["step_size"]
     direction = flow.unscaled(flow._progress["direction"])
     schedule.change_depth(net, 16)
-    assert flow.param_groups[2]["lr"] == 16
+    assert flow.param_groups[1]["lr"] == 16
     for before, after in zip(
         direction, flow.unscaled(flow._progress["direction"]), strict=True
     ):
