@@ -29,6 +29,12 @@ def serve_onnx(model, X, path):
     return served
 
 
+def drawn(*shape, seed=0):
+    """Normal numbers of float64, the same for a seed."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+
 def make_network(
     n_features=3, n_outputs=1, *, depth=4, width=6, seed=0, dtype=torch.float64, **more
 ):

@@ -14,12 +14,14 @@ from contextlib import contextmanager
 
 import torch
 
+from odenet._optim.depth_adamw import adam_step
+
 # Bounds of the logarithms of scales, of about 1/10 and 10: a round value.
 LARGEST_LOG = 2.3
 
 
 @contextmanager
-def scaled_columns(p, state, rate, betas, eps):
+def scaled_columns(p, state, group):
     r"""Let a step move :math:`\bar A` in the place of A; then take one of the scales.
 
     Logarithms of scales are moved by Adam, at the same rate. Their mean is zero: what
@@ -30,26 +32,21 @@ def scaled_columns(p, state, rate, betas, eps):
     p : Parameter of shape (..., n_rows, n_columns)
         The matrix A, with its gradient.
     state : dict
-        Keeps the logarithms, and the running means of their gradient and its square,
-        each of shape (..., 1, n_columns), under "scales".
-    rate : float
-        Length of a step.
-    betas, eps : tuple of float, float
-        As of :class:`odenet._optim.depth_adamw.DepthAdamW`.
+        Keeps the logarithms, of shape (..., 1, n_columns), under "scales", and under
+        "of_scales" what Adam knows of them.
+    group : dict
+        The group of the parameter, see :func:`odenet._optim.depth_adamw.adam_step`.
     """
-    by_matrix, (momentum, decay) = p.grad, betas
+    by_matrix = p.grad
     by_logs = (p * by_matrix).sum(dim=-2, keepdim=True)
     if "scales" not in state:
-        state["scales"] = tuple(torch.zeros_like(by_logs) for _ in range(3))
-    logs, mean, size = state["scales"]
-    p.div_(logs.exp())
-    p.grad = by_matrix * logs.exp()
+        state["scales"], state["of_scales"] = torch.zeros_like(by_logs), {}
+    logs = state["scales"]
+    scales = logs.exp()
+    p.div_(scales)
+    p.grad = by_matrix * scales
     yield
     p.grad = by_matrix
-    mean.lerp_(by_logs, 1 - momentum)
-    size.lerp_(by_logs.square(), 1 - decay)
-    n_steps = state["n_steps"]
-    scale = (size / (1 - decay**n_steps)).sqrt_().add_(eps)
-    logs.addcdiv_(mean, scale, value=-rate / (1 - momentum**n_steps))
+    adam_step(logs, by_logs, state["of_scales"], group)
     logs.sub_(logs.mean(dim=-1, keepdim=True)).clamp_(-LARGEST_LOG, LARGEST_LOG)
     p.mul_(logs.exp())

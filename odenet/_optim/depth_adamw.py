@@ -60,20 +60,33 @@ class DepthAdamW(Optimizer):
 
     def move(self, p, group):
         """Move one parameter by its running means, and update these by its gradient."""
-        state = self.state[p]
-        gradient_square = p.grad.square()
-        if group.get("has_depth"):
-            gradient_square = gradient_square.mean(dim=0)
-        if not state:
-            state["n_steps"] = 0
-            state["mean"] = torch.zeros_like(p)
-            state["size"] = torch.zeros_like(gradient_square)
-        state["n_steps"] += 1
-        momentum, decay = group["betas"]
-        state["mean"].lerp_(p.grad, 1 - momentum)
-        state["size"].lerp_(gradient_square, 1 - decay)
-        n_steps, rate = state["n_steps"], group["lr"]
-        scale = (state["size"] / (1 - decay**n_steps)).sqrt_().add_(group["eps"])
         if group["weight_decay"]:
-            p.mul_(1 - rate * group["weight_decay"])
-        p.addcdiv_(state["mean"], scale, value=-rate / (1 - momentum**n_steps))
+            p.mul_(1 - group["lr"] * group["weight_decay"])
+        adam_step(p, p.grad, self.state[p], group)
+
+
+def adam_step(p, gradient, state, group):
+    """Move a tensor by the running means of its gradient, which the state keeps.
+
+    Parameters
+    ----------
+    p, gradient : Tensor
+    state : dict
+        Empty before the first step.
+    group : dict
+        "lr", "betas" and "eps" as of :class:`DepthAdamW`, and whether it "has_depth".
+    """
+    gradient_square = gradient.square()
+    if group.get("has_depth"):
+        gradient_square = gradient_square.mean(dim=0)
+    if not state:
+        state["n_steps"] = 0
+        state["mean"] = torch.zeros_like(p)
+        state["size"] = torch.zeros_like(gradient_square)
+    state["n_steps"] += 1
+    momentum, decay = group["betas"]
+    state["mean"].lerp_(gradient, 1 - momentum)
+    state["size"].lerp_(gradient_square, 1 - decay)
+    n_steps = state["n_steps"]
+    scale = (state["size"] / (1 - decay**n_steps)).sqrt_().add_(group["eps"])
+    p.addcdiv_(state["mean"], scale, value=-group["lr"] / (1 - momentum**n_steps))

@@ -52,8 +52,7 @@ class DepthSOAP(DepthAdamW):
         if place is None or p is not group["params"][place]:
             self._move_in_basis(p, group)
             return
-        settings = group["lr"], group["betas"], group["eps"]
-        with scaled_columns(p, self.state[p], *settings):
+        with scaled_columns(p, self.state[p], group):
             self._move_in_basis(p, group)
 
     def _move_in_basis(self, p, group):

@@ -8,6 +8,7 @@ from odenet._optim import depth_soap
 from odenet._optim.depth_adamw import DepthAdamW
 from odenet._optim.depth_soap import DepthSOAP
 from odenet.solvers import SOAP
+from tests.helpers import drawn
 
 
 def follow(optimizer, p, gradients):
@@ -26,11 +27,6 @@ def without_least_size(monkeypatch):
 def optimizer_of(p, kind=DepthSOAP, *, has_depth=True, **settings):
     p.requires_grad_()
     return kind([{"params": [p], "has_depth": has_depth}], 0.1, **settings)
-
-
-def drawn(*shape, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
 
 def rotation(n, seed):

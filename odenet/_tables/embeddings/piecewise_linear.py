@@ -55,9 +55,9 @@ class Bins:
 # passed move the state together in a step of AdamW, whose length does not depend on the
 # size of gradients. So the larger bins are, the sooner predictions have steps, those of
 # the noise as well.
-FEWEST = 24
 COARSE = Bins(most=48, samples=50, size=1.0)
 FINE = Bins(most=128, samples=20, size=4.0)
+FEWEST = 24  # bins of a column that are of use
 
 
 @dataclass(frozen=True)
