@@ -2,7 +2,8 @@
 
 ``numeric_embedding`` of the estimators: the standardised values alone ("values"), with
 their normal scores ("scores"), and with these and the shares of bins, of which there
-are few ("coarse") or many and large ones ("fine"), or sines and cosines ("waves"). On
+are few ("coarse") or many and large ones ("fine", as in the estimators), or sines and
+cosines ("waves"). On
 tables that are cut down to at most ``--rows`` rows for training, at ``--depth`` layers.
 
 The root mean squared error in standard deviations of the test targets, or the share of
@@ -11,9 +12,9 @@ Means over ``--seeds`` splits, and CPU seconds of a fit on one thread. Below the
 against "scores": on how many tables the error and the loss are lower, and by how much
 in the mean of their logarithms, without those that are zero.
 
-Expected: no form is the best on all tables. Coarse bins have a lower error than scores
-on most tables where numbers are predicted, and fine ones on most tables of two classes:
-they are the defaults there. Of more classes scores are mostly as good.
+Expected: no form is the best on all tables. Bins have a lower error than scores on most
+tables where numbers are predicted, and of two classes: there they are the default. Of
+more classes scores are mostly as good.
 
 Run:  python benchmarks/numeric_embeddings.py [--rows 2000] [--seeds 1] [--bins]
           [--data NAME] [--depth 16] [--quick] [--json FILE]
@@ -32,7 +33,7 @@ from sklearn.metrics import log_loss
 from threadpoolctl import threadpool_limits
 
 from odenet import ResODEClassifier, ResODERegressor
-from odenet._tables.embeddings.piecewise_linear import COARSE, FINE
+from odenet._tables.embeddings.piecewise_linear import BINS, Bins
 from odenet._tables.targets import ClassTargets, RegressionTargets
 
 EMBEDDINGS = {
@@ -42,7 +43,7 @@ EMBEDDINGS = {
     "values": None,
     "waves": "periodic",
 }
-BINS = {"coarse": COARSE, "fine": FINE}
+SIZES = {"coarse": Bins(most=24, samples=50, size=1.0), "fine": BINS}
 MOST_TEST_ROWS = 4000
 TOO_SMALL = {"uci_yacht"}  # fewer than 500 rows
 
@@ -63,7 +64,7 @@ def measure(table, embedding, seed, n_rows, depth):
     targets = RegressionTargets if is_regression else ClassTargets
     settings = {"numeric_embedding": EMBEDDINGS[embedding], "random_state": seed}
     begin = process_time()
-    with patch.object(targets, "bins_of_many", BINS.get(embedding)):
+    with patch.object(targets, "bins_of_many", SIZES.get(embedding)):
         model = make(depth, **settings).fit(X, y)
     seconds = process_time() - begin
     if is_regression:
@@ -110,7 +111,7 @@ def main():
         names = list(BUNDLED)[:2]
     if options.data:
         names = [options.data]
-    embeddings = ["scores", *BINS] if options.bins else list(EMBEDDINGS)
+    embeddings = ["scores", *SIZES] if options.bins else list(EMBEDDINGS)
     about, results = machine(quick), {}
     print(f"{describe(about)}\nup to {n_rows} rows, {len(seeds)} split(s)")
     titles = [f"{name:>17}" for name in embeddings]

@@ -145,18 +145,17 @@ class ResODEClassifier(ClassificationMixin, TableResODE):
         standardised value, which is all that None gives. "scores" are its normal
         scores, which depend on the order of its values only. "piecewise_linear" adds to
         these the shares of bins that a value has passed, in which any function that is
-        linear in every bin is linear: up to 128 bins, one for 20 distinct samples, or
-        of more than two classes up to 48, one for 50, between frequent values and
-        quantiles of the others in training. "periodic" adds to the scores sines and
-        cosines of 8 frequencies, which are drawn once, with a standard deviation of 0.1
-        periods per standard deviation of the column (both are by Gorishniy, Rubachev
-        and Babenko, NeurIPS 2022). The network starts as if bins and waves were not
-        there. "auto" is "piecewise_linear" for two classes and mini-batches of more
-        than 500 distinct samples, with fewer bins where all would be more than 2^25
-        numbers, or more than fit into half of ``memory_limit``, and none where fewer
-        than 24 would be left; else it is "scores", and None without ``standardize``. A
-        sparse X takes "auto" and None only, which are the same there. No column can
-        have both waves and a constraint of ``monotonic_cst``.
+        linear in every bin is linear: up to 128 bins, one for 20 distinct samples,
+        between frequent values and quantiles of the others in training. "periodic" adds
+        to the scores sines and cosines of 8 frequencies, which are drawn once, with a
+        standard deviation of 0.1 periods per standard deviation of the column (both are
+        by Gorishniy, Rubachev and Babenko, NeurIPS 2022). The network starts as if bins
+        and waves were not there. "auto" is "piecewise_linear" for two classes and
+        mini-batches of more than 500 distinct samples, with fewer bins where all would
+        be more than 2^25 numbers, or more than fit into half of ``memory_limit``, and
+        none where fewer than 24 would be left; else it is "scores", and None without
+        ``standardize``. A sparse X takes "auto" and None only, which are the same
+        there. No column can have both waves and a constraint of ``monotonic_cst``.
     monotonic_cst : array-like of int of shape (n_features,) or dict, default=None
         The features with which probabilities of ``classes_[1]`` must not fall (1) or
         must not rise (-1), as in scikit-learn's gradient boosting; 0 leaves a feature

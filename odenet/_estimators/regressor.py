@@ -156,7 +156,7 @@ class ResODERegressor(RegressorMixin, TableResODE):
         standardised value, which is all that None gives. "scores" are its normal
         scores, which depend on the order of its values only. "piecewise_linear" adds to
         these the shares of bins that a value has passed, in which any function that is
-        linear in every bin is linear: up to 48 bins, one for 50 distinct samples,
+        linear in every bin is linear: up to 128 bins, one for 20 distinct samples,
         between frequent values and quantiles of the others in training. "periodic" adds
         to the scores sines and cosines of 8 frequencies, which are drawn once, with a
         standard deviation of 0.1 periods per standard deviation of the column (both are

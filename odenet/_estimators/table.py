@@ -32,7 +32,7 @@ from odenet._network.start import LIMIT, input_scaling, start_network
 from odenet._stored.budget import NUMBER, in_bytes
 from odenet._tables.column_checks import notices_of
 from odenet._tables.columns import read_columns
-from odenet._tables.embeddings.piecewise_linear import COARSE
+from odenet._tables.embeddings.piecewise_linear import BINS
 from odenet._tables.encoder import fit_embedding, fit_encoder
 from odenet._tables.labels import kind_of_classes
 from odenet._tables.rare_categories import Pooling
@@ -680,7 +680,7 @@ def embedding_of(estimator, reading, solver, generator):
         return None
     X, _, weight = reading.sample[:3]
     task = name, reading.layout, X, weight, generator, LIMIT
-    return fit_embedding(*task, reading.group, bins or COARSE)
+    return fit_embedding(*task, reading.group, bins or BINS)
 
 
 def _most_shares(memory_limit):

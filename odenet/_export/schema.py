@@ -137,6 +137,7 @@ SETTINGS = {
     "backward": lambda value: value in ("stored", "rebuilt"),
     "imitated_depth": _optional(_integer(1)),
     "monotonicity": _list_of(_list_of(_integer(-1, 1), tuple), tuple),
+    "n_embedded": _integer(0),
     "image_shape": _list_of(_integer(1, MOST_COLUMNS), tuple),
 }
 # The shapes of the weights of both networks; what has one letter has one size.

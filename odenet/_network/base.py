@@ -15,6 +15,7 @@ class LayeredNetwork(nn.Module):
     n_models = 1  # networks along an axis of models; 1 where there is no such axis
     has_models_axis = False
     monotonicity = None  # which weights have a sign, if the outputs are to be monotone
+    n_embedded = 0  # inputs, the last ones, that numbers are embedded by
 
     @property
     def depth(self):

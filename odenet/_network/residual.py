@@ -84,6 +84,9 @@ class ResidualNetwork(LayeredNetwork):
         If not None, the output is that of so many layers up to O(1/depth^2), by a
         recursion that looks ahead: how a network is trained while it is shallow. It may
         be infinite, which is the neural ODE.
+    n_embedded : int
+        Number of inputs, the last ones, that embed numbers of a table, such as shares
+        of bins; 0 unless an estimator made the network.
 
     Examples
     --------
@@ -137,6 +140,7 @@ class ResidualNetwork(LayeredNetwork):
         backward="stored",
         imitated_depth=None,
         monotonicity=None,
+        n_embedded=0,
     ):
         """Make a network of given weights, a dict of arrays as in ``state_dict``.
 
@@ -144,7 +148,7 @@ class ResidualNetwork(LayeredNetwork):
         ----------
         weights : dict of str to ndarray
             Their dtype and shapes are those of the network.
-        activation, depth_scaling, backward, imitated_depth, monotonicity
+        activation, depth_scaling, backward, imitated_depth, monotonicity, n_embedded
             What ``settings`` returns, see :class:`ResidualNetwork`.
 
         Returns
@@ -157,8 +161,11 @@ class ResidualNetwork(LayeredNetwork):
         network.depth_scaling = depth_scaling
         network.backward = backward
         network.imitated_depth = imitated_depth
+        network.n_embedded = n_embedded
         for name in ("embedding", "V", "W", "head"):
             setattr(network, name, nn.Parameter(torch.tensor(weights[name])))
+        if n_embedded >= network.embedding.shape[-1]:
+            raise ValueError(f"{n_embedded} embedded inputs are more than there are.")
         if monotonicity is not None:
             network.confine(Monotonicity(*monotonicity))
             confined = network.state_dict()
@@ -176,6 +183,8 @@ class ResidualNetwork(LayeredNetwork):
         }
         if self.monotonicity is not None:
             settings["monotonicity"] = self.monotonicity.as_tuple()
+        if self.n_embedded:
+            settings["n_embedded"] = self.n_embedded
         return settings
 
     @torch.no_grad()
@@ -246,9 +255,10 @@ class ResidualNetwork(LayeredNetwork):
         They are 1 for A and B and L for V and W: the gradient of one layer is O(1/L),
         and the rate L gives all depths the same flow (Marion, Wu, Sander and Biau,
         ICLR 2024, equation 4). The first matrix of the ends is A, whose columns belong
-        to inputs.
+        to inputs: ``n_embedded`` of these, before the constant, embed numbers.
         """
         ends = {"params": [self.embedding, self.head], "lr": 1.0, "inputs_at": 0}
+        ends["n_embedded"] = self.n_embedded
         layers = {"params": [self.V, self.W], "lr": float(self.depth)}
         layers["has_depth"] = True
         if self.has_models_axis:

@@ -109,6 +109,7 @@ def start_network(
         none = A.new_zeros(len(A), n_embedded)
         A = torch.cat([A[:, :-1], none, A[:, -1:]], dim=1)
         network.embedding = torch.nn.Parameter(A)
+        network.n_embedded = n_embedded
     if signs is not None:
         network.confine(monotone_parts(network, signs))
     if outputs.any():

@@ -37,7 +37,9 @@ class DepthAdamW(Optimizer):
     eps : float, default=1e-8
         A number added to the size, against division by zero.
     weight_decay : float, default=0.0
-        A step shrinks the weights by ``learning_rate * weight_decay``.
+        A step shrinks the weights by ``learning_rate * weight_decay``. A group may have
+        a decay of its own, and ``embedded_decay`` besides: that of the columns of A
+        whose inputs embed numbers.
     """
 
     def __init__(
@@ -55,14 +57,29 @@ class DepthAdamW(Optimizer):
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is not None:  # as of one that is frozen
+                    _shrink(p, group)
                     self.move(p, group)
         return objective
 
     def move(self, p, group):
         """Move one parameter by its running means, and update these by its gradient."""
-        if group["weight_decay"]:
-            p.mul_(1 - group["lr"] * group["weight_decay"])
         adam_step(p, p.grad, self.state[p], group)
+
+
+def meets_inputs(p, group):
+    """Tell whether a parameter is the matrix whose columns belong to inputs."""
+    place = group.get("inputs_at")
+    return place is not None and p is group["params"][place]
+
+
+def _shrink(p, group):
+    """Let a parameter decay, as its group says."""
+    rate = group["lr"]
+    if group["weight_decay"]:
+        p.mul_(1 - rate * group["weight_decay"])
+    if "embedded_decay" in group and meets_inputs(p, group):
+        embedded = slice(-1 - group["n_embedded"], -1)  # before that of the constant
+        p[..., embedded].mul_(1 - rate * group["embedded_decay"])
 
 
 def adam_step(p, gradient, state, group):

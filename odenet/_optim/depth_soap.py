@@ -3,7 +3,7 @@
 import torch
 
 from odenet._optim.column_scales import scaled_columns
-from odenet._optim.depth_adamw import DepthAdamW
+from odenet._optim.depth_adamw import DepthAdamW, meets_inputs
 from odenet._optim.eigenvectors import eigh
 
 # Steps between two turns of the bases, and how much of the old second moments a step
@@ -48,11 +48,10 @@ class DepthSOAP(DepthAdamW):
 
     def move(self, p, group):
         """Move one parameter, with the scales of its columns if those are inputs."""
-        place = group.get("inputs_at")
-        if place is None or p is not group["params"][place]:
-            self._move_in_basis(p, group)
-            return
-        with scaled_columns(p, self.state[p], group):
+        if meets_inputs(p, group):
+            with scaled_columns(p, self.state[p], group):
+                self._move_in_basis(p, group)
+        else:
             self._move_in_basis(p, group)
 
     def _move_in_basis(self, p, group):
@@ -71,8 +70,6 @@ class DepthSOAP(DepthAdamW):
         usual = scale.square().mean(dim=(-2, -1), keepdim=True).sqrt_()
         scale = scale.add_(usual, alpha=LEAST_SHARE).add_(group["eps"])
         step = _turned_back(state["mean"] / scale, state["bases"])
-        if group["weight_decay"]:
-            p.mul_(1 - rate * group["weight_decay"])
         p.add_(step, alpha=-rate / (1 - momentum**n_steps))
         for kept, moment in zip(
             state["moments"], _second_moments(p.grad, has_depth), strict=True

@@ -18,7 +18,7 @@ from odenet._distributed.group import ALONE
 from odenet._tables.columns import UNKNOWN, Columns
 from odenet._tables.embeddings.periodic import Periodic, fit_periodic
 from odenet._tables.embeddings.piecewise_linear import (
-    COARSE,
+    BINS,
     PiecewiseLinear,
     fit_piecewise_linear,
 )
@@ -108,7 +108,7 @@ class Encoder:
         return np.where(np.isnan(numbers), self.fill, numbers)
 
 
-def fit_embedding(name, columns, X, weight, generator, limit, group=ALONE, bins=COARSE):
+def fit_embedding(name, columns, X, weight, generator, limit, group=ALONE, bins=BINS):
     """Fit the embedding of the columns that have scores, beside numbers of deviation 1.
 
     Parameters
@@ -124,7 +124,7 @@ def fit_embedding(name, columns, X, weight, generator, limit, group=ALONE, bins=
         The bound of numbers that are bounded, in standard deviations.
     group : Alone, default=ALONE
         The processes that have the rows.
-    bins : Bins, default=COARSE
+    bins : Bins, default=BINS
 
     Returns
     -------

@@ -17,7 +17,7 @@ from odenet._losses.base import Loss
 from odenet._losses.cross_entropy import CrossEntropy, LogisticLoss
 from odenet._losses.registry import as_given, resolve_loss
 from odenet._losses.squared_error import SquaredError
-from odenet._tables.embeddings.piecewise_linear import COARSE, FINE
+from odenet._tables.embeddings.piecewise_linear import BINS
 from odenet._tables.standardizer import (
     Standardizer,
     fit_standardizer,
@@ -182,7 +182,7 @@ class RegressionTargets(Targets):
     loss: Loss = SquaredError()
 
     checks = {"multi_output": True, "y_numeric": True}
-    bins_of_many = COARSE
+    bins_of_many = BINS
 
     @classmethod
     def of(cls, y, *, estimator_name, params, classes=None, group=ALONE):
@@ -396,7 +396,7 @@ class ClassTargets(Targets):
     @property
     def bins_of_many(self):
         """Bins for two classes; with more they are no help on most tables."""
-        return FINE if len(self.classes) == 2 else None
+        return BINS if len(self.classes) == 2 else None
 
     @property
     def loss(self):

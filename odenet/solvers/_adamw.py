@@ -1,7 +1,14 @@
 """Adam with decoupled weight decay."""
 
 from odenet._optim.depth_adamw import DepthAdamW
+from odenet._utils.sklearn_private import StrOptions
 from odenet.solvers._base import NON_NEGATIVE, MiniBatch
+
+# The decays of "auto" where numbers are embedded: round values. Without the first a fit
+# with many bins ends early, when these have learnt the noise. With that alone, V and W
+# may grow until the network is no longer near its neural ODE (`python
+# benchmarks/adamw_or_soap.py --table uci_protein`).
+OF_EMBEDDED, OF_LAYERS = 0.1, 0.01
 
 
 class AdamW(MiniBatch):
@@ -28,8 +35,10 @@ class AdamW(MiniBatch):
     ----------
     learning_rate : float, default=0.04
         Length of a step: about how much a weight changes in it.
-    weight_decay : float, default=0.0
-        A step multiplies all weights by ``1 - learning_rate * weight_decay``.
+    weight_decay : float or "auto", default="auto"
+        A step multiplies all weights by ``1 - learning_rate * weight_decay``. "auto" is
+        0, but where numbers are embedded, as in bins: there it is 0.1 for the columns
+        of A that belong to what embeds them, 0.01 for V and W, and 0 for all else.
     batch_size : int or "auto", default="auto"
         "auto" is a sixteenth of the training samples, from 32 to 256.
     max_epochs : int, default=300
@@ -50,7 +59,7 @@ class AdamW(MiniBatch):
 
     _parameter_constraints = {
         **MiniBatch._parameter_constraints,
-        "weight_decay": [NON_NEGATIVE],
+        "weight_decay": [NON_NEGATIVE, StrOptions({"auto"})],
     }
 
     optimizer_class = DepthAdamW
@@ -58,7 +67,7 @@ class AdamW(MiniBatch):
     def __init__(
         self,
         learning_rate=0.04,
-        weight_decay=0.0,
+        weight_decay="auto",
         batch_size="auto",
         max_epochs=300,
         patience=20,
@@ -71,8 +80,9 @@ class AdamW(MiniBatch):
 
     def make_optimizer(self, module, horizon):
         """Make the torch optimizer for a network; mini-batches have no horizon."""
-        return self.optimizer_class(
-            module.parameter_groups(),
-            self.learning_rate,
-            weight_decay=self.weight_decay,
-        )
+        ends, layers = module.parameter_groups()
+        if self.weight_decay != "auto":
+            ends["weight_decay"] = layers["weight_decay"] = self.weight_decay
+        elif module.n_embedded:
+            ends["embedded_decay"], layers["weight_decay"] = OF_EMBEDDED, OF_LAYERS
+        return self.optimizer_class([ends, layers], self.learning_rate)

@@ -29,8 +29,10 @@ class SOAP(AdamW):
     ----------
     learning_rate : float, default=0.02
         Length of a step: about how much a weight changes in it.
-    weight_decay : float, default=0.0
-        A step multiplies all weights by ``1 - learning_rate * weight_decay``.
+    weight_decay : float or "auto", default="auto"
+        A step multiplies all weights by ``1 - learning_rate * weight_decay``. "auto" is
+        0, but where numbers are embedded, as in bins: there it is 0.1 for the columns
+        of A that belong to what embeds them, 0.01 for V and W, and 0 for all else.
     batch_size : int or "auto", default="auto"
         "auto" is a sixteenth of the training samples, from 32 to 256.
     max_epochs : int, default=300
@@ -54,7 +56,7 @@ class SOAP(AdamW):
     def __init__(
         self,
         learning_rate=0.02,
-        weight_decay=0.0,
+        weight_decay="auto",
         batch_size="auto",
         max_epochs=300,
         patience=20,

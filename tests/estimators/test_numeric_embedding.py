@@ -21,7 +21,7 @@ from odenet import (
     distil,
 )
 from odenet._estimators import table
-from odenet._tables.embeddings.piecewise_linear import COARSE, FEWEST, FINE
+from odenet._tables.embeddings.piecewise_linear import BINS, FEWEST
 from odenet.solvers import AdamW
 from tests.helpers import BOTH, SMALL, outputs, serve_onnx
 
@@ -53,10 +53,10 @@ def test_each_name_stands_for_its_inputs():
         assert model.module_.state_dim == 16
     assert shapes[None] == 3 + 1
     assert shapes["auto"] == shapes["scores"] == 3 + 2 + 1
-    assert shapes["piecewise_linear"] == 3 + 2 + 2 * 3 + 1
+    assert shapes["piecewise_linear"] == 3 + 2 + 2 * 7 + 1
     assert shapes["periodic"] == 3 + 2 + 2 * 16 + 1
     bins = ResODERegressor(**QUICK, numeric_embedding="piecewise_linear").fit(X, y)
-    assert "3 numbers, 2 of them in 6 bins" in str(bins.summary())
+    assert "3 numbers, 2 of them in 14 bins" in str(bins.summary())
 
 
 def test_auto_has_bins_where_mini_batches_have_many_samples():
@@ -80,15 +80,14 @@ def test_auto_has_bins_where_mini_batches_have_many_samples():
         assert (embedding is not None) is has_bins, model
         if has_bins:
             assert embedding.name == "piecewise_linear"
-            bins = FINE if has_classes else COARSE
-            assert embedding.n_bins == [n_rows // bins.samples] * 2
-            assert embedding.size == bins.size
+            assert embedding.n_bins == [n_rows // BINS.samples] * 2
+            assert embedding.size == BINS.size
     several = ResODEClassifier(**few).fit(X[:501], np.digitize(y[:501], [-1, 1]))
     assert encoder_of(several).embedding is None
     several.set_params(numeric_embedding="piecewise_linear").fit(
         X, np.digitize(y, [0, 1])
     )
-    assert encoder_of(several).embedding.size == COARSE.size
+    assert encoder_of(several).embedding.size == BINS.size
     repeated = np.arange(520) % 500
     model = ResODERegressor(**few).fit(X[repeated], y[repeated])
     assert encoder_of(model).embedding is None  # the same 500 rows, some of them twice
@@ -110,13 +109,41 @@ def test_auto_has_no_bins_where_they_would_fill_the_memory(monkeypatch):
     for asked, target in ((model, y), (classifier, y > 0)):
         asked.set_params(numeric_embedding="piecewise_linear")
         embedding = encoder_of(asked.fit(X, target)).embedding
-        assert embedding.n_bins == [510 // COARSE.samples] * 2
+        assert embedding.n_bins == [510 // BINS.samples] * 2
     monkeypatch.undo()
     for limit, has_bins in ((16 * shares, True), (16 * shares - 1, False)):
         model = ResODEClassifier(
             **SMALL, solver=AdamW(max_epochs=1), memory_limit=limit
         ).fit(X, y > 0)
         assert (encoder_of(model).embedding is not None) is has_bins
+
+
+@pytest.mark.parametrize("make", [ResODERegressor, ResODEClassifier])
+def test_the_weights_of_bins_decay_unless_the_user_says_otherwise(make):
+    X, y = data(make, n=510)
+    sizes = {}
+    for decay in ("auto", 0.0, 0.1):
+        solver = AdamW(max_epochs=30, weight_decay=decay)
+        model = make(**SMALL, solver=solver, early_stopping=False).fit(X, y)
+        A, bins = model.module_.embedding.detach(), model.module_.n_embedded
+        assert bins == encoder_of(model).embedding.n_inputs
+        sizes[decay] = A[:, -1 - bins : -1].norm(), A[:, : -1 - bins].norm()
+    of_bins, of_others = zip(*sizes.values(), strict=True)
+    assert of_bins[0] < 0.8 * of_bins[1]
+    assert of_others[0] > 1.05 * of_others[2]
+
+
+@pytest.mark.parametrize("n_members", [1, 2])
+def test_a_file_keeps_which_inputs_are_embedded(n_members, tmp_path):
+    X, y = data(n=510)
+    solver = AdamW(max_epochs=2)
+    model = ResODERegressor(**SMALL, solver=solver, n_members=n_members).fit(X, y)
+    model.save(tmp_path / "model.safetensors")
+    loaded = ResODERegressor.load(tmp_path / "model.safetensors")
+    assert loaded.module_.n_embedded == model.module_.n_embedded == 50
+    assert loaded.with_depth(4).module_.n_embedded == 50
+    plain = ResODERegressor(**SMALL, solver=solver, numeric_embedding=None)
+    assert "n_embedded" not in plain.fit(X, y).module_.settings()
 
 
 def test_bins_learn_steps_that_scores_smooth_over():
@@ -267,7 +294,7 @@ def test_monotone_columns_have_bins_and_no_waves():
 
 def test_tables_without_standardisation_have_them_if_they_are_asked_for():
     X, y = data()
-    for name, n in (("auto", 3), (None, 3), ("scores", 5), ("piecewise_linear", 11)):
+    for name, n in (("auto", 3), (None, 3), ("scores", 5), ("piecewise_linear", 19)):
         model = ResODERegressor(**QUICK, standardize=False, numeric_embedding=name)
         Z = encoder_of(model.fit(X, y))(X)
         assert Z.shape[1] == n

@@ -10,6 +10,7 @@ from sklearn.base import clone
 
 from odenet import ResODEClassifier, ResODEImageClassifier, ResODERegressor
 from odenet._export.schema import check_state, is_known
+from odenet._tables.embeddings.piecewise_linear import BINS
 from odenet.losses import Huber
 from odenet.solvers import SGD
 from tests.export import hostile
@@ -142,10 +143,23 @@ def test_bins_of_no_size_are_refused(tmp_path, size):
     header, arrays = hostile.parts_of(path)
     _, encoder = header["state"]["_X_encoder"]["$object"]
     _, embedding = encoder["embedding"]["$object"]
-    assert embedding["size"] == 1.0
+    assert embedding["size"] == BINS.size
     embedding["size"] = size
     hostile.write(path, header, arrays)
     with pytest.raises(ValueError, match="do not fit together"):
+        ResODERegressor.load(path)
+
+
+@pytest.mark.parametrize("n_embedded", [-1, 3, 1.0, "1", None])
+def test_embedded_inputs_that_no_network_has_are_refused(tmp_path, n_embedded):
+    path, X = tmp_path / "model.safetensors", np.arange(120.0).reshape(60, 2)
+    model = ResODERegressor(1, width=2, flow_time=0.1, numeric_embedding=None)
+    model.fit(X, X[:, 0]).save(path)
+    header, arrays = hostile.parts_of(path)
+    settings = header["state"]["_frozen"]["settings"]
+    settings["n_embedded"] = n_embedded
+    hostile.write(path, header, arrays)
+    with pytest.raises(ValueError, match="`_frozen` is not|embedded inputs"):
         ResODERegressor.load(path)
 
 

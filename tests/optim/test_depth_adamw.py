@@ -5,6 +5,7 @@ import torch
 
 from odenet import ResidualNetwork, ResODERegressor, depth_smoothness
 from odenet._optim.depth_adamw import DepthAdamW
+from odenet._optim.depth_soap import DepthSOAP
 from odenet.solvers import AdamW
 
 
@@ -76,6 +77,28 @@ def test_one_layer_is_adamw():
     assert train(optimizer, ours, 20) == pytest.approx(train(torchs, reference, 20))
     for p, q in zip(ours.parameters(), reference.parameters(), strict=True):
         torch.testing.assert_close(p, q)
+
+
+@pytest.mark.parametrize("kind", [DepthAdamW, DepthSOAP])
+def test_columns_of_embedded_inputs_have_a_decay_of_their_own(kind):
+    network = make_network(4)
+    network.n_embedded = 2
+    before = {n: p.detach().clone() for n, p in network.named_parameters()}
+    ends, layers = network.parameter_groups()
+    ends["embedded_decay"], layers["weight_decay"] = 0.5, 0.2
+    optimizer = kind([ends, layers], 0.1)
+
+    def closure():  # without a gradient there is nothing but decay
+        for p in network.parameters():
+            p.grad = torch.zeros_like(p)
+        return torch.zeros(())
+
+    for _ in range(3):
+        optimizer.step(closure)
+    factors = {"head": 1.0, "V": 0.98**3, "W": 0.98**3}
+    factors["embedding"] = torch.tensor([1.0, 0.95**3, 0.95**3, 1.0])
+    for name, p in network.named_parameters():
+        torch.testing.assert_close(p.detach(), factors[name] * before[name])
 
 
 @pytest.mark.parametrize("depth", [16, 64])

@@ -51,12 +51,11 @@ class Bins:
         return replace(self, most=min(self.most, most)) if most >= FEWEST else None
 
 
-# Choices, which `python benchmarks/numeric_embeddings.py` compares. All bins that are
-# passed move the state together in a step of AdamW, whose length does not depend on the
-# size of gradients. So the larger bins are, the sooner predictions have steps, those of
-# the noise as well.
-COARSE = Bins(most=48, samples=50, size=1.0)
-FINE = Bins(most=128, samples=20, size=4.0)
+# A choice, which `python benchmarks/numeric_embeddings.py --bins` compares with others.
+# All bins that are passed move the state together in a step of AdamW, whose length does
+# not depend on the size of gradients. So the larger bins are, the sooner predictions
+# have steps, those of the noise as well, which the decay of their columns holds back.
+BINS = Bins(most=128, samples=20, size=3.0)
 FEWEST = 24  # bins of a column that are of use
 
 
@@ -118,7 +117,7 @@ class PiecewiseLinear:
         return self.sizes * (shares - self.means)
 
 
-def fit_piecewise_linear(columns, numbers, weight, group=ALONE, bins=COARSE):
+def fit_piecewise_linear(columns, numbers, weight, group=ALONE, bins=BINS):
     """Fit bins to the numbers that are not missing.
 
     A column has a bin for every ``bins.samples`` rows, two at least and ``bins.most``
@@ -133,7 +132,7 @@ def fit_piecewise_linear(columns, numbers, weight, group=ALONE, bins=COARSE):
     weight : ndarray of shape (n,)
     group : Alone, default=ALONE
         The processes that have the rows.
-    bins : Bins, default=COARSE
+    bins : Bins, default=BINS
 
     Returns
     -------

@@ -6,17 +6,18 @@ import numpy as np
 import pytest
 
 from odenet._tables.embeddings.piecewise_linear import (
-    COARSE,
+    BINS,
     FEWEST,
-    FINE,
+    Bins,
     fit_piecewise_linear,
 )
 
 ONE = np.array([0])
-EACH = COARSE.samples
+EACH = BINS.samples
+COARSER = Bins(most=24, samples=50, size=1.0)
 
 
-def fitted(X, weight=None, bins=COARSE):
+def fitted(X, weight=None, bins=BINS):
     columns = np.arange(X.shape[1])
     weight = np.ones(len(X)) if weight is None else weight
     return fit_piecewise_linear(columns, X, weight, bins=bins)
@@ -42,7 +43,7 @@ def test_a_number_has_passed_the_bins_below_it(rng):
     np.testing.assert_allclose(found, [[1, 1, 0.25, 0, 0, 0, 0, 0]], atol=1e-12)
 
 
-@pytest.mark.parametrize("bins", [COARSE, FINE])
+@pytest.mark.parametrize("bins", [COARSER, BINS])
 def test_inputs_have_mean_zero_and_the_size_that_was_chosen(rng, bins):
     X, weight = rng.exponential(size=(500, 2)), rng.uniform(size=500)
     embedding = replace(fitted(X, weight, bins), gain=3.0)
@@ -52,25 +53,24 @@ def test_inputs_have_mean_zero_and_the_size_that_was_chosen(rng, bins):
     np.testing.assert_allclose(of_first, 3.0 * bins.size / len(of_first))
 
 
-@pytest.mark.parametrize("bins", [COARSE, FINE])
+@pytest.mark.parametrize("bins", [COARSER, BINS])
 def test_the_number_of_bins_grows_with_the_samples_to_a_bound(rng, bins):
     for n, n_bins in ((3, 2), (6 * bins.samples, 6), (10**4, bins.most)):
         assert fitted(rng.normal(size=(n, 1)), bins=bins).n_inputs == n_bins
 
 
 def test_bins_keep_within_a_number_of_shares():
-    assert FINE.within(1000, 3, 3000 * FINE.most) == FINE
-    assert FINE.within(1000, 3, 3000 * 50) == replace(FINE, most=50)
-    assert FINE.within(1000, 3, 3000 * FEWEST - 1) is None
-    assert COARSE.within(1000, 3, 3000 * COARSE.most) == COARSE
-    assert COARSE.within(1000, 3, 3000 * FEWEST) == replace(COARSE, most=FEWEST)
-    assert COARSE.within(1000, 0, 100) == COARSE
+    assert BINS.within(1000, 3, 3000 * BINS.most) == BINS
+    assert BINS.within(1000, 3, 3000 * 50) == replace(BINS, most=50)
+    assert BINS.within(1000, 3, 3000 * FEWEST - 1) is None
+    assert BINS.within(1000, 3, 3000 * FEWEST) == replace(BINS, most=FEWEST)
+    assert BINS.within(1000, 0, BINS.most) == BINS
 
 
 def test_a_weight_is_a_repetition(rng):
     X = rng.integers(0, 40, size=(300, 2)).astype(float)
     weight = 1 + 3 * (X[:, 0] > 20) + 2 * (X[:, 1] < 9)
-    embedding = fitted(X, weight, replace(COARSE, most=6))
+    embedding = fitted(X, weight, replace(BINS, most=6))
     where = np.repeat(np.arange(300), weight)
     values, rows = embedding.edges, X[where]
     for edges, x in zip(values, rows.T, strict=True):
@@ -125,7 +125,7 @@ def test_numbers_of_all_sizes_are_no_nan():
 def test_missing_numbers_do_not_count(rng):
     X = rng.normal(size=(200, 1))
     gaps = np.vstack([X, np.full((40, 1), np.nan)])
-    few = replace(COARSE, most=4)
+    few = replace(BINS, most=4)
     found, expected = (fitted(x, bins=few)(X) for x in (gaps, X))
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
