@@ -3,8 +3,8 @@
 ``numeric_embedding`` of the estimators: the standardised values alone ("values"), with
 their normal scores ("scores"), and with these and the shares of bins, of which there
 are few ("coarse") or many and large ones ("fine", as in the estimators), or sines and
-cosines ("waves"). On
-tables that are cut down to at most ``--rows`` rows for training, at ``--depth`` layers.
+cosines ("waves"). On tables that are cut down to at most ``--rows`` rows for training,
+at ``--depth`` layers.
 
 The root mean squared error in standard deviations of the test targets, or the share of
 wrong classes, on at most 4000 test rows; and the loss, of classes the logarithmic one.
@@ -43,7 +43,7 @@ EMBEDDINGS = {
     "values": None,
     "waves": "periodic",
 }
-SIZES = {"coarse": Bins(most=24, samples=50, size=1.0), "fine": BINS}
+KINDS = {"coarse": Bins(most=24, samples=50, size=1.0), "fine": BINS}
 MOST_TEST_ROWS = 4000
 TOO_SMALL = {"uci_yacht"}  # fewer than 500 rows
 
@@ -64,7 +64,7 @@ def measure(table, embedding, seed, n_rows, depth):
     targets = RegressionTargets if is_regression else ClassTargets
     settings = {"numeric_embedding": EMBEDDINGS[embedding], "random_state": seed}
     begin = process_time()
-    with patch.object(targets, "bins_of_many", SIZES.get(embedding)):
+    with patch.object(targets, "bins_of_many", KINDS.get(embedding)):
         model = make(depth, **settings).fit(X, y)
     seconds = process_time() - begin
     if is_regression:
@@ -111,7 +111,7 @@ def main():
         names = list(BUNDLED)[:2]
     if options.data:
         names = [options.data]
-    embeddings = ["scores", *SIZES] if options.bins else list(EMBEDDINGS)
+    embeddings = ["scores", *KINDS] if options.bins else list(EMBEDDINGS)
     about, results = machine(quick), {}
     print(f"{describe(about)}\nup to {n_rows} rows, {len(seeds)} split(s)")
     titles = [f"{name:>17}" for name in embeddings]
