@@ -1,6 +1,9 @@
 """SOAP for weights that are functions of depth."""
 
+from math import ceil
+
 import torch
+from torch.nn.functional import pad
 
 from odenet._optim.column_scales import scaled_columns
 from odenet._optim.depth_adamw import DepthAdamW, meets_inputs
@@ -18,6 +21,12 @@ LEAST_SHARE = 1e-4
 # The most rows or columns of a side that has a basis: a round value. Turns take the
 # cube of it. A longer side, as of a table of many words, keeps its own coordinates.
 LONGEST_SIDE = 512
+# Longer sides that are to have a basis all the same, as columns of many bins, learn of
+# one gradient in so many, and turn less often in proportion; and they have bases of
+# blocks of at most so many columns. Round values: bases that learn of all gradients, or
+# turn after 30 steps, are no better for them, and blocks of 256 columns are worse.
+STEPS_OF_LONG_SIDES = 10
+LARGEST_BLOCK = 1024
 
 
 class DepthSOAP(DepthAdamW):
@@ -37,14 +46,21 @@ class DepthSOAP(DepthAdamW):
     smooth in depth as the gradient is, like that of :class:`DepthAdamW`.
 
     The columns of the matrix that the inputs meet have learned scales besides, see
-    :mod:`odenet._optim.column_scales`.
+    :mod:`odenet._optim.column_scales`. Of more than 1024 columns that have a basis,
+    blocks of equal length are taken for matrices of their own.
 
     Parameters
     ----------
     groups, learning_rate, betas, eps, weight_decay :
         As of :class:`DepthAdamW`; parameters are matrices, with the axes of depth and
         of models in front.
+    longest_side : int, default=512
+        The most rows or columns that have a basis. A group may have its own.
     """
+
+    def __init__(self, groups, learning_rate, longest_side=LONGEST_SIDE, **settings):
+        groups = [{"longest_side": longest_side, **group} for group in groups]
+        super().__init__(groups, learning_rate, **settings)
 
     def move(self, p, group):
         """Move one parameter, with the scales of its columns if those are inputs."""
@@ -58,10 +74,12 @@ class DepthSOAP(DepthAdamW):
         """Move one parameter in its basis, and turn that at times."""
         state, has_depth = self.state[p], bool(group.get("has_depth"))
         if "n_steps" not in state:
-            self._begin(state, p, has_depth)
+            self._begin(state, p, group)
         state["n_steps"] += 1
         momentum, decay = group["betas"]
-        gradient = _turned(p.grad, state["bases"])
+        n_blocks = state.get("n_blocks", 1)  # which records of before lack
+        along_axes = _in_blocks(p.grad, n_blocks)
+        gradient = _turned(along_axes, state["bases"])
         square = gradient.square()
         state["mean"].lerp_(gradient, 1 - momentum)
         state["size"].lerp_(square.mean(dim=0) if has_depth else square, 1 - decay)
@@ -70,22 +88,36 @@ class DepthSOAP(DepthAdamW):
         usual = scale.square().mean(dim=(-2, -1), keepdim=True).sqrt_()
         scale = scale.add_(usual, alpha=LEAST_SHARE).add_(group["eps"])
         step = _turned_back(state["mean"] / scale, state["bases"])
+        step = _joined(step, n_blocks, p.shape[-1])
         p.add_(step, alpha=-rate / (1 - momentum**n_steps))
-        for kept, moment in zip(
-            state["moments"], _second_moments(p.grad, has_depth), strict=True
-        ):
-            if kept is not None:
-                kept.lerp_(moment, 1 - KEPT)
-        if n_steps % STEPS_BETWEEN_TURNS == 0:
+        every = STEPS_OF_LONG_SIDES if _are_long(state["bases"]) else 1
+        if n_steps % every == 0:
+            for kept, moment in zip(
+                state["moments"], _second_moments(along_axes, has_depth), strict=True
+            ):
+                if kept is not None:
+                    kept.lerp_(moment(), 1 - KEPT)
+        if n_steps % (every * STEPS_BETWEEN_TURNS) == 0:
             self._turn(state)
 
-    def _begin(self, state, p, has_depth):
+    def _begin(self, state, p, group):
         """Begin with the eigenvectors of the first gradient."""
+        has_depth = bool(group.get("has_depth"))
+        longest = group.get("longest_side", LONGEST_SIDE)  # some records have none
+        n_rows, n_columns = p.shape[-2:]
+        has_basis = n_rows <= longest, n_columns <= longest
         state["n_steps"] = 0
-        state["moments"] = _second_moments(p.grad, has_depth)
+        state["n_blocks"] = ceil(n_columns / LARGEST_BLOCK) if has_basis[1] else 1
+        gradient = _in_blocks(p.grad, state["n_blocks"])
+        state["moments"] = tuple(
+            moment() if has_one else None
+            for moment, has_one in zip(
+                _second_moments(gradient, has_depth), has_basis, strict=True
+            )
+        )
         state["bases"] = tuple(map(_eigenvectors, state["moments"]))
-        state["mean"] = torch.zeros_like(p)
-        state["size"] = torch.zeros_like(p[0] if has_depth else p)
+        state["mean"] = torch.zeros_like(gradient)
+        state["size"] = torch.zeros_like(gradient[0] if has_depth else gradient)
 
     def _turn(self, state):
         """Turn the bases towards the eigenvectors, with what is known in them.
@@ -111,14 +143,31 @@ class DepthSOAP(DepthAdamW):
         state["bases"] = tuple(bases)
 
 
+def _in_blocks(g, n_blocks):
+    """Cut columns into blocks of one length, of which the last ends with zeros.
+
+    Blocks are along an axis in front of the rows.
+    """
+    if n_blocks == 1:
+        return g
+    g = pad(g, (0, -g.shape[-1] % n_blocks))
+    return g.unflatten(-1, (n_blocks, -1)).movedim(-2, -3).contiguous()
+
+
+def _joined(g, n_blocks, n_columns):
+    """Return what :func:`_in_blocks` was given, of so many columns."""
+    return g if n_blocks == 1 else g.movedim(-3, -2).flatten(-2)[..., :n_columns]
+
+
 def _second_moments(gradient, has_depth):
-    """Return the means over depth of g g^T and g^T g, None for a side too long."""
+    """Return functions for the means over depth of g g^T and of g^T g."""
     g = gradient if has_depth else gradient[None]
-    n_rows, n_columns = g.shape[-2:]
-    return (
-        (g @ g.mT).mean(dim=0) if n_rows <= LONGEST_SIDE else None,
-        (g.mT @ g).mean(dim=0) if n_columns <= LONGEST_SIDE else None,
-    )
+    return (lambda: (g @ g.mT).mean(dim=0)), (lambda: (g.mT @ g).mean(dim=0))
+
+
+def _are_long(bases):
+    """Tell whether a basis has a longer side than usual, so that it costs more."""
+    return any(b is not None and b.shape[-1] > LONGEST_SIDE for b in bases)
 
 
 def _eigenvectors(moment):

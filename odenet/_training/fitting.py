@@ -41,7 +41,8 @@ def train(network, data, plan):
     -------
     outcome : Outcome
     """
-    task = plan.loss, len(data.samples), network.head.shape[-2], plan.flow_time
+    n_samples = plan.group.sum(len(data.samples))
+    task = plan.loss, n_samples, network.head.shape[-2], plan.flow_time
     plan = replace(plan, solver=plan.solver.settled(*task))
     samples = data.samples
     if (n_members := network.n_models) > 1:

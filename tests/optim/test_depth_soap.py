@@ -85,21 +85,75 @@ def test_models_along_an_axis_are_independent():
         torch.testing.assert_close(together[:, i], alone)
 
 
-def test_long_sides_keep_their_coordinates(monkeypatch, without_least_size):
+def test_long_sides_keep_their_coordinates(without_least_size):
     """With no side to turn it is Adam; the sides of a wide table are not turned."""
     gradients = drawn(25, 4, 6)
     p = torch.zeros(4, 6, dtype=torch.float64)
     adam = follow(optimizer_of(p, DepthAdamW, has_depth=False), p, gradients)
-    monkeypatch.setattr(depth_soap, "LONGEST_SIDE", 3)
     q = torch.zeros(4, 6, dtype=torch.float64)
-    optimizer = optimizer_of(q, has_depth=False)
+    optimizer = optimizer_of(q, has_depth=False, longest_side=3)
     torch.testing.assert_close(follow(optimizer, q, gradients), adam)
-    monkeypatch.setattr(depth_soap, "LONGEST_SIDE", 5)
     r = torch.zeros(4, 6, dtype=torch.float64)
-    optimizer = optimizer_of(r, has_depth=False)
+    optimizer = optimizer_of(r, has_depth=False, longest_side=5)
     assert not torch.allclose(follow(optimizer, r, gradients), adam)
     left, right = optimizer.state[r]["bases"]
     assert (left.shape, right) == ((4, 4), None)
+
+
+@pytest.mark.parametrize("n_columns", [6, 8])
+@pytest.mark.parametrize("front", [(), (5,), (5, 2)])  # of depth and of models
+def test_blocks_of_columns_are_matrices_of_their_own(
+    monkeypatch, without_least_size, front, n_columns
+):
+    """Of 8 columns the last block has one of zeros, which moves nothing."""
+    monkeypatch.setattr(depth_soap, "LARGEST_BLOCK", 3)
+    gradients = drawn(35, *front, 4, n_columns)
+    p = torch.zeros(*front, 4, n_columns, dtype=torch.float64)
+    optimizer = optimizer_of(p, has_depth=bool(front))
+    whole = follow(optimizer, p, gradients)
+    alone = []
+    for block in gradients.split(3, dim=-1):
+        q = torch.zeros(block.shape[1:], dtype=torch.float64)
+        alone.append(follow(optimizer_of(q, has_depth=bool(front)), q, block))
+    torch.testing.assert_close(whole, torch.cat(alone, dim=-1))
+    right = optimizer.state[p]["bases"][1]
+    assert right.shape == (*front[1:], -(-n_columns // 3), 3, 3)
+
+
+def test_long_sides_turn_less_often(monkeypatch):
+    """And they learn of every tenth gradient, in steps that are the same till then."""
+    gradients = drawn(100, 4, 6)
+
+    def bases_after(n_steps):
+        p = torch.zeros(4, 6, dtype=torch.float64)
+        optimizer = optimizer_of(p, has_depth=False, longest_side=8)
+        moved = follow(optimizer, p, gradients[:n_steps])
+        return moved, optimizer.state[p]["bases"][1], optimizer.state[p]["moments"][1]
+
+    usual, others = bases_after(9), bases_after(10)
+    monkeypatch.setattr(depth_soap, "LONGEST_SIDE", 5)
+    long, tenth = bases_after(9), bases_after(10)
+    torch.testing.assert_close(usual[0], long[0])
+    assert torch.equal(usual[1], long[1])
+    assert not torch.equal(usual[1], others[1])
+    assert torch.equal(long[1], bases_after(99)[1])
+    assert not torch.equal(long[1], bases_after(100)[1])
+    first, last = (g.mT @ g for g in gradients[[0, 9]])
+    torch.testing.assert_close(long[2], first)
+    torch.testing.assert_close(tenth[2], torch.lerp(first, last, 0.05))
+
+
+def test_records_of_before_have_no_blocks():
+    gradients = drawn(40, 4, 6)
+    p, q = (torch.zeros(4, 6, dtype=torch.float64) for _ in range(2))
+    whole = follow(optimizer_of(p, has_depth=False), p, gradients)
+    optimizer = optimizer_of(q, has_depth=False)
+    follow(optimizer, q, gradients[:15])
+    kept = optimizer.state_dict()
+    del kept["state"][0]["n_blocks"]
+    again = optimizer_of(q, has_depth=False)
+    again.load_state_dict(kept)
+    assert torch.equal(follow(again, q, gradients[15:]), whole)
 
 
 def test_gradients_that_are_not_finite_raise_nothing():

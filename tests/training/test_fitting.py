@@ -9,6 +9,7 @@ import torch
 from skorch.callbacks import Callback
 
 from odenet import ResidualNetwork, ResODEClassifier, ResODERegressor
+from odenet._distributed.group import Alone
 from odenet._losses.squared_error import SquaredError
 from odenet._network.model_axis import join_networks
 from odenet._network.resampling import resample
@@ -84,6 +85,25 @@ def test_without_held_out_samples_there_is_one_training():
     assert [row["depth"] for row in outcome.depth_path] == [8]
     assert set(outcome.net.history[:, "role"]) == {"fit"}
     assert outcome.net.monitor.schedule is None
+
+
+def test_settings_are_chosen_by_the_samples_of_all_processes():
+    """Processes with settings of their own would part."""
+    asked = []
+
+    class Asking(AdamW):
+        def settled(self, loss, n_rows, n_outputs, flow_time):
+            asked.append((n_rows, n_outputs))
+            raise InterruptedError
+
+    class Three(Alone):
+        def sum(self, value):
+            return 3 * value
+
+    data = TrainingData(make_samples(20), make_samples(20))
+    with pytest.raises(InterruptedError):
+        train(make_network(), data, make_plan(Asking(), group=Three()))
+    assert asked == [(60, 1)]
 
 
 def test_a_chosen_flow_time_is_followed_again_on_all_samples():
