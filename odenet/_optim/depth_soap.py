@@ -21,11 +21,11 @@ LEAST_SHARE = 1e-4
 # The most rows or columns of a side that has a basis: a round value. Turns take the
 # cube of it. A longer side, as of a table of many words, keeps its own coordinates.
 LONGEST_SIDE = 512
-# Longer sides that are to have a basis all the same, as columns of many bins, learn of
-# one gradient in so many, and turn less often in proportion; and they have bases of
-# blocks of at most so many columns. Round values: bases that learn of all gradients, or
-# turn after 30 steps, are no better for them, and blocks of 256 columns are worse.
-STEPS_OF_LONG_SIDES = 10
+# Longer sides that are to have a basis all the same, as columns of many bins, turn less
+# often, and have bases of blocks of at most so many columns. Round values: to turn after
+# 10 or 30 steps is no better for them; to learn the moments of one gradient in ten, or
+# blocks of 256 columns, are worse.
+STEPS_BETWEEN_LONG_TURNS = 100
 LARGEST_BLOCK = 1024
 
 
@@ -90,14 +90,12 @@ class DepthSOAP(DepthAdamW):
         step = _turned_back(state["mean"] / scale, state["bases"])
         step = _joined(step, n_blocks, p.shape[-1])
         p.add_(step, alpha=-rate / (1 - momentum**n_steps))
-        every = STEPS_OF_LONG_SIDES if _are_long(state["bases"]) else 1
-        if n_steps % every == 0:
-            for kept, moment in zip(
-                state["moments"], _second_moments(along_axes, has_depth), strict=True
-            ):
-                if kept is not None:
-                    kept.lerp_(moment(), 1 - KEPT)
-        if n_steps % (every * STEPS_BETWEEN_TURNS) == 0:
+        for kept, moment in zip(
+            state["moments"], _second_moments(along_axes, has_depth), strict=True
+        ):
+            if kept is not None:
+                kept.lerp_(moment(), 1 - KEPT)
+        if n_steps % _steps_between_turns(state["bases"]) == 0:
             self._turn(state)
 
     def _begin(self, state, p, group):
@@ -165,9 +163,10 @@ def _second_moments(gradient, has_depth):
     return (lambda: (g @ g.mT).mean(dim=0)), (lambda: (g.mT @ g).mean(dim=0))
 
 
-def _are_long(bases):
-    """Tell whether a basis has a longer side than usual, so that it costs more."""
-    return any(b is not None and b.shape[-1] > LONGEST_SIDE for b in bases)
+def _steps_between_turns(bases):
+    """Return how often bases turn: less often if one has a longer side than usual."""
+    is_long = any(b is not None and b.shape[-1] > LONGEST_SIDE for b in bases)
+    return STEPS_BETWEEN_LONG_TURNS if is_long else STEPS_BETWEEN_TURNS
 
 
 def _eigenvectors(moment):

@@ -121,26 +121,19 @@ def test_blocks_of_columns_are_matrices_of_their_own(
 
 
 def test_long_sides_turn_less_often(monkeypatch):
-    """And they learn of every tenth gradient, in steps that are the same till then."""
     gradients = drawn(100, 4, 6)
 
-    def bases_after(n_steps):
+    def basis_after(n_steps):
         p = torch.zeros(4, 6, dtype=torch.float64)
         optimizer = optimizer_of(p, has_depth=False, longest_side=8)
-        moved = follow(optimizer, p, gradients[:n_steps])
-        return moved, optimizer.state[p]["bases"][1], optimizer.state[p]["moments"][1]
+        follow(optimizer, p, gradients[:n_steps])
+        return optimizer.state[p]["bases"][1]
 
-    usual, others = bases_after(9), bases_after(10)
+    first = basis_after(9)
+    assert not torch.equal(first, basis_after(10))
     monkeypatch.setattr(depth_soap, "LONGEST_SIDE", 5)
-    long, tenth = bases_after(9), bases_after(10)
-    torch.testing.assert_close(usual[0], long[0])
-    assert torch.equal(usual[1], long[1])
-    assert not torch.equal(usual[1], others[1])
-    assert torch.equal(long[1], bases_after(99)[1])
-    assert not torch.equal(long[1], bases_after(100)[1])
-    first, last = (g.mT @ g for g in gradients[[0, 9]])
-    torch.testing.assert_close(long[2], first)
-    torch.testing.assert_close(tenth[2], torch.lerp(first, last, 0.05))
+    assert torch.equal(first, basis_after(99))
+    assert not torch.equal(first, basis_after(100))
 
 
 def test_records_of_before_have_no_blocks():
