@@ -22,8 +22,8 @@ LEAST_SHARE = 1e-4
 # cube of it. A longer side, as of a table of many words, keeps its own coordinates.
 LONGEST_SIDE = 512
 # Longer sides that are to have a basis all the same, as columns of many bins, turn less
-# often, and have bases of blocks of at most so many columns. Round values: to turn in
-# every 10 or 30 steps is no better; moments of one gradient in ten are worse, and so are
+# often, and have bases of blocks of at most so many columns. Round values: turns after
+# 10 or 30 steps are no better; moments of one gradient in ten are worse, and so are
 # blocks of 256 columns.
 STEPS_BETWEEN_LONG_TURNS = 100
 LARGEST_BLOCK = 1024
