@@ -9,9 +9,9 @@ from odenet.solvers._base import COUNT
 
 # The longest sides of A and B that "auto" turns, and for how many samples: round
 # values. Four tables of 7,000 to 17,000 rows have errors as low or lower if 500 to 1500
-# columns are turned. Those of protein, where the noise is large, are higher by 2 %, of
-# 8,000 rows as of 41,000, and a step on these costs half as much again (`python
-# benchmarks/adamw_or_soap.py --solver short/long`).
+# columns are turned, in steps that cost 1.4 to 2 times as much. The error of protein,
+# where the noise is large, is higher by 2 % for 8,000 rows and by 4 % for 41,000, where
+# the network leaves its neural ODE (`python benchmarks/adamw_or_soap.py --solver long`).
 LONGEST_SIDE_OF_A, MOST_ROWS_OF_LONG_SIDES = 2048, 20_000
 
 
@@ -21,11 +21,12 @@ class SOAP(AdamW):
     :class:`AdamW` divides every entry of a gradient by its running size. SOAP first
     turns the gradient, a matrix, into the coordinates in which its entries are least
     correlated (Vyas and others, *SOAP: Improving and Stabilizing Shampoo using Adam*,
-    ICLR 2025). A step costs about a third more, and a loss is reached in fewer steps.
-    That helps where numbers are predicted: it is what ``solver="auto"`` takes for the
-    squared error of more than 500 samples. Of classes, the better fit of the training
-    samples is mostly no better on others, but of more than 20,000 samples it keeps the
-    network nearer to its neural ODE (``benchmarks/adamw_or_soap.py``).
+    ICLR 2025). A step costs about a third more, with a thousand inputs up to twice as
+    much again, and a loss is reached in fewer steps. That helps where numbers are
+    predicted: it is what ``solver="auto"`` takes for the squared error of more than 500
+    samples. Of classes, the better fit of the training samples is mostly no better on
+    others, but of more than 20,000 samples it keeps the network nearer to its neural
+    ODE (``benchmarks/adamw_or_soap.py``).
 
     With the matrix A, by which inputs become the first state, a scale of every input is
     learned as well, as if all inputs were multiplied by numbers that are trained. The
