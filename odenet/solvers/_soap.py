@@ -10,8 +10,8 @@ from odenet.solvers._base import COUNT
 # The longest sides of A and B that "auto" turns, and for how many samples: round
 # values. Four tables of 7,000 to 17,000 rows have errors as low or lower if 500 to 1500
 # columns are turned, in steps that cost 1.4 to 2 times as much. The error of protein,
-# where the noise is large, is higher by 2 % for 8,000 rows and by 4 % for 41,000, where
-# the network leaves its neural ODE (`python benchmarks/adamw_or_soap.py --solver long`).
+# where the noise is large, is higher by 2 % for 8,000 rows and by 4 % for 41,000; there
+# the network leaves its neural ODE, too (`python benchmarks/adamw_or_soap.py`).
 LONGEST_SIDE_OF_A, MOST_ROWS_OF_LONG_SIDES = 2048, 20_000
 
 
