@@ -157,10 +157,13 @@ def _joined(g, n_blocks, n_columns):
     return g if n_blocks == 1 else g.movedim(-3, -2).flatten(-2)[..., :n_columns]
 
 
-def _second_moments(gradient, has_depth):
-    """Return functions for the means over depth of g g^T and of g^T g."""
-    g = gradient if has_depth else gradient[None]
-    return (lambda: (g @ g.mT).mean(dim=0)), (lambda: (g.mT @ g).mean(dim=0))
+def _second_moments(g, has_depth):
+    """Return functions for g g^T and g^T g, or for the means of these over depth."""
+
+    def mean(products):
+        return products.mean(dim=0) if has_depth else products
+
+    return (lambda: mean(g @ g.mT)), (lambda: mean(g.mT @ g))
 
 
 def _steps_between_turns(bases):
