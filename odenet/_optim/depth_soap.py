@@ -88,7 +88,7 @@ class DepthSOAP(DepthAdamW):
         usual = scale.square().mean(dim=(-2, -1), keepdim=True).sqrt_()
         scale = scale.add_(usual, alpha=LEAST_SHARE).add_(group["eps"])
         step = _turned_back(state["mean"] / scale, state["bases"])
-        step = _joined(step, n_blocks, p.shape[-1])
+        step = _out_of_blocks(step, n_blocks, p.shape[-1])
         p.add_(step, alpha=-rate / (1 - momentum**n_steps))
         for kept, moment in zip(
             state["moments"], _second_moments(along_axes, has_depth), strict=True
@@ -152,16 +152,17 @@ def _in_blocks(g, n_blocks):
     return g.unflatten(-1, (n_blocks, -1)).movedim(-2, -3).contiguous()
 
 
-def _joined(g, n_blocks, n_columns):
+def _out_of_blocks(g, n_blocks, n_columns):
     """Return what :func:`_in_blocks` was given, of so many columns."""
     return g if n_blocks == 1 else g.movedim(-3, -2).flatten(-2)[..., :n_columns]
 
 
-def _second_moments(g, has_depth):
-    """Return functions for g g^T and g^T g, or for the means of these over depth."""
+def _second_moments(gradient, has_depth):
+    """Return functions for the means over depth of g g^T and of g^T g."""
+    g = gradient if has_depth else gradient[None]
 
-    def mean(products):
-        return products.mean(dim=0) if has_depth else products
+    def mean(products):  # of one, without a copy
+        return products.mean(dim=0) if has_depth else products[0]
 
     return (lambda: mean(g @ g.mT)), (lambda: mean(g.mT @ g))
 
