@@ -90,11 +90,11 @@ class DepthSOAP(DepthAdamW):
         step = _turned_back(state["mean"] / scale, state["bases"])
         step = _out_of_blocks(step, n_blocks, p.shape[-1])
         p.add_(step, alpha=-rate / (1 - momentum**n_steps))
-        for kept, moment in zip(
-            state["moments"], _second_moments(along_axes, has_depth), strict=True
-        ):
+        has_basis = [basis is not None for basis in state["bases"]]
+        moments = _second_moments(along_axes, has_depth, has_basis)
+        for kept, moment in zip(state["moments"], moments, strict=True):
             if kept is not None:
-                kept.lerp_(moment(), 1 - KEPT)
+                kept.lerp_(moment, 1 - KEPT)
         if n_steps % _steps_between_turns(state["bases"]) == 0:
             self._turn(state)
 
@@ -107,12 +107,7 @@ class DepthSOAP(DepthAdamW):
         state["n_steps"] = 0
         state["n_blocks"] = ceil(n_columns / LARGEST_BLOCK) if has_basis[1] else 1
         gradient = _in_blocks(p.grad, state["n_blocks"])
-        state["moments"] = tuple(
-            moment() if has_one else None
-            for moment, has_one in zip(
-                _second_moments(gradient, has_depth), has_basis, strict=True
-            )
-        )
+        state["moments"] = _second_moments(gradient, has_depth, has_basis)
         state["bases"] = tuple(map(_eigenvectors, state["moments"]))
         state["mean"] = torch.zeros_like(gradient)
         state["size"] = torch.zeros_like(gradient[0] if has_depth else gradient)
@@ -157,14 +152,18 @@ def _out_of_blocks(g, n_blocks, n_columns):
     return g if n_blocks == 1 else g.movedim(-3, -2).flatten(-2)[..., :n_columns]
 
 
-def _second_moments(gradient, has_depth):
-    """Return functions for the means over depth of g g^T and of g^T g."""
+def _second_moments(gradient, has_depth, has_basis):
+    """Return the means over depth of g g^T and g^T g, None for a side without basis."""
     g = gradient if has_depth else gradient[None]
 
     def mean(products):  # of one, without a copy
         return products.mean(dim=0) if has_depth else products[0]
 
-    return (lambda: mean(g @ g.mT)), (lambda: mean(g.mT @ g))
+    of_rows, of_columns = has_basis
+    return (
+        mean(g @ g.mT) if of_rows else None,
+        mean(g.mT @ g) if of_columns else None,
+    )
 
 
 def _steps_between_turns(bases):

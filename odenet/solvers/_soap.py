@@ -57,8 +57,8 @@ class SOAP(AdamW):
         The most rows or columns of A and of B that are turned; a longer side keeps its
         own coordinates. A has a column for every input, and bins of numbers are many
         inputs. "auto" is 2048 for up to 20,000 samples and 512 for more; ``solver_``
-        tells. More than 1024 columns are turned in blocks. V and W are turned if they
-        have at most 512 rows and columns.
+        tells. More than 1024 columns are turned in blocks. Sides of V and W are turned
+        if they are no longer than 512.
 
     Examples
     --------
