@@ -74,10 +74,10 @@ def as_asked(name):
     return OWN.get(name, name), nullcontext()
 
 
-def measure(table, split, n_rows, solver, settings):
+def measure(table, split, most_rows, solver, settings):
     """Return the numbers of one fit, whose seed is the number of the split."""
     train, test = table.splits[split]
-    train, test = table.rows(train[:n_rows]), table.rows(test)
+    train, test = table.rows(train[:most_rows]), table.rows(test)
     is_regression = table.task == "regression"
     kind = ResODERegressor if is_regression else ResODEClassifier
     solver, changes = as_asked(solver)
@@ -114,6 +114,7 @@ def main():
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # of training that could go on
     quick, about = options.quick, machine(options.quick)
+    most_rows = options.rows or None
     names = TABLES if os.environ.get("ODENET_DATA") and not quick else BUNDLED
     settings = {"depth": 2, "width": 8} if quick else {}
     print(describe(about))
@@ -122,10 +123,10 @@ def main():
     results = []
     for name in [options.table] if options.table else names:
         table = load(name)
-        n_rows = options.rows or len(table.splits[0][0])
+        n_rows = len(table.splits[0][0][:most_rows])
         for solver in [options.solver] if options.solver else SOLVERS:
             runs = [
-                measure(table, split, n_rows, solver, settings)
+                measure(table, split, most_rows, solver, settings)
                 for split in range(options.splits)
             ]
             row = averaged(runs)

@@ -56,9 +56,9 @@ class SOAP(AdamW):
     longest_side : int or "auto", default="auto"
         The most rows or columns of A and of B that are turned; a longer side keeps its
         own coordinates. A has a column for every input, and bins of numbers are many
-        inputs. "auto" is 2048 for up to 20,000 samples and 512 for more; ``solver_``
-        tells. More than 1024 columns are turned in blocks. Sides of V and W are turned
-        if they are no longer than 512.
+        inputs. "auto" is 2048 for a fit of up to 20,000 samples, as ``solver_`` tells,
+        and 512 for one of more, and for ``partial_fit``. More than 1024 columns are
+        turned in blocks. Sides of V and W are turned if they are no longer than 512.
 
     Examples
     --------
