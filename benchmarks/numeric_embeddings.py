@@ -33,8 +33,8 @@ from sklearn.metrics import log_loss
 from threadpoolctl import threadpool_limits
 
 from odenet import ResODEClassifier, ResODERegressor
+from odenet._estimators import table as of_tables
 from odenet._tables.embeddings.piecewise_linear import BINS, Bins
-from odenet._tables.targets import ClassTargets, RegressionTargets
 
 EMBEDDINGS = {
     "scores": "scores",
@@ -61,10 +61,9 @@ def measure(table, embedding, seed, n_rows, depth):
     X, y, X_test, y_test = split(table, seed, n_rows)
     is_regression = table.task == "regression"
     make = ResODERegressor if is_regression else ResODEClassifier
-    targets = RegressionTargets if is_regression else ClassTargets
     settings = {"numeric_embedding": EMBEDDINGS[embedding], "random_state": seed}
     begin = process_time()
-    with patch.object(targets, "bins_of_many", KINDS.get(embedding)):
+    with patch.object(of_tables, "BINS", KINDS.get(embedding, BINS)):
         model = make(depth, **settings).fit(X, y)
     seconds = process_time() - begin
     if is_regression:

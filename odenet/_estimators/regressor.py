@@ -60,7 +60,7 @@ class ResODERegressor(RegressorMixin, TableResODE):
         Depths to train at, in ascending order; a sequence must end at ``depth``. While
         a network is shallow it imitates the deep one, to second order in its own step
         (:math:`O(1/l^2)`), and it goes on to the next depth where the training loss
-        would differ by more than 0.1 % there. The final stretch is trained at full
+        would differ by more than 0.05 % there. The final stretch is trained at full
         depth. On the sets that were measured the training loss at the end was within
         1 % of that of training at full depth, which None does. "doubling" starts from 4
         to 7 layers; from weights that are not smooth in depth (``init="iid"``) it does
@@ -161,12 +161,12 @@ class ResODERegressor(RegressorMixin, TableResODE):
         to the scores sines and cosines of 8 frequencies, which are drawn once, with a
         standard deviation of 0.1 periods per standard deviation of the column (both are
         by Gorishniy, Rubachev and Babenko, NeurIPS 2022). The network starts as if bins
-        and waves were not there. "auto" is "piecewise_linear" for mini-batches of more
-        than 500 distinct samples, with fewer bins where all would be more than 2^25
-        numbers, or more than fit into half of ``memory_limit``, and none where fewer
-        than 24 would be left; else it is "scores", and None without ``standardize``. A
-        sparse X takes "auto" and None only, which are the same there. No column can
-        have both waves and a constraint of ``monotonic_cst``.
+        and waves were not there. "auto" is "piecewise_linear" for 40 distinct samples
+        and more, with fewer bins where all columns would have more than 8192, or all
+        samples more than 2^25 numbers, or more than fit into half of ``memory_limit``,
+        and none where fewer than 24 would be left; else it is "scores", and None
+        without ``standardize``. A sparse X takes "auto" and None only, which are the
+        same there. No column can have both waves and a constraint of ``monotonic_cst``.
     monotonic_cst : array-like of int of shape (n_features,) or dict, default=None
         The features with which predictions must not fall (1) or must not rise (-1), as
         in scikit-learn's gradient boosting; 0 leaves a feature free. A dict maps names

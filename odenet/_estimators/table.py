@@ -58,10 +58,12 @@ from odenet._utils.sparse_rows import as_rows
 from odenet.schemes import SCHEMES
 from odenet.solvers import resolve_solver
 from odenet.solvers._base import Solver
-from odenet.solvers._registry import MOST_FLOW_ROWS, SolverNames
+from odenet.solvers._registry import SolverNames
 
 FURTHER_INPUTS = {"piecewise_linear", "periodic"}  # beside values and scores
 EMBEDDINGS = {"auto", "scores", *FURTHER_INPUTS}
+# "auto" has bins of so many distinct samples and more: with 30, errors were even.
+FEWEST_ROWS_WITH_BINS = 40
 # "auto" gives no more than so many numbers of all bins of all rows, 134 MB in float32:
 # bins are many times the columns, in memory and in the seconds of their encoding.
 MOST_SHARES = 2**25
@@ -225,7 +227,7 @@ class TableResODE(BaseResODE):
     def _start(self, reading, solver, generator):
         X, y, weight = reading.sample[:3]
         columns = reading.layout
-        embedding = embedding_of(self, reading, solver, generator)
+        embedding = embedding_of(self, reading, generator)
         n_embedded = 0 if embedding is None else embedding.n_inputs
         signs = self._signs_of_inputs(columns, embedding, reading.targets)
         group = reading.group
@@ -649,7 +651,7 @@ class TableResODE(BaseResODE):
         return np.mean(contributions, axis=0)
 
 
-def embedding_of(estimator, reading, solver, generator):
+def embedding_of(estimator, reading, generator):
     """Return the embedding of numbers that was announced, or else fit it.
 
     Parameters
@@ -657,7 +659,6 @@ def embedding_of(estimator, reading, solver, generator):
     estimator : TableResODE
     reading : Reading
         With merged rows.
-    solver : Solver
     generator : torch.Generator
 
     Returns
@@ -669,13 +670,12 @@ def embedding_of(estimator, reading, solver, generator):
     name, n_rows = estimator.numeric_embedding, reading.n_rows
     n_columns = len(reading.layout.scored)
     is_auto = name == "auto"
-    if is_auto and n_rows > MOST_FLOW_ROWS and n_columns and not solver.follows_flow:
+    has_bins = reading.targets.has_bins and n_rows >= FEWEST_ROWS_WITH_BINS
+    if is_auto and n_columns and has_bins:
         name = "piecewise_linear"
     if name not in FURTHER_INPUTS:
         return None
-    bins = reading.targets.bins_of_many
-    if bins is not None:
-        bins = bins.within(n_rows, n_columns, _most_shares(estimator.memory_limit))
+    bins = BINS.within(n_rows, n_columns, _most_shares(estimator.memory_limit))
     if is_auto and bins is None:
         return None
     X, _, weight = reading.sample[:3]

@@ -17,7 +17,6 @@ from odenet._losses.base import Loss
 from odenet._losses.cross_entropy import CrossEntropy, LogisticLoss
 from odenet._losses.registry import as_given, resolve_loss
 from odenet._losses.squared_error import SquaredError
-from odenet._tables.embeddings.piecewise_linear import BINS
 from odenet._tables.standardizer import (
     Standardizer,
     fit_standardizer,
@@ -39,7 +38,7 @@ class Targets:
     checks = {}  # keyword arguments for scikit-learn's check of y
     is_calibrated = True  # whether held-out samples give intervals or sets
     temperature = 1.0  # what outputs are divided by to be logits, where they are
-    bins_of_many = None  # which of a column of numbers mini-batches are given, if any
+    has_bins = False  # whether a network is given bins of numbers by default
     has_classes = False  # if so, there are ``classes``, ``logits`` and probabilities
     longest_flow_time = 300.0  # of a flow that held-out samples are to stop
 
@@ -182,7 +181,7 @@ class RegressionTargets(Targets):
     loss: Loss = SquaredError()
 
     checks = {"multi_output": True, "y_numeric": True}
-    bins_of_many = BINS
+    has_bins = True
 
     @classmethod
     def of(cls, y, *, estimator_name, params, classes=None, group=ALONE):
@@ -394,9 +393,9 @@ class ClassTargets(Targets):
         return len(self.classes) if len(self.classes) > 2 else 1
 
     @property
-    def bins_of_many(self):
-        """Bins for two classes; with more they are no help on most tables."""
-        return BINS if len(self.classes) == 2 else None
+    def has_bins(self):
+        """Of two classes; with more, bins are no help on most tables."""
+        return len(self.classes) == 2
 
     @property
     def loss(self):

@@ -97,8 +97,8 @@ def brute_force(model, X, start, column_of):
 def test_contributions_are_those_of_a_brute_quadrature(table, y):
     """All that a column is turned into counts as the column's."""
     model = ResODERegressor(**FLOW, allow_nan=True).fit(table, y)
-    # size, constant and other; three kinds, half, what is missing; scores of two
-    column_of = [1, 3, 4, 0, 0, 0, 2, 1, 1, 4]
+    # size, constant, other; three kinds, half, what is missing; scores and bins of two
+    column_of = [1, 3, 4, 0, 0, 0, 2, 1, 1, 4, 1, 1, 4, 4]
     rows = model._predictor.inputs.read(table.head(4))
     start = np.array([[-1, table["size"].mean(), -1, 1.0, table["other"].mean()]])
     expected = brute_force(model, rows, start, column_of)
@@ -130,7 +130,7 @@ def test_a_linear_network_contributes_by_its_coefficients(X, y):
 def test_a_column_that_is_not_read_contributes_nothing(X, y):
     model = ResODERegressor(**FLOW).fit(X, y)
     with torch.no_grad():
-        model.module_.embedding[:, [1, 4]] = 0.0  # the number and its score
+        model.module_.embedding[:, [1, 4, 8, 9]] = 0.0  # the number, its score and bins
     for by_depth in (False, True):
         found = model.attribution(X, by_depth=by_depth)
         assert (found[..., 1] == 0).all()

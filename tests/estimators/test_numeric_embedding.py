@@ -21,6 +21,7 @@ from odenet import (
     distil,
 )
 from odenet._estimators import table
+from odenet._tables.embeddings import piecewise_linear
 from odenet._tables.embeddings.piecewise_linear import BINS, FEWEST
 from odenet.solvers import AdamW
 from tests.helpers import BOTH, SMALL, outputs, serve_onnx
@@ -52,14 +53,14 @@ def test_each_name_stands_for_its_inputs():
         assert shapes[name] == encoder_of(model).n_inputs + 1
         assert model.module_.state_dim == 16
     assert shapes[None] == 3 + 1
-    assert shapes["auto"] == shapes["scores"] == 3 + 2 + 1
-    assert shapes["piecewise_linear"] == 3 + 2 + 2 * 7 + 1
+    assert shapes["scores"] == 3 + 2 + 1
+    assert shapes["auto"] == shapes["piecewise_linear"] == 3 + 2 + 2 * 7 + 1
     assert shapes["periodic"] == 3 + 2 + 2 * 16 + 1
     bins = ResODERegressor(**QUICK, numeric_embedding="piecewise_linear").fit(X, y)
     assert "3 numbers, 2 of them in 14 bins" in str(bins.summary())
 
 
-def test_auto_has_bins_where_mini_batches_have_many_samples():
+def test_auto_has_bins_of_numbers_and_of_two_classes():
     X, y = data(n=520)
     few = {**SMALL, "solver": AdamW(max_epochs=1)}
     for model, n_rows, has_bins in (
@@ -67,30 +68,53 @@ def test_auto_has_bins_where_mini_batches_have_many_samples():
         (ResODERegressor(**few, n_members=2), 501, True),
         (ResODERegressor(**few, monotonic_cst=[1, 0, 0]), 501, True),
         (ResODERegressor(**few, loss="quantile"), 501, True),
-        (ResODERegressor(**few), 500, False),
-        (ResODERegressor(**QUICK), 501, False),
+        (ResODERegressor(**few), 40, True),
+        (ResODERegressor(**few), 39, False),
+        (ResODERegressor(**QUICK), 501, True),
+        (ResODERegressor(**QUICK), 40, True),
+        (ResODERegressor(**QUICK), 39, False),
         (ResODERegressor(**few, standardize=False), 501, False),
         (ResODEClassifier(**few), 501, True),
-        (ResODEClassifier(**few), 500, False),
-        (ResODEClassifier(**QUICK), 501, False),
+        (ResODEClassifier(**QUICK), 40, True),
+        (ResODEClassifier(**QUICK), 39, False),
     ):
         has_classes = isinstance(model, ResODEClassifier)
         target = y > 0 if has_classes else y
         embedding = encoder_of(model.fit(X[:n_rows], target[:n_rows])).embedding
-        assert (embedding is not None) is has_bins, model
+        assert (embedding is not None) is has_bins, (model, n_rows)
         if has_bins:
             assert embedding.name == "piecewise_linear"
             assert embedding.n_bins == [n_rows // BINS.samples] * 2
             assert embedding.size == BINS.size
-    several = ResODEClassifier(**few).fit(X[:501], np.digitize(y[:501], [-1, 1]))
+    several = ResODEClassifier(**few).fit(X, np.digitize(y, [-1, 1]))
     assert encoder_of(several).embedding is None
     several.set_params(numeric_embedding="piecewise_linear").fit(
         X, np.digitize(y, [0, 1])
     )
     assert encoder_of(several).embedding.size == BINS.size
-    repeated = np.arange(520) % 500
+    repeated = np.arange(520) % 39
     model = ResODERegressor(**few).fit(X[repeated], y[repeated])
-    assert encoder_of(model).embedding is None  # the same 500 rows, some of them twice
+    assert encoder_of(model).embedding is None  # the same 39 rows, again and again
+
+
+def test_auto_has_no_more_bins_than_a_step_can_bear(monkeypatch):
+    """Bins of all columns have as many columns of A, each of which takes its time."""
+    X, y = data(n=510)
+    model = ResODERegressor(**SMALL, solver=AdamW(max_epochs=1))
+    for most, n_bins in (
+        (2 * BINS.most, 510 // BINS.samples),
+        (2 * FEWEST + 1, FEWEST),
+        (2 * FEWEST - 1, None),
+    ):
+        monkeypatch.setattr(piecewise_linear, "MOST_INPUTS", most)
+        embedding = encoder_of(model.fit(X, y)).embedding
+        assert (embedding and embedding.n_bins) == (n_bins and [n_bins] * 2)
+    few = encoder_of(model.fit(X[:60], y[:60])).embedding
+    assert few.n_bins == [3, 3]  # they have no rows for more
+    monkeypatch.setattr(piecewise_linear, "MOST_INPUTS", 5)
+    assert encoder_of(model.fit(X[:60], y[:60])).embedding is None
+    model.set_params(numeric_embedding="piecewise_linear")
+    assert encoder_of(model.fit(X[:60], y[:60])).embedding.n_bins == [3, 3]
 
 
 def test_auto_has_no_bins_where_they_would_fill_the_memory(monkeypatch):

@@ -217,8 +217,8 @@ def test_the_summary_says_what_went_in(rng, tmp_path):
     with pytest.warns(UserWarning, match="'id'"):
         model.fit(table, rng.normal(size=60), sample_weight=weight)
     expected = (
-        "samples     59 of 3 numbers, 1 of them sometimes missing, 34 categories in 3 "
-        "columns; ignored: constant, id\n"
+        "samples     59 of 3 numbers, 1 of them sometimes missing, 2 of them in 4 "
+        "bins, 34 categories in 3 columns; ignored: constant, id\n"
     )
     assert expected in model.summary()
     model.save(tmp_path / "model")
@@ -228,7 +228,7 @@ def test_the_summary_says_what_went_in(rng, tmp_path):
     with pytest.warns(UserWarning, match=r"\[1\] are constant"):
         stream.partial_fit(array, table["b"])
     stream.partial_fit(array[:7], table["b"][:7])
-    assert "samples     67 of 2 numbers; ignored: 1\n" in stream.summary()
+    assert "67 of 2 numbers, 1 of them in 3 bins; ignored: 1\n" in stream.summary()
 
 
 def test_the_summary_counts_the_labels(rng):

@@ -160,7 +160,7 @@ class TestUnknownAndMissingCategories:
     def test_missing_category_is_one_of_its_own_if_it_was_met(self, table, y, missing):
         X = with_value(table, 7, "colour", missing)
         Z = inputs(ResODERegressor(**TINY).fit(X, y), X)
-        assert Z.shape[1] == 6 + 1  # and the score of the number
+        assert Z.shape[1] == 6 + 1 + 3  # and the score and the bins of the number
         np.testing.assert_array_equal(Z[:, 4] > 0, np.arange(60) == 7)
         Z = inputs(ResODERegressor(**TINY).fit(table, y), X)
         np.testing.assert_array_equal(Z[7, 1:4], 0)
@@ -204,7 +204,7 @@ class TestMissingNumbers:
         np.testing.assert_allclose(Z[:20, :3], filled[:20, :3], atol=1e-12)
         np.testing.assert_array_equal(Z[:, 3], np.where(np.isnan(X[:, 1]), gain, 0))
         np.testing.assert_allclose(Z[20:, 1].std(), gain, rtol=0.1)
-        assert Z.shape[1] == 4 + 3
+        assert Z.shape[1] == 4 + 3 * (1 + 3)  # with the scores and bins of three
 
     def test_without_standardisation_too(self, X, y):
         weight = np.linspace(1, 3, 60)
@@ -329,7 +329,7 @@ class TestDownstream:
         settings = {**PATH, "allow_nan": True, "backward": backward}
         model = make(**settings, random_state=0).fit(X, y)
         assert np.isfinite(model.cv_results_["mean_test_score"]).all()
-        assert model.module_.embedding.shape[1] == 1 + 1 + 4 + 1 + 1 + 1
+        assert model.module_.embedding.shape[1] == 1 + 1 + 4 + 1 + 1 + 3 + 1
         final = model._estimator(model.depth_).set_params(flow_time=model.flow_time_)
         np.testing.assert_array_equal(outputs(final.fit(X, y), X), outputs(model, X))
 

@@ -29,7 +29,8 @@ class RisingRegressor(ResODERegressor):
     """A regressor that rises with all features, however many a check has."""
 
     def _signs_of_inputs(self, columns, embedding, targets):
-        return columns.signs_of_inputs(np.ones(self.n_features_in_, dtype=int))
+        rising = np.ones(self.n_features_in_, dtype=int)
+        return columns.signs_of_inputs(rising, embedding)
 
 
 class RisingClassifier(ResODEClassifier):
@@ -42,7 +43,7 @@ class RisingClassifier(ResODEClassifier):
 
     def _signs_of_inputs(self, columns, embedding, targets):
         targets.check_monotonic()
-        return columns.signs_of_inputs(np.arange(self.n_features_in_) == 0)
+        return columns.signs_of_inputs(np.arange(self.n_features_in_) == 0, embedding)
 
 
 # Every class and every solver, early stopping, refinement and missing values.

@@ -45,10 +45,13 @@ class Bins:
     def within(self, n_rows, n_columns, most_shares):
         """Return bins of which all rows together have so many shares at most.
 
-        None stands for fewer than FEWEST, which are of little use.
+        All columns together have no more than MOST_INPUTS. None stands for fewer than
+        FEWEST of a column that has rows for more: these are of little use.
         """
-        most = most_shares // max(1, n_rows * n_columns)
-        return replace(self, most=min(self.most, most)) if most >= FEWEST else None
+        most_by_inputs = MOST_INPUTS // max(1, n_columns)
+        most = min(most_by_inputs, most_shares // max(1, n_rows * n_columns))
+        is_of_use = most >= min(FEWEST, n_rows // self.samples)
+        return replace(self, most=min(self.most, most)) if is_of_use else None
 
 
 # A choice, which `python benchmarks/numeric_embeddings.py --bins` compares with others.
@@ -57,6 +60,9 @@ class Bins:
 # have steps, those of the noise as well, which the decay of their columns holds back.
 BINS = Bins(most=128, samples=20, size=3.0)
 FEWEST = 24  # bins of a column that are of use
+# Every bin has a column of A, which takes its time in every step. A round value: as
+# many as 64 columns may have.
+MOST_INPUTS = 2**13
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from odenet._training.stop_reason import StopReason
 # These constants are choices. Layers are added where the loss at the next depth differs
 # by more than TOLERANCE times the loss. A loss that is small beside that at the start
 # counts as NEGLIGIBLE times it, so that a loss of nearly zero does not ask for layers.
-TOLERANCE, NEGLIGIBLE = 1e-3, 1e-3
+TOLERANCE, NEGLIGIBLE = 5e-4, 1e-3
 # The number of gradient evaluations between two comparisons. A comparison costs about
 # as much as one gradient, so that they add a tenth.
 EVALS_BETWEEN = 10

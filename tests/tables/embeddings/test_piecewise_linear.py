@@ -8,6 +8,7 @@ import pytest
 from odenet._tables.embeddings.piecewise_linear import (
     BINS,
     FEWEST,
+    MOST_INPUTS,
     Bins,
     fit_piecewise_linear,
 )
@@ -65,6 +66,17 @@ def test_bins_keep_within_a_number_of_shares():
     assert BINS.within(1000, 3, 3000 * FEWEST - 1) is None
     assert BINS.within(1000, 3, 3000 * FEWEST) == replace(BINS, most=FEWEST)
     assert BINS.within(1000, 0, BINS.most) == BINS
+    few = 3 * BINS.samples
+    assert BINS.within(few, 3, 3 * few * 3) == replace(BINS, most=3)
+    assert BINS.within(few, 3, 3 * few * 3 - 1) is None
+
+
+def test_bins_keep_within_a_number_of_inputs():
+    assert BINS.within(10**4, MOST_INPUTS // BINS.most, 2**60) == BINS
+    fewer = BINS.within(10**4, 2 * MOST_INPUTS // BINS.most, 2**60)
+    assert fewer == replace(BINS, most=BINS.most // 2)
+    assert BINS.within(10**4, MOST_INPUTS // FEWEST, 2**60).most == FEWEST
+    assert BINS.within(10**4, MOST_INPUTS // FEWEST + 1, 2**60) is None
 
 
 def test_a_weight_is_a_repetition(rng):
