@@ -61,7 +61,7 @@ times = models["refined"].net_.history[:, "flow_time"]
 for row in path[1:]:
     point = row["flow_time"], np.interp(row["flow_time"], times, losses)
     left.plot(*point, "ko", ms=4)
-depths = " and ".join(str(row["depth"]) for row in path[1:])
+depths = ", then ".join(str(row["depth"]) for row in path[1:])
 note = {"textcoords": "offset points", "xytext": (-10, 0), "ha": "right", "va": "top"}
 left.margins(y=0.12)
 left.annotate(f"to {depths} layers", point, **note)

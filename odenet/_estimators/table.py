@@ -58,7 +58,7 @@ from odenet._utils.sparse_rows import as_rows
 from odenet.schemes import SCHEMES
 from odenet.solvers import resolve_solver
 from odenet.solvers._base import Solver
-from odenet.solvers._registry import SolverNames
+from odenet.solvers._registry import MOST_FLOW_ROWS, SolverNames
 
 FURTHER_INPUTS = {"piecewise_linear", "periodic"}  # beside values and scores
 EMBEDDINGS = {"auto", "scores", *FURTHER_INPUTS}
@@ -227,7 +227,7 @@ class TableResODE(BaseResODE):
     def _start(self, reading, solver, generator):
         X, y, weight = reading.sample[:3]
         columns = reading.layout
-        embedding = embedding_of(self, reading, generator)
+        embedding = embedding_of(self, reading, solver, generator)
         n_embedded = 0 if embedding is None else embedding.n_inputs
         signs = self._signs_of_inputs(columns, embedding, reading.targets)
         group = reading.group
@@ -651,7 +651,7 @@ class TableResODE(BaseResODE):
         return np.mean(contributions, axis=0)
 
 
-def embedding_of(estimator, reading, generator):
+def embedding_of(estimator, reading, solver, generator):
     """Return the embedding of numbers that was announced, or else fit it.
 
     Parameters
@@ -659,6 +659,7 @@ def embedding_of(estimator, reading, generator):
     estimator : TableResODE
     reading : Reading
         With merged rows.
+    solver : Solver
     generator : torch.Generator
 
     Returns
@@ -670,8 +671,10 @@ def embedding_of(estimator, reading, generator):
     name, n_rows = estimator.numeric_embedding, reading.n_rows
     n_columns = len(reading.layout.scored)
     is_auto = name == "auto"
-    has_bins = reading.targets.has_bins and n_rows >= FEWEST_ROWS_WITH_BINS
-    if is_auto and n_columns and has_bins:
+    has_bins = reading.targets.has_bins_on_mini_batches
+    if solver.follows_flow:  # which of more samples takes far longer with bins
+        has_bins = n_rows <= MOST_FLOW_ROWS
+    if is_auto and has_bins and n_columns and n_rows >= FEWEST_ROWS_WITH_BINS:
         name = "piecewise_linear"
     if name not in FURTHER_INPUTS:
         return None

@@ -164,7 +164,8 @@ class PathSearchMixin:
         classes = targets.classes if targets.has_classes else None
         seed, generator = seed_and_generator(estimator.random_state)
         rows = reading.distinct(seed)
-        embedding = embedding_of(estimator, rows, generator)
+        solver = resolve_solver(self.solver)  # which follows a flow
+        embedding = embedding_of(estimator, rows, solver, generator)
         announced = Announced(classes, reading.layout, embedding=embedding)
         swept = clone(estimator).set_params(n_members=1)
         if effective_n_jobs(self.n_jobs) > 1:

@@ -38,7 +38,7 @@ class Targets:
     checks = {}  # keyword arguments for scikit-learn's check of y
     is_calibrated = True  # whether held-out samples give intervals or sets
     temperature = 1.0  # what outputs are divided by to be logits, where they are
-    has_bins = False  # whether a network is given bins of numbers by default
+    has_bins_on_mini_batches = False  # of numbers, by default
     has_classes = False  # if so, there are ``classes``, ``logits`` and probabilities
     longest_flow_time = 300.0  # of a flow that held-out samples are to stop
 
@@ -181,7 +181,7 @@ class RegressionTargets(Targets):
     loss: Loss = SquaredError()
 
     checks = {"multi_output": True, "y_numeric": True}
-    has_bins = True
+    has_bins_on_mini_batches = True
 
     @classmethod
     def of(cls, y, *, estimator_name, params, classes=None, group=ALONE):
@@ -393,7 +393,7 @@ class ClassTargets(Targets):
         return len(self.classes) if len(self.classes) > 2 else 1
 
     @property
-    def has_bins(self):
+    def has_bins_on_mini_batches(self):
         """Of two classes; with more, bins are no help on most tables."""
         return len(self.classes) == 2
 

@@ -60,7 +60,7 @@ def test_each_name_stands_for_its_inputs():
     assert "3 numbers, 2 of them in 14 bins" in str(bins.summary())
 
 
-def test_auto_has_bins_of_numbers_and_of_two_classes():
+def test_auto_has_bins_but_for_long_flows_and_mini_batches_of_several_classes():
     X, y = data(n=520)
     few = {**SMALL, "solver": AdamW(max_epochs=1)}
     for model, n_rows, has_bins in (
@@ -70,11 +70,13 @@ def test_auto_has_bins_of_numbers_and_of_two_classes():
         (ResODERegressor(**few, loss="quantile"), 501, True),
         (ResODERegressor(**few), 40, True),
         (ResODERegressor(**few), 39, False),
-        (ResODERegressor(**QUICK), 501, True),
+        (ResODERegressor(**QUICK), 501, False),
+        (ResODERegressor(**QUICK), 500, True),
         (ResODERegressor(**QUICK), 40, True),
         (ResODERegressor(**QUICK), 39, False),
         (ResODERegressor(**few, standardize=False), 501, False),
         (ResODEClassifier(**few), 501, True),
+        (ResODEClassifier(**QUICK), 501, False),
         (ResODEClassifier(**QUICK), 40, True),
         (ResODEClassifier(**QUICK), 39, False),
     ):
@@ -88,10 +90,15 @@ def test_auto_has_bins_of_numbers_and_of_two_classes():
             assert embedding.size == BINS.size
     several = ResODEClassifier(**few).fit(X, np.digitize(y, [-1, 1]))
     assert encoder_of(several).embedding is None
-    several.set_params(numeric_embedding="piecewise_linear").fit(
-        X, np.digitize(y, [0, 1])
+    several.set_params(numeric_embedding="piecewise_linear")
+    embedding = encoder_of(several.fit(X, np.digitize(y, [0, 1]))).embedding
+    assert embedding.size == BINS.size
+    several = ResODEClassifier(**QUICK).fit(X[:40], np.digitize(y[:40], [-1, 1]))
+    assert encoder_of(several).embedding.n_bins == [40 // BINS.samples] * 2
+    labels = ResODEClassifier(**QUICK).fit(
+        X[:40], np.column_stack([y > -1, y > 1])[:40]
     )
-    assert encoder_of(several).embedding.size == BINS.size
+    assert encoder_of(labels).embedding.n_bins == [40 // BINS.samples] * 2
     repeated = np.arange(520) % 39
     model = ResODERegressor(**few).fit(X[repeated], y[repeated])
     assert encoder_of(model).embedding is None  # the same 39 rows, again and again

@@ -195,7 +195,7 @@ def test_the_summary_says_what_was_fitted(model):
         f"stopped by {model.stop_reason_}",
         f"{model.loss_:.4g} (training)",
         f"{held_out:.4g} (held out, accuracy {model.validation_scores_[chosen]:.3g})",
-        "samples     150 of 4 numbers\n",
+        "samples     150 of 4 numbers, 4 of them in 28 bins\n",
         f"Lipschitz constant {smoothness.lipschitz:.3g}",
         f"von Neumann ratio {smoothness.von_neumann_ratio:.2g}",
         f"{model.ode_gap_:.2g} of the output",
@@ -234,9 +234,9 @@ def test_the_summary_says_what_went_in(rng, tmp_path):
 def test_the_summary_counts_the_labels(rng):
     X = rng.normal(size=(60, 3))
     model = ResODEClassifier(**SMALL, early_stopping=True).fit(X, X[:, :2] > 0)
-    assert "samples     60 of 3 numbers; 2 labels\n" in model.summary()
+    assert "60 of 3 numbers, 3 of them in 9 bins; 2 labels\n" in model.summary()
     assert "held out, subset accuracy " in model.summary()
-    assert "3 numbers; 2 labels" in model._repr_html_()
+    assert "3 of them in 9 bins; 2 labels" in model._repr_html_()
 
 
 def test_the_summary_names_losses_and_constraints(rng, tmp_path):
