@@ -9,9 +9,10 @@ over the seeds, and the ratio of the medians of the seconds; in the end, by numb
 rows, on how many tables the flow scored higher, the mean difference of the scores, and
 the median ratio of the seconds.
 
-Expected: with 250 samples the flow scores higher on nearly all tables, by one hundredth
-in the mean; with 500 the two are even, within half a hundredth. The flow takes several
-times the seconds, the more so the more samples there are: it is never as fast.
+Expected: with 250 samples the flow scores higher on all or nearly all tables, by one
+hundredth in the mean; with 500 the two are even, within half a hundredth. The flow
+takes several times the seconds, the more so the more samples there are: it is never as
+fast.
 
 Run:  python benchmarks/flow_or_adamw.py [--quick] [--json FILE]
 """

@@ -6,8 +6,8 @@ estimate of it, the error that 2 F_2L - F_L still has, and the evaluations that 
 needs at rtol=1e-3; and the slopes of the first three in log L.
 
 Expected: for "tied" and "gaussian_process" the gap has the slope -1 and the error of
-2 F_2L - F_L the slope -2, with the same number of evaluations at every depth. For "iid"
-none of that holds.
+2 F_2L - F_L the slope -2, down to the roundings of float32, with the same number of
+evaluations at every depth. For "iid" none of that holds.
 
 Run:  python benchmarks/ode_gap.py [--quick] [--json FILE]
 """

@@ -164,10 +164,10 @@ class ResODERegressor(RegressorMixin, TableResODE):
         and waves were not there. "auto" is "piecewise_linear" for 40 to 500 distinct
         samples on a flow, and for 40 and more on mini-batches, with fewer bins where
         all columns would have more than 8192, or all samples more than 2^25 numbers, or
-        more than fit into half of ``memory_limit``, and none where fewer than 24 would
-        be left; else it is "scores", and None without ``standardize``. A sparse X takes
-        "auto" and None only, which are the same there. No column can have both waves
-        and a constraint of ``monotonic_cst``.
+        more than fit into half of ``memory_limit``, and none where fewer would be left
+        of a column than 24, or than one for 20 samples; else it is "scores", and None
+        without ``standardize``. A sparse X takes "auto" and None only, which are the
+        same there. No column can have both waves and a constraint of ``monotonic_cst``.
     monotonic_cst : array-like of int of shape (n_features,) or dict, default=None
         The features with which predictions must not fall (1) or must not rise (-1), as
         in scikit-learn's gradient boosting; 0 leaves a feature free. A dict maps names

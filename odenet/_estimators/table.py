@@ -671,19 +671,17 @@ def embedding_of(estimator, reading, solver, generator):
     name, n_rows = estimator.numeric_embedding, reading.n_rows
     n_columns = len(reading.layout.scored)
     is_auto = name == "auto"
-    has_bins = reading.targets.has_bins_on_mini_batches
-    if solver.follows_flow:  # which of more samples takes far longer with bins
-        has_bins = n_rows <= MOST_FLOW_ROWS
-    if is_auto and has_bins and n_columns and n_rows >= FEWEST_ROWS_WITH_BINS:
-        name = "piecewise_linear"
+    bins, may_have_bins = BINS, reading.targets.has_bins_on_mini_batches
+    if solver.follows_flow:  # with bins that of more samples takes far longer
+        may_have_bins = n_rows <= MOST_FLOW_ROWS
+    if is_auto and may_have_bins and n_columns and n_rows >= FEWEST_ROWS_WITH_BINS:
+        bins = BINS.within(n_rows, n_columns, _most_shares(estimator.memory_limit))
+        name = "scores" if bins is None else "piecewise_linear"
     if name not in FURTHER_INPUTS:
-        return None
-    bins = BINS.within(n_rows, n_columns, _most_shares(estimator.memory_limit))
-    if is_auto and bins is None:
         return None
     X, _, weight = reading.sample[:3]
     task = name, reading.layout, X, weight, generator, LIMIT
-    return fit_embedding(*task, reading.group, bins or BINS)
+    return fit_embedding(*task, reading.group, bins)
 
 
 def _most_shares(memory_limit):

@@ -8,8 +8,8 @@ from odenet.solvers._sgd import SGD
 from odenet.solvers._soap import SOAP
 
 # "auto" is the flow for up to so many distinct samples: a round value. With 250 samples
-# the flow scored higher than AdamW on 11 of 12 tables, by .010 in the mean, with 500 on
-# 5 of 12, lower by .003; it took 7 and 9 times the seconds (medians, by
+# the flow scored higher than AdamW on 12 of 12 tables, by .013 in the mean, with 500 on
+# 5 of 12, lower by .003; it took 6 and 9 times the seconds (medians, by
 # benchmarks/flow_or_adamw.py). The more samples, the more steps do mini-batches take
 # for the price of one gradient of all.
 MOST_FLOW_ROWS = 500

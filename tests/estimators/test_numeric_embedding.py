@@ -121,7 +121,10 @@ def test_auto_has_no_more_bins_than_a_step_can_bear(monkeypatch):
     monkeypatch.setattr(piecewise_linear, "MOST_INPUTS", 5)
     assert encoder_of(model.fit(X[:60], y[:60])).embedding is None
     model.set_params(numeric_embedding="piecewise_linear")
-    assert encoder_of(model.fit(X[:60], y[:60])).embedding.n_bins == [3, 3]
+    for most in (5, 2 * FEWEST):  # whoever asks for bins has all of them
+        monkeypatch.setattr(piecewise_linear, "MOST_INPUTS", most)
+        assert encoder_of(model.fit(X[:60], y[:60])).embedding.n_bins == [3, 3]
+        assert encoder_of(model.fit(X, y)).embedding.n_bins == [510 // BINS.samples] * 2
 
 
 def test_auto_has_no_bins_where_they_would_fill_the_memory(monkeypatch):

@@ -60,8 +60,8 @@ class Bins:
 # have steps, those of the noise as well, which the decay of their columns holds back.
 BINS = Bins(most=128, samples=20, size=3.0)
 FEWEST = 24  # bins of a column that are of use
-# Every bin has a column of A, which takes its time in every step. A round value: as
-# many as 64 columns may have.
+# Every bin has a column of A, which takes its time in every step. A round value, which
+# 64 columns with all their bins reach.
 MOST_INPUTS = 2**13
 
 
