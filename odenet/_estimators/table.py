@@ -668,13 +668,13 @@ def embedding_of(estimator, reading, solver, generator):
     """
     if reading.embedding is not None:
         return reading.embedding
-    name, n_rows = estimator.numeric_embedding, reading.n_rows
-    n_columns = len(reading.layout.scored)
-    is_auto = name == "auto"
-    bins, may_have_bins = BINS, reading.targets.has_bins_on_mini_batches
+    name, bins = estimator.numeric_embedding, BINS
+    n_rows, n_columns = reading.n_rows, len(reading.layout.scored)
+    may_have_bins = reading.targets.has_bins_on_mini_batches
     if solver.follows_flow:  # with bins that of more samples takes far longer
         may_have_bins = n_rows <= MOST_FLOW_ROWS
-    if is_auto and may_have_bins and n_columns and n_rows >= FEWEST_ROWS_WITH_BINS:
+    has_enough = n_columns and n_rows >= FEWEST_ROWS_WITH_BINS
+    if name == "auto" and may_have_bins and has_enough:
         bins = BINS.within(n_rows, n_columns, _most_shares(estimator.memory_limit))
         name = "scores" if bins is None else "piecewise_linear"
     if name not in FURTHER_INPUTS:
